@@ -1,0 +1,1 @@
+"""Whatever blocks: clock, threads, locks, rate budget, price stream, journal, settings, logs."""

@@ -1,0 +1,25 @@
+"""The real clock. Tests bring their own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class SystemClock:
+    """`trading.ports.Clock` on the machine's time."""
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wait_for(
+        self, condition: threading.Condition, predicate: Callable[[], bool], timeout_s: float | None
+    ) -> bool:
+        return condition.wait_for(predicate, timeout_s)
+
+    def wait(self, stop: threading.Event, timeout_s: float) -> bool:
+        return stop.wait(timeout_s)

@@ -1,0 +1,1 @@
+"""Pure rules: no thread, clock, randomness, socket or file in here."""

@@ -1,0 +1,178 @@
+"""What the modules know of each other: Protocols, so that neighbours do not import neighbours."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import Protocol
+
+from trading.candles import Candles
+from trading.facts import (
+    Balance,
+    ClosedTrade,
+    ExchangePosition,
+    Fill,
+    Instrument,
+    Order,
+    OrderRequest,
+    Position,
+    Price,
+    Priority,
+    Ticker,
+)
+from trading.lifecycle import IntentState
+
+
+class Clock(Protocol):
+    """Time, handed in: everything that waits, waits here."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970 UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+
+    def wait_for(
+        self, condition: threading.Condition, predicate: Callable[[], bool], timeout_s: float | None
+    ) -> bool:
+        """Wait on *condition*, held by the caller, until *predicate*; False when the time is up."""
+
+    def wait(self, stop: threading.Event, timeout_s: float) -> bool:
+        """Pause for *timeout_s* or until *stop* is set; True when it is set."""
+
+
+class MarketData(Protocol):
+    """What the scanner asks of the exchange. All calls raise ExchangeUnavailable when unanswered."""
+
+    def instruments(self) -> Mapping[str, Instrument]:
+        """Return every instrument by symbol, from memory."""
+
+    def fetch_tickers(self, priority: Priority = Priority.SCAN) -> dict[str, Ticker]:
+        """Return the ticker of every instrument, from one call."""
+
+    def fetch_candles(self, symbol: str, timeframe: str, limit: int) -> Candles:
+        """Return up to *limit* closed candles, oldest first, gaps filled with the previous close."""
+
+
+class Exchange(Protocol):
+    """What trading asks of the exchange.
+
+    Queries raise ExchangeUnavailable when unanswered: the caller has learnt nothing.
+    Orders and cancels raise OutcomeUnknown when unanswered: they may have happened.
+    """
+
+    def instrument(self, symbol: str) -> Instrument:
+        """Return one instrument from memory. Raises UnknownInstrument."""
+
+    def place_order(self, request: OrderRequest, priority: Priority) -> str:
+        """Send once and return the order id; accepted is not filled.
+
+        Raises:
+            OrderRejected: a plain no: it certainly did not happen.
+            OutcomeUnknown: it may have happened: look it up by its client id.
+        """
+
+    def cancel_order(self, order_id: str, priority: Priority) -> None:
+        """Ask for a cancel. Returning means asked, not cancelled: a fill may win.
+
+        Raises:
+            OrderNotFound: not there, or done already.
+            OutcomeUnknown: it may have happened.
+        """
+
+    def find_order(self, client_oid: str, priority: Priority = Priority.HIGH) -> Order | None:
+        """Return the order (a stop order too) with this client id; None only if plainly told so."""
+
+    def fetch_order(self, order_id: str, priority: Priority = Priority.HIGH) -> Order:
+        """Return one order. Raises OrderNotFound when plainly told so."""
+
+    def fetch_open_orders(self, priority: Priority = Priority.NORMAL) -> tuple[Order, ...]:
+        """Return every active order that is not an untriggered stop."""
+
+    def fetch_stop_orders(
+        self, symbol: str | None = None, priority: Priority = Priority.NORMAL
+    ) -> tuple[Order, ...]:
+        """Return every untriggered stop order."""
+
+    def fetch_recent_fills(
+        self, symbol: str | None = None, priority: Priority = Priority.NORMAL
+    ) -> tuple[Fill, ...]:
+        """Return fills of the last 24 hours, oldest first."""
+
+    def fetch_order_fills(self, order_id: str, priority: Priority = Priority.HIGH) -> tuple[Fill, ...]:
+        """Return the fills of one order; KuCoin may list them a moment after the order says so."""
+
+    def fetch_positions(self, priority: Priority = Priority.NORMAL) -> tuple[ExchangePosition, ...]:
+        """Return every open position; empty means the exchange answered "none"."""
+
+    def fetch_balance(self, priority: Priority = Priority.NORMAL) -> Balance:
+        """Return the margin account."""
+
+    def set_margin_mode(self, symbol: str, margin_mode: str) -> None:
+        """Make *symbol* isolated or cross; does nothing if it is so already (remembered)."""
+
+    def fetch_funding(self, symbol: str, since_ms: int) -> Decimal:
+        """Return the funding received (negative: paid) for *symbol* since then, quote currency."""
+
+    def fetch_tickers(self, priority: Priority = Priority.SCAN) -> dict[str, Ticker]:
+        """Return the ticker of every instrument, from one call."""
+
+
+class Journal(Protocol):
+    """What must survive. Calls return when it is on disk unless they say otherwise.
+
+    Raises JournalError when it cannot be written.
+    """
+
+    def record_intent(self, position_id: str, request: OrderRequest, purpose: str, *, wait: bool) -> None:
+        """Write down an order about to be sent; entries wait for the disk, exits do not."""
+
+    def settle_intent(
+        self, client_oid: str, state: IntentState, order_id: str = "", *, wait: bool = False
+    ) -> None:
+        """Note what became of it."""
+
+    def record_fills(self, client_oid: str, fills: Iterable[Fill], *, wait: bool = False) -> None:
+        """Book fills; each trade id of a symbol is booked once, whatever is said twice."""
+
+    def save_position(self, position: Position, *, wait: bool = False) -> None:
+        """Insert or replace one position."""
+
+    def close_position(self, position: Position, trade: ClosedTrade, *, wait: bool = True) -> None:
+        """Move a position to the closed trades, in one transaction."""
+
+    def record_event(self, kind: str, message: str, symbol: str = "") -> None:
+        """Note something a person may want to read later; does not wait."""
+
+    def record_equity(self, equity: Decimal, available: Decimal) -> None:
+        """Note a point of the equity curve; does not wait."""
+
+
+class Monitor(Protocol):
+    """What the others tell PerformanceMonitor; cheap, never blocks, never raises."""
+
+    def record_scan_time(self, duration_s: float, scanned: int, failed: int) -> None: ...
+
+    def record_api_call(self, endpoint: str, duration_s: float, outcome: str) -> None: ...
+
+    def record_trade_execution(self, symbol: str, purpose: str, duration_s: float, outcome: str) -> None: ...
+
+    def record_position_update(self, duration_s: float, positions: int) -> None: ...
+
+    def record_exit_latency(self, stages: Mapping[str, float]) -> None:
+        """*stages*: seconds from price receipt to `decided`, `claimed`, `sent`, `acknowledged`."""
+
+    def record_trade(self, trade: ClosedTrade) -> None: ...
+
+    def record_equity(self, equity: Decimal, at_ms: int) -> None: ...
+
+
+class Prices(Protocol):
+    """The latest price of each followed symbol, with its receive time."""
+
+    def get(self, symbol: str) -> Price | None:
+        """Return the latest, however old; None if there never was one."""
+
+    def follow(self, symbols: Iterable[str]) -> None:
+        """Replace the set of symbols whose prices are wanted."""
