@@ -1,0 +1,35 @@
+"""What every test shares: strict locks, and the data folder where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime import locks
+from tests.manual_clock import ManualClock
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _strict_locks() -> Iterator[None]:
+    """A broken lock rule raises in every test."""
+    locks.make_strict()
+    yield
+    locks.make_strict(False)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that stands still."""
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder with recorded candles and KuCoin's own specification, beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared beside the checkout: recorded candles and KuCoin's schemas are not here")
+    return SHARED
