@@ -158,6 +158,11 @@ def named_lock(name: str) -> NamedLock:
     return lock
 
 
+def condition_on(lock: NamedLock) -> threading.Condition:
+    """Return a Condition on *lock*: one lock per state, one Condition per question."""
+    return threading.Condition(lock)  # type: ignore[arg-type]  # typeshed knows the built-in locks only
+
+
 def lock_stats() -> tuple[LockStats, ...]:
     """Return the figures of every lock alive, by name."""
     with _registry_lock:

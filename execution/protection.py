@@ -1,0 +1,151 @@
+"""The stop that rests on the exchange: placed, read back, moved and swept."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from execution.orders import Accepted, OrderSender, Rejected, Unresolved
+from trading.client_ids import ClientOid, Purpose, parse
+from trading.errors import ExchangeError, OrderNotFound
+from trading.facts import Instrument, Order, OrderRequest, Position, Priority, ProtectiveStop, Side
+from trading.ports import Clock, Exchange
+
+log = logging.getLogger("stop")
+
+READ_BACKS_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtectRules:
+    """How the stop on the exchange follows RAD's own."""
+
+    enabled: bool = True
+    deadline_s: float = 5.0               # a position without a confirmed stop for longer is flattened
+    buffer: Decimal = Decimal("0.001")    # how far behind RAD's own stop it rests, fraction of the price
+    min_step: Decimal = Decimal("0.001")  # least move worth a request, fraction of the price
+    min_interval_s: float = 2.0           # least time between two moves of one position's stop
+
+
+class Protection:
+    """Keeps one `closeOrder` stop (mark price) on the exchange for each position."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        sender: OrderSender,
+        rules: ProtectRules,
+        clock: Clock,
+        stop: threading.Event,
+    ) -> None:
+        self.rules = rules
+        self._exchange = exchange
+        self._sender = sender
+        self._clock = clock
+        self._stop = stop
+
+    def resting_price(self, position: Position, instrument: Instrument) -> Decimal:
+        """Return where the exchange's stop for *position* belongs: behind RAD's own by the buffer."""
+        behind = position.stop_price * (1 - self.rules.buffer * position.side.sign)
+        rounded = instrument.stop_towards_price(position.side, behind)
+        return max(rounded, instrument.tick_size)
+
+    def is_worth_moving(self, position: Position, instrument: Instrument) -> bool:
+        """Whether the resting stop lags far enough behind to be replaced now."""
+        resting = position.protective_stop
+        if resting is None:
+            return True
+        gain = (self.resting_price(position, instrument) - resting.stop_price) * position.side.sign
+        since_s = (self._clock.now_ms() - resting.confirmed_ms) / 1000
+        return gain >= resting.stop_price * self.rules.min_step and since_s >= self.rules.min_interval_s
+
+    def place(self, position: Position, instrument: Instrument) -> ProtectiveStop | None:
+        """Place a stop for *position* and read it back; None if it is not confirmed.
+
+        The position's `stop_attempt` numbers the client id: the caller counts it up beforehand.
+        """
+        stop_price = self.resting_price(position, instrument)
+        client_oid = str(ClientOid(
+            position_id=position.position_id, purpose=Purpose.STOP, attempt=position.stop_attempt
+        ))
+        request = OrderRequest(
+            client_oid=client_oid,
+            symbol=position.symbol,
+            side=position.side.exit,
+            reduce_only=True,
+            close_order=True,
+            stop_price=stop_price,
+            stop_is_below=position.side is Side.LONG,
+        )
+        match self._sender.send_exit(request, position.position_id, Purpose.STOP):
+            case Accepted():
+                return self._read_back(position.symbol, client_oid)
+            case Rejected(reason=reason):
+                log.warning("%s stop refused stop_price=%s reason=%s", position.symbol, stop_price, reason)
+            case Unresolved(reason=reason):
+                log.warning("%s stop uncertain stop_price=%s reason=%s", position.symbol, stop_price, reason)
+        return None
+
+    def replace(self, position: Position, instrument: Instrument) -> ProtectiveStop | None:
+        """Place a new stop, confirm it, then cancel the old ones; the old one stays if that fails."""
+        new = self.place(position, instrument)
+        if new is not None:
+            self.sweep(position.symbol, keep={new.client_oid})
+        return new
+
+    def sweep(self, symbol: str, keep: Iterable[str] = ()) -> bool:
+        """Cancel every stop of RAD's on *symbol* but *keep*; False if that is not certain."""
+        keep = set(keep)
+        try:
+            stops = self._exchange.fetch_stop_orders(symbol, Priority.CRITICAL)
+        except ExchangeError as error:
+            log.warning("%s stops not readable, sweep put off error=%s", symbol, error)
+            return False
+        cancelled = [self._cancel(stop) for stop in stops if is_ours(stop) and stop.client_oid not in keep]
+        return all(cancelled)
+
+    def _cancel(self, stop: Order) -> bool:
+        try:
+            self._exchange.cancel_order(stop.order_id, Priority.CRITICAL)
+        except OrderNotFound:
+            pass   # gone already: triggered, or cancelled by someone
+        except ExchangeError as error:
+            log.warning("%s stop not cancelled order_id=%s error=%s", stop.symbol, stop.order_id, error)
+            return False
+        return True
+
+    def _read_back(self, symbol: str, client_oid: str) -> ProtectiveStop | None:
+        """Return the stop as the exchange's own list shows it; None if it does not in time."""
+        deadline = self._clock.monotonic() + self.rules.deadline_s
+        for pause_s in READ_BACKS_S:
+            try:
+                stops = self._exchange.fetch_stop_orders(symbol, Priority.CRITICAL)
+            except ExchangeError as error:
+                log.warning("%s stop not readable client_oid=%s error=%s", symbol, client_oid, error)
+            else:
+                found = next((stop for stop in stops if stop.client_oid == client_oid), None)
+                if found is not None:
+                    return confirmed(found, self._clock.now_ms())
+            if self._clock.monotonic() + pause_s > deadline or self._clock.wait(self._stop, pause_s):
+                break
+        return None
+
+
+def is_ours(order: Order) -> bool:
+    """Whether RAD placed it, judged by its client id."""
+    return parse(order.client_oid) is not None
+
+
+def confirmed(order: Order, now_ms: int) -> ProtectiveStop | None:
+    """Return *order* as a protective stop, if it is one that still waits for its trigger."""
+    if order.stop_price is None or not order.is_stop or not order.is_active:
+        return None
+    return ProtectiveStop(
+        client_oid=order.client_oid,
+        order_id=order.order_id,
+        stop_price=order.stop_price,
+        confirmed_ms=now_ms,
+    )

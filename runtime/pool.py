@@ -1,0 +1,90 @@
+"""The exit workers: a small pool in which urgent tasks never queue behind the others."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from runtime.locks import condition_on, named_lock
+
+log = logging.getLogger("pool")
+
+Task = Callable[[], None]
+
+
+class UrgentPool:
+    """Threads `<name>-0..n`: urgent tasks first, and only half the workers ever do anything else."""
+
+    def __init__(self, name: str, workers: int) -> None:
+        self.name = name
+        self._lock = named_lock(f"{name} pool")
+        self._work = condition_on(self._lock)
+        # Guarded by _lock.
+        self._urgent: deque[Task] = deque()
+        self._other: deque[Task] = deque()
+        self._others_running = 0
+        self._busy = 0
+        self._stopping = False
+        self._most_others = max(1, workers // 2)
+        self._threads = [
+            threading.Thread(target=self._run, name=f"{name}-{index}", daemon=True)
+            for index in range(workers)
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, task: Task, *, urgent: bool) -> None:
+        """Hand over a task; it must not raise (if it does, that is logged and survived)."""
+        with self._work:
+            (self._urgent if urgent else self._other).append(task)
+            self._work.notify()
+
+    def busy(self) -> int:
+        """Return how many tasks run or wait."""
+        with self._lock:
+            return self._busy + len(self._urgent) + len(self._other)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Finish what is queued, then end; False if some thread is still at it after *timeout_s*."""
+        with self._work:
+            self._stopping = True
+            self._work.notify_all()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout_s / len(self._threads))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _run(self) -> None:
+        while True:
+            with self._work:
+                self._work.wait_for(lambda: self._next_queue() is not None or self._is_over())
+                queue = self._next_queue()
+                if queue is None:
+                    return
+                task = queue.popleft()
+                is_other = queue is self._other
+                self._busy += 1
+                self._others_running += is_other
+            try:
+                task()
+            except Exception:  # noqa: BLE001 - the pool outlives its tasks
+                log.exception("task failed")
+            with self._work:
+                self._busy -= 1
+                self._others_running -= is_other
+                self._work.notify_all()
+
+    def _next_queue(self) -> deque[Task] | None:
+        if self._urgent:
+            return self._urgent
+        if self._other and self._others_running < self._most_others:
+            return self._other
+        return None
+
+    def _is_over(self) -> bool:
+        return self._stopping and not self._urgent and not self._other
