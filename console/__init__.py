@@ -1,0 +1,1 @@
+"""The command line: talks to the running daemon, reads its journal, or starts it."""

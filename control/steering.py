@@ -1,0 +1,72 @@
+"""What the control API asks of the daemon, and the few things that can go wrong in asking."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Protocol
+
+from trading.errors import (
+    ConfigError,
+    ExchangeUnavailable,
+    NothingToClose,
+    OrderNotFound,
+    OutcomeUnknown,
+    RadError,
+    UnknownInstrument,
+)
+
+JsonObject = dict[str, Any]
+
+OK, ERROR, NOT_FOUND, NOT_RUNNING, BAD_CONFIG, TIMED_OUT = range(6)
+
+
+class NotFound(RadError):
+    """What was asked about is not there: no such symbol, no such position."""
+
+
+class Steering(Protocol):
+    """The daemon, as seen from outside. Every answer can be written as JSON (`control.views`).
+
+    Each is called in a thread of the control API, several at a time, and may be given up on.
+    May raise any RadError; NotFound when the symbol or position is not there.
+    """
+
+    def status(self) -> JsonObject: ...
+
+    def positions(self) -> list[JsonObject]: ...
+
+    def opportunities(self) -> list[JsonObject]: ...
+
+    def orders(self) -> list[JsonObject]: ...
+
+    def trades(self, limit: int) -> list[JsonObject]:
+        """Return the latest closed trades, newest first."""
+
+    def threads(self) -> JsonObject:
+        """Return `threads` and `locks`, lists of what each is doing."""
+
+    def verify(self) -> JsonObject:
+        """Compare the journal with the exchange now."""
+
+    def open(self, symbol: str, side: str, notional: Decimal | None) -> JsonObject:
+        """Open by hand; *side* is long or short, *notional* in quote currency or None for the usual size."""
+
+    def close(self, symbol: str) -> JsonObject: ...
+
+    def flatten(self) -> JsonObject:
+        """Close everything and pause."""
+
+    def pause(self) -> JsonObject: ...
+
+    def resume(self) -> JsonObject: ...
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code of the command line that *error* amounts to."""
+    if isinstance(error, NotFound | UnknownInstrument | OrderNotFound | NothingToClose):
+        return NOT_FOUND
+    if isinstance(error, ConfigError):
+        return BAD_CONFIG
+    if isinstance(error, TimeoutError | OutcomeUnknown | ExchangeUnavailable):
+        return TIMED_OUT
+    return ERROR
