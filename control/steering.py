@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from trading.errors import (
+    AuthenticationFailed,
     ConfigError,
     ExchangeUnavailable,
     NothingToClose,
@@ -65,7 +66,7 @@ def exit_code_of(error: BaseException) -> int:
     """Return the exit code of the command line that *error* amounts to."""
     if isinstance(error, NotFound | UnknownInstrument | OrderNotFound | NothingToClose):
         return NOT_FOUND
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError | AuthenticationFailed):   # a person has to change something
         return BAD_CONFIG
     if isinstance(error, TimeoutError | OutcomeUnknown | ExchangeUnavailable):
         return TIMED_OUT

@@ -1,0 +1,82 @@
+"""`python -m console`: run one command; whatever happens, no traceback reaches the person."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+INTERRUPTED = 130
+ERROR = 1
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line *argv*; return its exit code."""
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        print("rad: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has had enough (`| head`); Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(argv: Sequence[str]) -> int:
+    import typer
+
+    from console.app import app
+    from console.failure import Failure
+    from control.steering import exit_code_of
+    from trading.errors import RadError
+
+    # typer keeps its usage errors private; this is the class above all of them.
+    usage_error = typer.BadParameter.__mro__[2]
+    try:
+        code = app(args=list(argv), prog_name="rad", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except Failure as failure:
+        return _refuse(argv, str(failure), failure.exit_code)
+    except RadError as error:
+        return _refuse(argv, str(error), exit_code_of(error))
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the last place before the person
+        if isinstance(error, usage_error):
+            return _refuse(argv, _usage(error), ERROR) if str(error) else 0   # empty: help was shown
+        return _refuse(argv, _unforeseen(error), ERROR)
+
+
+def _refuse(argv: Sequence[str], message: str, exit_code: int) -> int:
+    """Say on stderr why not; with --json, the one document on stdout says it too."""
+    print(f"rad: {message}", file=sys.stderr)
+    if "--json" in argv:
+        print(json.dumps({"error": message, "exit_code": exit_code}, ensure_ascii=False), flush=True)
+    return exit_code
+
+
+def _usage(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "rad"
+    text = error.format_message() if hasattr(error, "format_message") else str(error)
+    return f"{' '.join(text.split())} See ./{command} --help."
+
+
+def _unforeseen(error: Exception) -> str:
+    """Return one line about *error*, having put its traceback where it can be looked up."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="rad-error-", suffix=".txt", delete=False) as file:
+        traceback.print_exception(error, file=file)
+    first = next(iter(str(error).splitlines()), "")
+    return f"unexpected {type(error).__name__}: {first} (where it happened: {file.name})"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

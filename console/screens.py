@@ -1,0 +1,173 @@
+"""What each question's answer looks like to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from console.tables import Column, show_facts, show_table
+from console.wording import NOTHING, colour_of, percent, rounded, short, signed, since, text, when
+
+JsonObject = dict[str, Any]
+
+_STATE_COLOURS = {
+    "running": "bold green", "starting": "bold cyan", "paused": "bold yellow", "degraded": "bold yellow",
+    "stopping": "bold yellow", "down": "bold red",
+}
+
+
+def _side_colour(row: JsonObject) -> str:
+    return "green" if row.get("side") in ("long", "buy") else "red"
+
+
+def _get(key: str) -> Any:
+    return lambda row: text(row.get(key))
+
+
+SYMBOL = Column("symbol", _get("symbol"))
+SIDE = Column("side", _get("side"), style=_side_colour)
+QUANTITY = Column("quantity", _get("quantity"), right=True)
+ENTRY = Column("entry", _get("entry_price"), right=True)
+R = Column("R", lambda row: signed(row.get("r_multiple")), right=True,
+           style=lambda row: colour_of(row.get("r_multiple")))
+
+POSITIONS = (
+    SYMBOL, SIDE, QUANTITY, ENTRY,
+    Column("price", _get("price"), right=True),
+    Column("stop", _get("stop_price"), right=True),
+    Column("on exchange", lambda row: text(row["exchange_stop_price"]) if row.get("protected") else "NONE",
+           right=True, style=lambda row: "" if row.get("protected") else "bold red"),
+    R,
+    Column("PnL", lambda row: signed(row.get("unrealised_pnl")), right=True,
+           style=lambda row: colour_of(row.get("unrealised_pnl"))),
+    Column("open for", lambda row: since(row.get("opened_at")), right=True),
+)
+
+OPPORTUNITIES = (
+    SYMBOL, SIDE,
+    Column("score", lambda row: rounded(row.get("score")), right=True),
+    Column("price", _get("price"), right=True),
+    Column("spread", lambda row: percent(row.get("spread")), right=True),
+    Column("volume 24h", lambda row: short(row.get("volume_24h")), right=True),
+    Column("candle", lambda row: when(row.get("candle_at")), right=True),
+    Column("strategy", _get("strategy")),
+    Column("because", lambda row: ", ".join(row.get("reasons") or ()) or NOTHING, grows=True),
+)
+
+ORDERS = (
+    Column("placed", lambda row: when(row.get("created_at"))),
+    SYMBOL, SIDE,
+    Column("purpose", _get("purpose")),
+    Column("quantity", lambda row: "all" if row.get("close_order") else text(row.get("quantity")),
+           right=True),
+    Column("filled", _get("filled_quantity"), right=True),
+    Column("stop", _get("stop_price"), right=True),
+    Column("client id", _get("client_oid")),
+)
+
+TRADES = (
+    Column("closed", lambda row: when(row.get("closed_at"))),
+    SYMBOL, SIDE, QUANTITY, ENTRY,
+    Column("exit", _get("exit_price"), right=True),
+    Column("reason", lambda row: text(row.get("exit_reason")).replace("_", " ")),
+    R,
+    Column("PnL", lambda row: signed(row.get("realised_pnl")), right=True,
+           style=lambda row: colour_of(row.get("realised_pnl"))),
+    Column("fee", lambda row: rounded(row.get("fee")), right=True),
+    Column("held", lambda row: since(row.get("opened_at"), row.get("closed_at")), right=True),
+)
+
+THREADS = (
+    Column("thread", _get("name")),
+    Column("state", _get("state"),
+           style=lambda row: "green" if row.get("state") == "running" else "bold red"),
+    Column("steps", _get("steps"), right=True),
+    Column("failures", _get("failures"), right=True),
+    Column("restarts", _get("restarts"), right=True),
+    Column("idle", lambda row: f"{row.get('idle_s') or 0:.1f} s", right=True),
+    Column("last error", _get("last_error"), grows=True),
+)
+
+
+def _lock_time(kind: str, figure: str) -> Column:
+    return Column(
+        f"{kind} {figure} µs", lambda row: text((row.get(f"{kind}_us") or {}).get(figure)), right=True
+    )
+
+
+LOCKS = (
+    Column("lock", _get("name")),
+    Column("taken", _get("acquisitions"), right=True),
+    Column("contended", _get("contended"), right=True),
+    _lock_time("wait", "p50"), _lock_time("wait", "p99"), _lock_time("wait", "max"),
+    _lock_time("hold", "p50"), _lock_time("hold", "p99"), _lock_time("hold", "max"),
+    Column("held by", _get("holder")),
+)
+
+DIFFERENCES = (
+    SYMBOL,
+    Column("kind", _get("kind")),
+    Column("difference", lambda row: text(row.get("text") or row.get("message")), grows=True),
+)
+
+
+def show_positions(rows: Sequence[JsonObject]) -> None:
+    show_table(POSITIONS, rows, title="Open positions", empty="No open positions.")
+
+
+def show_opportunities(rows: Sequence[JsonObject]) -> None:
+    show_table(OPPORTUNITIES, rows, title="Opportunities", empty="No opportunities in the latest scan.")
+
+
+def show_orders(rows: Sequence[JsonObject]) -> None:
+    show_table(ORDERS, rows, title="Orders on the exchange", empty="No orders on the exchange.")
+
+
+def show_trades(rows: Sequence[JsonObject]) -> None:
+    show_table(TRADES, rows, title="Closed trades, newest first", empty="No closed trades yet.")
+
+
+def show_threads(facts: JsonObject) -> None:
+    show_table(THREADS, facts.get("threads", []), title="Threads", empty="No threads reported.")
+    print()
+    show_table(LOCKS, facts.get("locks", []), title="Locks", empty="No locks reported.")
+
+
+def show_verify(facts: JsonObject) -> None:
+    if facts.get("agree"):
+        print("Journal and exchange agree.")
+    else:
+        show_table(DIFFERENCES, facts.get("differences", []), title="Journal and exchange differ",
+                   empty="Journal and exchange differ.")
+
+
+def show_status(facts: JsonObject) -> None:
+    """Print the status: the common facts first, then each problem on a line of its own."""
+    state = text(facts.get("state"))
+    positions, protected = facts.get("positions") or 0, facts.get("protected") or 0
+    lines = [
+        ("state", state, _STATE_COLOURS.get(state, "")),
+        ("mode", f"{text(facts.get('mode'))}, {text(facts.get('market'))}",
+         "bold red" if facts.get("mode") == "live" else ""),
+        ("equity", rounded(facts.get("equity")), ""),
+        ("positions", f"{positions}, {protected} of them protected on the exchange" if positions else "none",
+         "bold red" if protected < positions else ""),
+        ("exit latency", _latency(facts.get("exit_latency_ms")), ""),
+        *((f"rate {pool}", _rate(use), "") for pool, use in (facts.get("rate") or {}).items()),
+        ("version", text(facts.get("version")), ""),
+        *(("problem", text(problem), "bold red") for problem in facts.get("problems") or ()),
+    ]
+    show_facts(lines, title="RAD")
+
+
+def _latency(figures: Any) -> str:
+    if not isinstance(figures, dict):
+        return NOTHING if figures is None else f"{figures} ms"
+    said = [f"{name} {figures[name]:g} ms" for name in ("p50", "p99", "max") if figures.get(name) is not None]
+    return ", ".join(said) or NOTHING
+
+
+def _rate(use: Any) -> str:
+    if not isinstance(use, dict):
+        return text(use)
+    return ", ".join(f"{name.replace('_', ' ')} {text(value)}" for name, value in use.items())

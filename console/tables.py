@@ -1,0 +1,80 @@
+"""Tables: drawn on a terminal, plain aligned text where the output is piped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: how a row's cell reads and, on a terminal, its colour."""
+
+    title: str
+    cell: Callable[[JsonObject], str]
+    right: bool = False
+    style: Callable[[JsonObject], str] | None = None
+    grows: bool = False        # may wrap; the others keep their width
+
+
+def show_table(columns: Sequence[Column], rows: Sequence[JsonObject], *, title: str, empty: str) -> None:
+    """Print *rows*, or the sentence *empty* when there are none."""
+    if not rows:
+        print(empty)
+    elif sys.stdout.isatty():
+        _draw(columns, rows, title)
+    else:
+        _align(columns, rows)
+
+
+def show_facts(facts: Sequence[tuple[str, str, str]], *, title: str) -> None:
+    """Print label, text and colour of each fact, one a line."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for label, text, style in facts:
+            table.add_row(label, Text(text, style=style))
+        Console().print(table)
+        return
+    width = max(len(label) for label, _, _ in facts)
+    for label, text, _ in facts:
+        print(f"{label:<{width}}  {text}".rstrip())
+
+
+def _draw(columns: Sequence[Column], rows: Sequence[JsonObject], title: str) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False,
+                  header_style="dim")
+    for column in columns:
+        table.add_column(column.title, justify="right" if column.right else "left",
+                         no_wrap=not column.grows, overflow="ellipsis" if not column.grows else "fold")
+    for row in rows:
+        table.add_row(
+            *(Text(column.cell(row), style=column.style(row) if column.style else "") for column in columns)
+        )
+    Console().print(table)
+
+
+def _align(columns: Sequence[Column], rows: Sequence[JsonObject]) -> None:
+    lines = [[column.title for column in columns]]
+    lines += [[column.cell(row) for column in columns] for row in rows]
+    widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
+    for line in lines:
+        cells = (
+            text.rjust(width) if column.right else text.ljust(width)
+            for text, width, column in zip(line, widths, columns, strict=True)
+        )
+        print("  ".join(cells).rstrip())

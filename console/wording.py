@@ -1,0 +1,81 @@
+"""How single values read on the screen. All take what JSON holds: strings, numbers, null."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+NOTHING = "–"
+
+
+def text(value: Any) -> str:
+    """Return *value* as it is; a dash for nothing."""
+    return NOTHING if value is None or value == "" else str(value)
+
+
+def signed(value: Any, decimals: int = 2) -> str:
+    """Return an amount with its sign: `+12.30`."""
+    if value is None:
+        return NOTHING
+    number = Decimal(str(value))
+    return f"{number:+,.{decimals}f}" if round(number, decimals) else f"{0:.{decimals}f}"
+
+
+def rounded(value: Any, decimals: int = 2) -> str:
+    """Return an amount with thousands separated: `10,012.30`."""
+    return NOTHING if value is None else f"{Decimal(str(value)):,.{decimals}f}"
+
+
+def short(value: Any) -> str:
+    """Return a large amount in three digits: `12.3M`."""
+    if value is None:
+        return NOTHING
+    number = float(value)
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{letter}" if number < size * 999.5 else f"{number / size:.0f}{letter}"
+    return f"{number:.3g}"
+
+
+def percent(value: Any, decimals: int = 3) -> str:
+    """Return a fraction in percent: `0.012 %`."""
+    return NOTHING if value is None else f"{float(value) * 100:.{decimals}f} %"
+
+
+def when(value: Any) -> str:
+    """Return an ISO time without its date if that is today (UTC): `14:03:27`."""
+    if not value:
+        return NOTHING
+    then = _parsed(value)
+    if then.date() == datetime.now(UTC).date():
+        return then.strftime("%H:%M:%S")
+    return then.strftime("%Y-%m-%d %H:%M")
+
+
+def since(start: Any, end: Any = None) -> str:
+    """Return how long it is from *start* to *end* or now: `2h 05m`."""
+    if not start:
+        return NOTHING
+    until = _parsed(end) if end else datetime.now(UTC)
+    seconds = max(0, int((until - _parsed(start)).total_seconds()))
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours:02d}h"
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {seconds:02d}s" if minutes else f"{seconds}s"
+
+
+def colour_of(value: Any) -> str:
+    """Return green for a profit, red for a loss."""
+    if value is None or not Decimal(str(value)):
+        return ""
+    return "green" if Decimal(str(value)) > 0 else "red"
+
+
+def _parsed(value: str) -> datetime:
+    then = datetime.fromisoformat(value)
+    return then if then.tzinfo else then.replace(tzinfo=UTC)

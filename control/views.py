@@ -1,0 +1,218 @@
+"""Facts as the JSON the outside sees: money as decimal strings, times as ISO 8601 UTC.
+
+Pure functions. The daemon answers with them, and the console when it reads the journal itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runtime.locks import LockStats
+    from runtime.worker import WorkerState
+    from trading.facts import ClosedTrade, Opportunity, Order, Position
+
+JsonObject = dict[str, Any]
+
+# Averages of fills carry 28 digits; no price, quantity or fee of KuCoin has more than this.
+_FINEST = Decimal("1e-12")
+_RATIO = Decimal("0.0001")
+
+
+def amount(value: Decimal | None) -> str | None:
+    """Return a decimal string without exponent, trailing zeros or more than 12 decimals."""
+    if value is None:
+        return None
+    if value.as_tuple().exponent < _FINEST.as_tuple().exponent:   # type: ignore[operator]
+        value = value.quantize(_FINEST, ROUND_HALF_EVEN)
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
+
+
+def ratio(value: Decimal | float | None) -> str | None:
+    """Return a pure number (an R multiple, a fraction) as a decimal string with four decimals at most."""
+    if value is None:
+        return None
+    return amount(Decimal(str(value)).quantize(_RATIO, ROUND_HALF_EVEN))
+
+
+def moment(ms: int | None) -> str | None:
+    """Return milliseconds since 1970 as ISO 8601 UTC; None for None and for 0, which means unknown."""
+    if not ms:
+        return None
+    text = datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{ms % 1000:03d}Z"
+
+
+def status_view(
+    *,
+    state: str,
+    mode: str,
+    market: str,
+    version: str,
+    equity: Decimal | None,
+    positions: int,
+    protected: int,
+    rate: JsonObject | None = None,
+    exit_latency_ms: JsonObject | None = None,
+    problems: Sequence[str] = (),
+    **more: Any,
+) -> JsonObject:
+    """Return what `status` says; *positions* and *protected* are counts, *problems* sentences."""
+    return {
+        "state": state,
+        "mode": mode,
+        "market": market,
+        "version": version,
+        "equity": amount(equity),
+        "positions": positions,
+        "protected": protected,
+        "rate": rate or {},
+        "exit_latency_ms": exit_latency_ms or {},
+        "problems": list(problems),
+        **more,
+    }
+
+
+def position_view(position: Position, price: Decimal | None) -> JsonObject:
+    """Return one position valued at *price*; without a price, what depends on it is null."""
+    stop = position.protective_stop
+    return {
+        "symbol": position.symbol,
+        "side": position.side.value,
+        "state": position.state.value,
+        "quantity": amount(position.quantity),
+        "base_qty": amount(position.base_qty),
+        "entry_price": amount(position.entry_price),
+        "price": amount(price),
+        "notional": None if price is None else amount(position.notional(price)),
+        "stop_price": amount(position.stop_price),
+        "stop_reason": position.stop_reason.value,
+        "exchange_stop_price": None if stop is None else amount(stop.stop_price),
+        "protected": stop is not None,
+        "unrealised_pnl": None if price is None else amount(position.unrealised_pnl(price)),
+        "realised_pnl": amount(position.realised_pnl),
+        "fee": amount(position.fee),
+        "r_multiple": None if price is None else ratio(position.r_multiple(price)),
+        "opened_at": moment(position.opened_ms),
+        "leverage": amount(position.leverage),
+        "strategy": position.strategy,
+        "reasons": list(position.reasons),
+        "position_id": position.position_id,
+    }
+
+
+def trade_view(trade: ClosedTrade) -> JsonObject:
+    """Return one closed trade; *realised_pnl* is after fees and funding."""
+    return {
+        "symbol": trade.symbol,
+        "side": trade.side.value,
+        "quantity": amount(trade.quantity),
+        "entry_price": amount(trade.entry_price),
+        "exit_price": amount(trade.exit_price),
+        "opened_at": moment(trade.opened_ms),
+        "closed_at": moment(trade.closed_ms),
+        "exit_reason": trade.exit_reason.value,
+        "fee": amount(trade.fee),
+        "funding": amount(trade.funding),
+        "realised_pnl": amount(trade.realised_pnl),
+        "r_multiple": ratio(trade.r_multiple),
+        "strategy": trade.strategy,
+        "position_id": trade.position_id,
+    }
+
+
+def opportunity_view(opportunity: Opportunity) -> JsonObject:
+    """Return one opportunity; *spread* is a fraction, *score* goes from 0 to 1."""
+    return {
+        "symbol": opportunity.symbol,
+        "side": opportunity.side.value,
+        "score": ratio(opportunity.score),
+        "price": amount(opportunity.price),
+        "atr": amount(opportunity.atr),
+        "spread": amount(opportunity.spread),
+        "volume_24h": amount(opportunity.volume_24h),
+        "candle_at": moment(opportunity.candle_ms),
+        "strategy": opportunity.strategy,
+        "reasons": list(opportunity.reasons),
+    }
+
+
+def order_view(order: Order, purpose: str = "") -> JsonObject:
+    """Return one order as the exchange reports it; *purpose* is ours (entry, stop, exit)."""
+    return {
+        "symbol": order.symbol,
+        "side": order.side.value,
+        "purpose": purpose,
+        "quantity": amount(order.quantity),
+        "filled_quantity": amount(order.filled_quantity),
+        "average_price": amount(order.average_price),
+        "stop_price": amount(order.stop_price),
+        "active": order.is_active,
+        "reduce_only": order.reduce_only,
+        "close_order": order.close_order,
+        "client_oid": order.client_oid,
+        "order_id": order.order_id,
+        "created_at": moment(order.created_ms),
+    }
+
+
+def thread_view(state: WorkerState) -> JsonObject:
+    """Return what one supervised thread is doing."""
+    if not state.alive:
+        word = "dead"
+    else:
+        word = "stuck" if state.is_stuck else "running"
+    return {
+        "name": state.name,
+        "state": word,
+        "steps": state.steps,
+        "failures": state.failures,
+        "restarts": state.restarts,
+        "idle_s": round(state.idle_s, 3),
+        "stuck_after_s": state.stuck_after_s,
+        "last_error": state.last_error,
+    }
+
+
+def lock_view(stats: LockStats) -> JsonObject:
+    """Return how long one lock was waited for and held, in microseconds."""
+    return {
+        "name": stats.name,
+        "acquisitions": stats.acquisitions,
+        "contended": stats.contended,
+        "wait_us": _spread_us(stats.waits),
+        "hold_us": _spread_us(stats.holds),
+        "holder": stats.holder,
+    }
+
+
+def threads_view(states: Iterable[WorkerState], locks: Iterable[LockStats]) -> JsonObject:
+    """Return what `threads` says; the busiest locks come first."""
+    return {
+        "threads": [thread_view(state) for state in states],
+        "locks": [
+            lock_view(stats) for stats in sorted(locks, key=lambda each: (-each.acquisitions, each.name))
+        ],
+    }
+
+
+def verify_view(differences: Sequence[JsonObject], checked_ms: int) -> JsonObject:
+    """Return what `verify` says: *differences* between journal and exchange, each with a `text`."""
+    return {"agree": not differences, "differences": list(differences), "checked_at": moment(checked_ms)}
+
+
+def _spread_us(seconds: Sequence[float]) -> JsonObject:
+    ordered = sorted(seconds)
+    if not ordered:
+        return {"p50": None, "p99": None, "max": None}
+
+    def at(quantile: float) -> float:
+        return round(ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] * 1e6, 1)
+
+    return {"p50": at(0.5), "p99": at(0.99), "max": round(ordered[-1] * 1e6, 1)}
