@@ -17,7 +17,7 @@ from trading.errors import (
     OrderRejected,
     OutcomeUnknown,
 )
-from trading.facts import ZERO, Fill, Order, OrderRequest, Priority
+from trading.facts import ZERO, EntryPlan, Fill, Order, OrderRequest, Priority
 from trading.lifecycle import IntentState
 from trading.ports import Clock, Exchange, Journal
 
@@ -86,18 +86,34 @@ class OrderSender:
         self._clock = clock
         self._stop = stop
 
-    def send_entry(self, request: OrderRequest, position_id: str) -> Outcome:
-        """Write the intent to disk, send once, and find out; never sends again.
+    def send_entry(self, request: OrderRequest, plan: EntryPlan) -> Outcome:
+        """Write the intent and its plan to disk, send once, and find out; never sends again.
 
         Raises:
             JournalError: the intent could not be written: nothing was sent.
         """
-        self._journal.record_intent(position_id, request, Purpose.ENTRY.value, wait=True)
-        return self._find_out(request, self._send(request, Priority.HIGH))
+        self._journal.record_intent(plan.position_id, request, Purpose.ENTRY.value, plan=plan, wait=True)
+        return self._find_out(request, self.send(request, Priority.HIGH))
 
-    def send_exit(self, request: OrderRequest, position_id: str, purpose: Purpose = Purpose.EXIT) -> Outcome:
-        """Send an exit or a stop at once; its id follows from the position, so the disk can wait."""
-        first = self._send(request, Priority.CRITICAL)
+    def send_protection(self, request: OrderRequest, position_id: str) -> Outcome:
+        """Send a protective stop and find out; its id follows from the position: the disk can wait."""
+        return self.find_out(request, position_id, Purpose.STOP, self.send(request, Priority.CRITICAL))
+
+    def send(self, request: OrderRequest, priority: Priority) -> Outcome:
+        """Send once: nothing before the wire, nothing after it. `find_out` is to follow."""
+        sent_ms = self._clock.now_ms()
+        try:
+            order_id = self._exchange.place_order(request, priority)
+        except (OutcomeUnknown, DuplicateClientOid) as error:
+            return Unresolved(reason=str(error), sent_ms=sent_ms)
+        except OrderRejected as error:
+            return Rejected(reason=str(error), error=error)
+        except ExchangeError as error:   # rate limit, key, no connection: plainly not taken
+            return Rejected(reason=str(error))
+        return Accepted(order_id=order_id, acknowledged=self._clock.monotonic())
+
+    def find_out(self, request: OrderRequest, position_id: str, purpose: Purpose, first: Outcome) -> Outcome:
+        """Journal what is known of an exit or stop already sent, and look up what is not."""
         self._journal.record_intent(position_id, request, purpose.value, wait=False)
         return self._find_out(request, first)
 
@@ -161,18 +177,6 @@ class OrderSender:
             if _quantity(fills) == execution.quantity:
                 return fills
         return None
-
-    def _send(self, request: OrderRequest, priority: Priority) -> Outcome:
-        sent_ms = self._clock.now_ms()
-        try:
-            order_id = self._exchange.place_order(request, priority)
-        except (OutcomeUnknown, DuplicateClientOid) as error:
-            return Unresolved(reason=str(error), sent_ms=sent_ms)
-        except OrderRejected as error:
-            return Rejected(reason=str(error), error=error)
-        except ExchangeError as error:   # rate limit, key, no connection: plainly not taken
-            return Rejected(reason=str(error))
-        return Accepted(order_id=order_id, acknowledged=self._clock.monotonic())
 
     def _find_out(self, request: OrderRequest, first: Outcome) -> Outcome:
         """Journal what is known, and look up what is not."""

@@ -80,7 +80,7 @@ class Protection:
             stop_price=stop_price,
             stop_is_below=position.side is Side.LONG,
         )
-        match self._sender.send_exit(request, position.position_id, Purpose.STOP):
+        match self._sender.send_protection(request, position.position_id):
             case Accepted():
                 return self._read_back(position.symbol, client_oid)
             case Rejected(reason=reason):

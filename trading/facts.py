@@ -62,7 +62,8 @@ class ExitReason(Enum):
     FLATTEN = "flatten"
     UNPROTECTED = "unprotected"          # no confirmed stop within protect.deadline
     EXCHANGE_STOP = "exchange_stop"      # the stop resting on the exchange fired
-    EXTERNAL = "external"                # closed by someone else, or liquidated
+    EXTERNAL = "external"                # closed by someone else
+    LIQUIDATION = "liquidation"          # by the exchange: liquidated or auto-deleveraged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +238,26 @@ class Fill:
     fee: Decimal                         # quote currency, positive when paid
     ts_ms: int
     kind: str = "trade"                  # KuCoin's tradeType: trade, liquid, adl, settlement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryPlan:
+    """An approved entry, written down before it is sent: enough to book it after a crash."""
+
+    position_id: str
+    client_oid: str
+    symbol: str
+    side: Side
+    quantity: Decimal                    # lots
+    price: Decimal                       # when it was approved
+    worst_price: Decimal                 # what it may slip to
+    stop_price: Decimal
+    notional: Decimal                    # quote currency
+    leverage: Decimal
+    atr: Decimal
+    planned_ms: int
+    strategy: str = ""
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

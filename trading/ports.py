@@ -11,6 +11,7 @@ from trading.candles import Candles
 from trading.facts import (
     Balance,
     ClosedTrade,
+    EntryPlan,
     ExchangePosition,
     Fill,
     Instrument,
@@ -125,8 +126,10 @@ class Journal(Protocol):
     Raises JournalError when it cannot be written.
     """
 
-    def record_intent(self, position_id: str, request: OrderRequest, purpose: str, *, wait: bool) -> None:
-        """Write down an order about to be sent; entries wait for the disk, exits do not."""
+    def record_intent(
+        self, position_id: str, request: OrderRequest, purpose: str, *, plan: EntryPlan | None = None, wait: bool
+    ) -> None:
+        """Write down an order; entries with their plan before they are sent, exits and stops after."""
 
     def settle_intent(
         self, client_oid: str, state: IntentState, order_id: str = "", *, wait: bool = False
@@ -135,6 +138,9 @@ class Journal(Protocol):
 
     def record_fills(self, client_oid: str, fills: Iterable[Fill], *, wait: bool = False) -> None:
         """Book fills; each trade id of a symbol is booked once, whatever is said twice."""
+
+    def is_booked(self, symbol: str, trade_id: str) -> bool:
+        """Whether that fill is in the journal."""
 
     def save_position(self, position: Position, *, wait: bool = False) -> None:
         """Insert or replace one position."""

@@ -1,0 +1,134 @@
+"""What an execution makes of a position: pure arithmetic, exact."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from trading.facts import (
+    ZERO,
+    ClosedTrade,
+    EntryPlan,
+    ExitReason,
+    Fill,
+    Instrument,
+    Position,
+)
+from trading.lifecycle import PositionState, check
+from trading.risk import Approved
+
+
+def planned(approved: Approved, position_id: str, client_oid: str, now_ms: int) -> EntryPlan:
+    """Return what was approved as a plan with an id of its own."""
+    return EntryPlan(
+        position_id=position_id,
+        client_oid=client_oid,
+        symbol=approved.symbol,
+        side=approved.side,
+        quantity=approved.quantity,
+        price=approved.price,
+        worst_price=approved.worst_price,
+        stop_price=approved.stop_price,
+        notional=approved.notional,
+        leverage=approved.leverage,
+        atr=approved.atr,
+        planned_ms=now_ms,
+        strategy=approved.strategy,
+        reasons=approved.reasons,
+    )
+
+
+def opened(
+    plan: EntryPlan,
+    instrument: Instrument,
+    quantity: Decimal,
+    price: Decimal,
+    fee: Decimal,
+    now_ms: int,
+) -> Position:
+    """Return the position an entry made: the stop keeps its planned distance from the real price."""
+    distance = abs(plan.price - plan.stop_price)
+    stop_price = instrument.stop_towards_price(plan.side, price - distance * plan.side.sign)
+    return Position(
+        position_id=plan.position_id,
+        symbol=plan.symbol,
+        side=plan.side,
+        state=PositionState.OPEN,
+        quantity=quantity,
+        initial_quantity=quantity,
+        multiplier=instrument.multiplier,
+        entry_price=price,
+        initial_stop_price=stop_price,
+        stop_price=stop_price,
+        stop_reason=ExitReason.STOP_LOSS,
+        best_price=price,
+        atr=plan.atr,
+        opened_ms=now_ms,
+        leverage=plan.leverage,
+        fee=fee,
+        strategy=plan.strategy,
+        reasons=plan.reasons,
+    )
+
+
+def closing(position: Position, reason: ExitReason) -> Position:
+    """Return *position* claimed for one exit, with the number of its attempt."""
+    return replace(
+        position,
+        state=check(position.state, PositionState.CLOSING),
+        exit_reason=reason,
+        exit_attempt=position.exit_attempt + 1,
+    )
+
+
+def put_back(position: Position) -> Position:
+    """Return *position* open again: the exit certainly did not happen, or not wholly."""
+    return replace(position, state=check(position.state, PositionState.OPEN), exit_reason=None)
+
+
+def reduced(
+    position: Position, quantity: Decimal, price: Decimal, fee: Decimal, reason: ExitReason
+) -> Position:
+    """Return what is left after *quantity* lots were closed at *price*; never less than nothing."""
+    closed = min(quantity, position.quantity)
+    base_qty = closed * position.multiplier
+    return replace(
+        position,
+        quantity=position.quantity - closed,
+        realised_pnl=position.realised_pnl + (price - position.entry_price) * position.side.sign * base_qty,
+        exit_value=position.exit_value + price * base_qty,
+        fee=position.fee + fee,
+        steps_taken=position.steps_taken + (reason is ExitReason.TAKE_PROFIT),
+    )
+
+
+def with_fee(position: Position, fee: Decimal) -> Position:
+    """Return *position* with *fee* added to what it paid."""
+    return replace(position, fee=position.fee + fee)
+
+
+def trade_of(position: Position, closed_ms: int, reason: ExitReason, funding: Decimal) -> ClosedTrade:
+    """Return the closed trade of a position of which nothing is left."""
+    base_qty = (position.initial_quantity - position.quantity) * position.multiplier
+    exit_price = position.exit_value / base_qty if base_qty else position.entry_price
+    return ClosedTrade(
+        position_id=position.position_id,
+        symbol=position.symbol,
+        side=position.side,
+        quantity=position.initial_quantity,
+        entry_price=position.entry_price,
+        exit_price=exit_price,
+        opened_ms=position.opened_ms,
+        closed_ms=closed_ms,
+        exit_reason=reason,
+        fee=position.fee,
+        funding=funding,
+        realised_pnl=position.realised_pnl - position.fee + funding,
+        r_multiple=position.r_multiple(exit_price),
+        strategy=position.strategy,
+    )
+
+
+def total_fee(fills: tuple[Fill, ...]) -> Decimal:
+    """Return what *fills* cost in quote currency."""
+    return sum((fill.fee for fill in fills), ZERO)
