@@ -25,30 +25,23 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    import typer
-
-    from console.app import app
+    from console.arguments import parse
+    from console.commands import perform
     from console.failure import Failure
     from control.steering import exit_code_of
     from trading.errors import RadError
 
-    # typer keeps its usage errors private; this is the class above all of them.
-    usage_error = typer.BadParameter.__mro__[2]
     try:
-        code = app(args=list(argv), prog_name="rad", standalone_mode=False)
+        code = perform(parse(argv))
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        return code
     except Failure as failure:
         return _refuse(argv, str(failure), failure.exit_code)
     except RadError as error:
         return _refuse(argv, str(error), exit_code_of(error))
-    except typer.Abort:
-        raise KeyboardInterrupt from None
-    except (KeyboardInterrupt, BrokenPipeError):
+    except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - the last place before the person
-        if isinstance(error, usage_error):
-            return _refuse(argv, _usage(error), ERROR) if str(error) else 0   # empty: help was shown
         return _refuse(argv, _unforeseen(error), ERROR)
 
 
@@ -58,13 +51,6 @@ def _refuse(argv: Sequence[str], message: str, exit_code: int) -> int:
     if "--json" in argv:
         print(json.dumps({"error": message, "exit_code": exit_code}, ensure_ascii=False), flush=True)
     return exit_code
-
-
-def _usage(error: Exception) -> str:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "rad"
-    text = error.format_message() if hasattr(error, "format_message") else str(error)
-    return f"{' '.join(text.split())} See ./{command} --help."
 
 
 def _unforeseen(error: Exception) -> str:

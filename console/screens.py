@@ -160,6 +160,19 @@ def show_status(facts: JsonObject) -> None:
     show_facts(lines, title="RAD")
 
 
+def show_act(facts: JsonObject) -> None:
+    """Print what was done: the daemon's own sentence, else its facts in a line."""
+    said = (f"{key}={value}" for key, value in facts.items() if not isinstance(value, dict | list))
+    print(facts.get("message") or " ".join(said) or "done")
+
+
+SCREENS: dict[str, Any] = {
+    "status": show_status, "positions": show_positions, "opportunities": show_opportunities,
+    "orders": show_orders, "trades": show_trades, "threads": show_threads, "verify": show_verify,
+    "act": show_act,
+}
+
+
 def _latency(figures: Any) -> str:
     if not isinstance(figures, dict):
         return NOTHING if figures is None else f"{figures} ms"

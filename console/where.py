@@ -25,7 +25,7 @@ def find_data_dir(config: Path | None) -> Path:
     Raises:
         ConfigError: the settings file cannot be read.
     """
-    said = os.environ.get("RAD_DATA_DIR") or _top_level(from_caller(config)).get("data_dir") or "rad-data"
+    said = os.environ.get("RAD_DATA_DIR") or _top_level(config).get("data_dir") or "rad-data"
     return PROJECT / Path(str(said)).expanduser()
 
 

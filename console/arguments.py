@@ -1,0 +1,110 @@
+"""The command line as a table: what can be said, and which function of `console.commands` does it.
+
+argparse, because it is there: typer alone would take longer to import than a question may take to answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import NoReturn
+
+from console.failure import Failure
+from control.steering import ERROR
+
+DESCRIPTION = "RAD, the KuCoin bot you can leave alone. Each command has its own --help."
+EPILOG = (
+    "./rad test [pytest arguments] runs every check of the project. Exit codes: 0 ok, 1 error, 2 not found, "
+    "3 daemon not running, 4 configuration, 5 timeout."
+)
+# These understand their own arguments, --help included.
+PASSED_THROUGH = ("run", "sandbox")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Failure(f"{message}; see ./{self.prog} --help", ERROR)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Return what was said; `command` names the function to call.
+
+    Prints help and raises SystemExit(0) when asked to, or when nothing was said.
+
+    Raises:
+        Failure: it makes no sense.
+    """
+    if argv and argv[0] in PASSED_THROUGH:
+        return argparse.Namespace(command=argv[0], rest=list(argv[1:]))
+    parser = _build()
+    said = parser.parse_args(argv)
+    if said.command is None:
+        parser.print_help()
+        sys.exit(0)
+    return said
+
+
+def _build() -> argparse.ArgumentParser:
+    parser = _Parser(prog="rad", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_Parser)
+
+    def command(name: str, summary: str, *, asks: bool = True) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        if asks:
+            added.add_argument("--json", action="store_true", dest="as_json", help="print one JSON document")
+            added.add_argument("--config", type=Path, metavar="FILE", help="settings instead of config.yaml")
+        return added
+
+    command("run", "run the daemon in the foreground", asks=False)
+    command("status", "how it is doing")
+    command("positions", "what is open, and what protects it")
+    command("opportunities", "what the latest scan found")
+    command("orders", "what rests on the exchange")
+    command("trades", "what was closed, and what came of it").add_argument(
+        "--limit", type=_count, default=100, metavar="N", help="how many of the latest (default: 100)"
+    )
+    command("threads", "what every thread and lock is doing")
+    opening = command("open", "open a position by hand, also while paused")
+    _add_symbol(opening)
+    opening.add_argument("--side", choices=("long", "short"), required=True)
+    opening.add_argument("--notional", type=_amount, metavar="Q",
+                         help="size in quote currency (default: as the scanner would)")
+    _add_symbol(command("close", "close one position"))
+    command("flatten", "close everything, and pause")
+    command("pause", "open nothing from scanning any more; exits go on")
+    command("resume", "open from scanning again")
+    scanning = command("scan", "scan once and print what is worth opening; opens nothing")
+    scanning.add_argument("--once", action="store_true", required=True)
+    _add_mode(scanning)
+    _add_mode(command("verify", "compare journal and exchange; exit 0 only when they agree"))
+    command("sandbox", "run RAD's own KuCoin alone", asks=False)
+    settings = command("config", "what is configured (show), and whether it is right (check)")
+    settings.add_argument("what", choices=("show", "check"))
+    return parser
+
+
+def _add_symbol(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("symbol", metavar="SYMBOL", help="BTC/USDT:USDT, or KuCoin's own XBTUSDTM")
+
+
+def _add_mode(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--mode", choices=("sandbox", "paper", "live"), help="instead of the configured one")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 10000")
+    return int(text)
+
+
+def _amount(text: str) -> str:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal("nan")
+    if not (value.is_finite() and value > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive amount in quote currency")
+    return format(value, "f")

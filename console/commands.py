@@ -1,0 +1,123 @@
+"""What each command does. Each imports what it needs when it runs: asking must stay quick."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from console.daemon import ACT_TIMEOUT_S, Daemon
+from console.failure import NotRunning
+from console.patience import waiting
+from console.where import CALLER, PROJECT, find_data_dir, from_caller
+from control.steering import ERROR, OK
+
+if TYPE_CHECKING:
+    from runtime.options import RunOptions
+
+
+def perform(said: Namespace) -> int:
+    """Do what was said; return the exit code."""
+    return COMMANDS[said.command](said)
+
+
+def run(said: Namespace) -> int:
+    """The daemon itself, in this process."""
+    from runtime.options import parse_run_options
+
+    options = parse_run_options(said.rest, CALLER)
+    import bot
+
+    return bot.run(options)
+
+
+def sandbox(said: Namespace) -> int:
+    """The exchange alone, as a process in this one's place."""
+    # -P and PYTHONPATH: it runs where the caller is, so its file arguments mean the caller's.
+    os.chdir(CALLER)
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "sandbox", *said.rest], environment)
+
+
+def ask(said: Namespace) -> int:
+    """Ask the daemon; without one, what it left behind answers where it can."""
+    query = {"limit": said.limit} if said.command == "trades" else {}
+    data_dir = find_data_dir(from_caller(said.config))
+    try:
+        facts = Daemon(data_dir).ask(said.command, **query)
+    except NotRunning:
+        from console.aftermath import ANSWERS, read
+
+        if said.command not in ANSWERS:
+            raise
+        facts = read(said.command, data_dir, **query)
+    _tell(facts, said)
+    return OK
+
+
+def act(said: Namespace) -> int:
+    """Have the daemon do something, and wait until it is done."""
+    body = {key: getattr(said, key) for key in ("symbol", "side", "notional") if getattr(said, key, None)}
+    with waiting(f"{said.command} {body.get('symbol', '')}".rstrip()):
+        answer = Daemon(find_data_dir(from_caller(said.config))).tell(said.command, **body)
+    _tell(answer, said)
+    return OK
+
+
+def scan(said: Namespace) -> int:
+    """One scan, in this process."""
+    with redirect_stdout(sys.stderr), waiting("scanning"):
+        import bot
+
+        found = bot.scan_once(_options(said))
+    _tell(found, said, show="opportunities")
+    return OK
+
+
+def verify(said: Namespace) -> int:
+    """Journal against exchange: the daemon compares, or this process where there is none."""
+    with redirect_stdout(sys.stderr), waiting("comparing journal and exchange"):
+        try:
+            daemon = Daemon(find_data_dir(from_caller(said.config)))
+            facts = daemon.ask("verify", timeout_s=ACT_TIMEOUT_S)
+        except NotRunning:
+            import bot
+
+            facts = bot.verify(_options(said))
+    _tell(facts, said)
+    return OK if facts.get("agree") else ERROR
+
+
+def config(said: Namespace) -> int:
+    """The settings, each with where it came from; or all their faults."""
+    from console.settings_report import check, show
+
+    return (show if said.what == "show" else check)(from_caller(said.config), as_json=said.as_json)
+
+
+def _options(said: Namespace) -> RunOptions:
+    from runtime.options import RunOptions
+
+    # Neither a scan nor a comparison sends an order, so live need not be said twice.
+    return RunOptions(mode=said.mode, live=True, config=from_caller(said.config))
+
+
+def _tell(facts: Any, said: Namespace, show: str = "") -> None:
+    if said.as_json:
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    from console.screens import SCREENS
+
+    SCREENS.get(show or said.command, SCREENS["act"])(facts)
+
+
+COMMANDS: dict[str, Callable[[Namespace], int]] = {
+    "run": run, "sandbox": sandbox, "scan": scan, "verify": verify, "config": config,
+    **dict.fromkeys(("status", "positions", "opportunities", "orders", "trades", "threads"), ask),
+    **dict.fromkeys(("open", "close", "flatten", "pause", "resume"), act),
+}
