@@ -26,8 +26,8 @@ def _get(key: str) -> Any:
 
 SYMBOL = Column("symbol", _get("symbol"))
 SIDE = Column("side", _get("side"), style=_side_colour)
-QUANTITY = Column("quantity", _get("quantity"), right=True)
-ENTRY = Column("entry", _get("entry_price"), right=True)
+QUANTITY = Column("quantity", _get("quantity"), right=True, spare=4)
+ENTRY = Column("entry", _get("entry_price"), right=True, spare=3)
 R = Column("R", lambda row: signed(row.get("r_multiple")), right=True,
            style=lambda row: colour_of(row.get("r_multiple")))
 
@@ -40,18 +40,18 @@ POSITIONS = (
     R,
     Column("PnL", lambda row: signed(row.get("unrealised_pnl")), right=True,
            style=lambda row: colour_of(row.get("unrealised_pnl"))),
-    Column("open for", lambda row: since(row.get("opened_at")), right=True),
+    Column("open for", lambda row: since(row.get("opened_at")), right=True, spare=1),
 )
 
 OPPORTUNITIES = (
     SYMBOL, SIDE,
     Column("score", lambda row: rounded(row.get("score")), right=True),
     Column("price", _get("price"), right=True),
-    Column("spread", lambda row: percent(row.get("spread")), right=True),
-    Column("volume 24h", lambda row: short(row.get("volume_24h")), right=True),
-    Column("candle", lambda row: when(row.get("candle_at")), right=True),
+    Column("spread", lambda row: percent(row.get("spread")), right=True, spare=1),
+    Column("volume 24h", lambda row: short(row.get("volume_24h")), right=True, spare=3),
+    Column("candle", lambda row: when(row.get("candle_at")), right=True, spare=4),
     Column("strategy", _get("strategy")),
-    Column("because", lambda row: ", ".join(row.get("reasons") or ()) or NOTHING, grows=True),
+    Column("because", lambda row: ", ".join(row.get("reasons") or ()) or NOTHING, grows=True, spare=2),
 )
 
 ORDERS = (
@@ -60,21 +60,21 @@ ORDERS = (
     Column("purpose", _get("purpose")),
     Column("quantity", lambda row: "all" if row.get("close_order") else text(row.get("quantity")),
            right=True),
-    Column("filled", _get("filled_quantity"), right=True),
+    Column("filled", _get("filled_quantity"), right=True, spare=1),
     Column("stop", _get("stop_price"), right=True),
-    Column("client id", _get("client_oid")),
+    Column("client id", _get("client_oid"), spare=2),
 )
 
 TRADES = (
     Column("closed", lambda row: when(row.get("closed_at"))),
     SYMBOL, SIDE, QUANTITY, ENTRY,
-    Column("exit", _get("exit_price"), right=True),
+    Column("exit", _get("exit_price"), right=True, spare=1),
     Column("reason", lambda row: text(row.get("exit_reason")).replace("_", " ")),
     R,
     Column("PnL", lambda row: signed(row.get("realised_pnl")), right=True,
            style=lambda row: colour_of(row.get("realised_pnl"))),
-    Column("fee", lambda row: rounded(row.get("fee")), right=True),
-    Column("held", lambda row: since(row.get("opened_at"), row.get("closed_at")), right=True),
+    Column("fee", lambda row: rounded(row.get("fee")), right=True, spare=3),
+    Column("held", lambda row: since(row.get("opened_at"), row.get("closed_at")), right=True, spare=2),
 )
 
 THREADS = (
@@ -85,13 +85,14 @@ THREADS = (
     Column("failures", _get("failures"), right=True),
     Column("restarts", _get("restarts"), right=True),
     Column("idle", lambda row: f"{row.get('idle_s') or 0:.1f} s", right=True),
-    Column("last error", _get("last_error"), grows=True),
+    Column("last error", _get("last_error"), grows=True, spare=1),
 )
 
 
-def _lock_time(kind: str, figure: str) -> Column:
+def _lock_time(kind: str, figure: str, spare: int = 0) -> Column:
     return Column(
-        f"{kind} {figure} µs", lambda row: text((row.get(f"{kind}_us") or {}).get(figure)), right=True
+        f"{kind} {figure} µs", lambda row: text((row.get(f"{kind}_us") or {}).get(figure)),
+        right=True, spare=spare,
     )
 
 
@@ -99,8 +100,8 @@ LOCKS = (
     Column("lock", _get("name")),
     Column("taken", _get("acquisitions"), right=True),
     Column("contended", _get("contended"), right=True),
-    _lock_time("wait", "p50"), _lock_time("wait", "p99"), _lock_time("wait", "max"),
-    _lock_time("hold", "p50"), _lock_time("hold", "p99"), _lock_time("hold", "max"),
+    _lock_time("wait", "p50", 4), _lock_time("wait", "p99", 2), _lock_time("wait", "max"),
+    _lock_time("hold", "p50", 3), _lock_time("hold", "p99", 1), _lock_time("hold", "max"),
     Column("held by", _get("holder")),
 )
 

@@ -9,6 +9,9 @@ from typing import Any
 
 JsonObject = dict[str, Any]
 
+GAP = 2                  # spaces between two columns
+NARROWEST_TEXT = 24      # what a column that wraps needs at least
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -19,6 +22,7 @@ class Column:
     right: bool = False
     style: Callable[[JsonObject], str] | None = None
     grows: bool = False        # may wrap; the others keep their width
+    spare: int = 0             # on a narrow terminal the highest goes first; 0 never goes
 
 
 def show_table(columns: Sequence[Column], rows: Sequence[JsonObject], *, title: str, empty: str) -> None:
@@ -56,8 +60,10 @@ def _draw(columns: Sequence[Column], rows: Sequence[JsonObject], title: str) -> 
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    columns = fitting(columns, rows, console.width)
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False,
-                  header_style="dim")
+                  padding=(0, 1, 0, 0), header_style="dim")
     for column in columns:
         table.add_column(column.title, justify="right" if column.right else "left",
                          no_wrap=not column.grows, overflow="ellipsis" if not column.grows else "fold")
@@ -65,7 +71,24 @@ def _draw(columns: Sequence[Column], rows: Sequence[JsonObject], title: str) -> 
         table.add_row(
             *(Text(column.cell(row), style=column.style(row) if column.style else "") for column in columns)
         )
-    Console().print(table)
+    console.print(table)
+
+
+def fitting(columns: Sequence[Column], rows: Sequence[JsonObject], width: int) -> list[Column]:
+    """Return the columns that find room in *width*, having left out the sparest."""
+    kept = list(columns)
+    while _width(kept, rows) > width and any(column.spare for column in kept):
+        kept.remove(max(kept, key=lambda column: column.spare))
+    return kept
+
+
+def _width(columns: Sequence[Column], rows: Sequence[JsonObject]) -> int:
+    longest = (max(len(column.title), *(len(column.cell(row)) for row in rows)) for column in columns)
+    needed = (
+        min(length, NARROWEST_TEXT) if column.grows else length
+        for column, length in zip(columns, longest, strict=True)
+    )
+    return sum(needed) + GAP * (len(columns) - 1) + 2   # the box keeps a space at either end
 
 
 def _align(columns: Sequence[Column], rows: Sequence[JsonObject]) -> None:

@@ -31,11 +31,11 @@ def short(value: Any) -> str:
     """Return a large amount in three digits: `12.3M`."""
     if value is None:
         return NOTHING
-    number = float(value)
+    number = float(f"{float(value):.3g}")   # rounded first: 999,999 is 1M, not 1000k
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
-            return f"{number / size:.3g}{letter}" if number < size * 999.5 else f"{number / size:.0f}{letter}"
-    return f"{number:.3g}"
+            return f"{number / size:.4g}{letter}"
+    return f"{number:g}"
 
 
 def percent(value: Any, decimals: int = 3) -> str:

@@ -28,17 +28,18 @@ from trading.facts import ClosedTrade, ExitReason, Opportunity, Position, Protec
 from trading.lifecycle import PositionState
 
 D = Decimal
-FIXED_POSITION = set(
-    "symbol side quantity base_qty entry_price price stop_price exchange_stop_price protected "
-    "unrealised_pnl r_multiple opened_at".split()
-)
-FIXED_TRADE = set(
-    "symbol side quantity entry_price exit_price opened_at closed_at exit_reason fee funding "
-    "realised_pnl r_multiple".split()
-)
-FIXED_STATUS = set(
-    "state mode market version equity positions protected rate exit_latency_ms problems".split()
-)
+FIXED_POSITION = {
+    "symbol", "side", "quantity", "base_qty", "entry_price", "price", "stop_price", "exchange_stop_price",
+    "protected", "unrealised_pnl", "r_multiple", "opened_at",
+}
+FIXED_TRADE = {
+    "symbol", "side", "quantity", "entry_price", "exit_price", "opened_at", "closed_at", "exit_reason",
+    "fee", "funding", "realised_pnl", "r_multiple",
+}
+FIXED_STATUS = {
+    "state", "mode", "market", "version", "equity", "positions", "protected", "rate", "exit_latency_ms",
+    "problems",
+}
 
 
 def a_position(**changes: Any) -> Position:

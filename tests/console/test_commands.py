@@ -1,0 +1,282 @@
+"""The command line against a control API that answers from memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from console.__main__ import main
+from control.address import ControlAddress
+from control.server import ControlServer
+from control.steering import NotFound
+from runtime.options import RunOptions
+from tests.control.fake_steering import POSITION, STATUS, FakeSteering
+from trading.errors import ConfigError, OrderRejected, OutcomeUnknown
+
+PROJECT = Path(__file__).resolve().parents[2]
+Console = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RAD_DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def rad(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> Console:
+    """Run one command in this process; returns exit code, stdout and stderr."""
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        code = main(argv)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def daemon(data_dir: Path) -> Iterator[FakeSteering]:
+    steering = FakeSteering()
+    server = ControlServer(steering, data_dir=data_dir, ask_timeout_s=0.2, act_timeout_s=0.2)
+    server.start()
+    yield steering
+    steering.released.set()
+    server.stop()
+
+
+@pytest.fixture
+def bot(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A stand-in for bot.py that notes what it is asked to do."""
+    module = ModuleType("bot")
+    module.asked = []   # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "bot", module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("status", STATUS), ("positions", [POSITION]), ("opportunities", []), ("orders", []), ("trades", []),
+        ("threads", {"threads": [], "locks": []}), ("verify", {"agree": True, "differences": []}),
+    ],
+)
+def test_json_is_what_the_daemon_says(rad: Console, daemon: FakeSteering, command: str, answer: Any) -> None:
+    """--json prints the daemon's answer as one document and nothing else."""
+    code, out, err = rad(command, "--json")
+    assert (code, json.loads(out), err) == (0, answer, "")
+
+
+def test_tables_are_aligned_text_when_piped(rad: Console, daemon: FakeSteering) -> None:
+    """Without a terminal a table has one line per row, its columns below their titles."""
+    _, out, _ = rad("positions")
+    title, row = out.splitlines()
+    assert title.split()[:3] == ["symbol", "side", "quantity"]
+    assert row.split()[:7] == ["BTC/USDT:USDT", "long", "10", "50000", "50500", "49900", "49750"]
+    assert title.index("side") == row.index("long")
+    assert "\x1b" not in out
+
+
+def test_status_names_every_problem(rad: Console, daemon: FakeSteering) -> None:
+    """Problems and unprotected positions are in the status a person reads."""
+    daemon.on["status"] = lambda: STATUS | {"protected": 0, "problems": ["no stop for X", "clock is off"]}
+    _, out, _ = rad("status")
+    assert "problem       no stop for X\nproblem       clock is off\n" in out
+    assert "1, 0 of them protected on the exchange" in out
+
+
+def test_empty_answers_are_sentences(rad: Console, daemon: FakeSteering) -> None:
+    """An empty list is told in words."""
+    assert rad("opportunities")[1] == "No opportunities in the latest scan.\n"
+    assert rad("trades", "--limit", "5")[1] == "No closed trades yet.\n"
+    assert daemon.asked[-1] == ("trades", 5)
+
+
+def test_acting_by_hand(rad: Console, daemon: FakeSteering) -> None:
+    """Each command of the hand reaches the daemon, and its sentence is printed."""
+    from decimal import Decimal
+
+    assert rad("open", "XBTUSDTM", "--side", "short", "--notional", "1e2")[:2] == (0, "opened XBTUSDTM\n")
+    assert rad("close", "BTC/USDT:USDT")[:2] == (0, "closed BTC/USDT:USDT\n")
+    assert rad("flatten")[1] == "closed=1\n"
+    assert rad("pause")[1] == "state=paused\n"
+    assert json.loads(rad("resume", "--json")[1]) == {"state": "running"}
+    assert daemon.asked == [
+        ("open", "XBTUSDTM", "short", Decimal("100")), ("close", "BTC/USDT:USDT"), ("flatten",), ("pause",),
+        ("resume",),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [
+        (NotFound("no position in X"), 2), (ConfigError("limits"), 4), (OutcomeUnknown("no answer"), 5),
+        (OrderRejected("balance insufficient"), 1), (ValueError("a bug"), 1),
+    ],
+)
+def test_refusals_are_one_line_and_an_exit_code(
+    rad: Console, daemon: FakeSteering, error: Exception, exit_code: int
+) -> None:
+    """What the daemon refuses ends the command with one line on stderr."""
+
+    def fail(symbol: str) -> None:
+        raise error
+
+    daemon.on["close"] = fail
+    code, out, err = rad("close", "X")
+    assert (code, out, err.count("\n")) == (exit_code, "", 1)
+    assert err.startswith("rad: ")
+    code, out, _ = rad("close", "X", "--json")
+    assert json.loads(out)["exit_code"] == code == exit_code
+
+
+def test_a_hung_daemon_is_a_timeout(rad: Console, daemon: FakeSteering) -> None:
+    """A daemon whose call hangs ends the command with exit code 5."""
+    daemon.on["status"] = daemon.hang
+    assert rad("status")[0] == 5
+
+
+def test_differences_fail_verify(rad: Console, daemon: FakeSteering) -> None:
+    """verify is 0 only when journal and exchange agree."""
+    daemon.on["verify"] = lambda: {"agree": False, "differences": [{"symbol": "X", "text": "stop is missing"}]}
+    code, out, _ = rad("verify")
+    assert code == 1
+    assert "stop is missing" in out
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("opportunities",), ("threads",), ("pause",), ("resume",), ("flatten",), ("close", "X"),
+        ("open", "X", "--side", "long"),
+    ],
+)
+def test_what_needs_the_daemon_says_so(rad: Console, argv: tuple[str, ...]) -> None:
+    """Without a daemon: exit code 3, one line that says how to start it."""
+    code, out, err = rad(*argv)
+    assert (code, out) == (3, "")
+    assert err == f"rad: the daemon is not running, and {argv[0]} needs it; start it with ./rad run\n"
+
+
+def test_a_file_of_a_dead_daemon_is_no_daemon(rad: Console, data_dir: Path) -> None:
+    """control.json outlives a power cut; nobody listening there means not running."""
+    ControlAddress(url="http://127.0.0.1:1", token="t", pid=2**22 + 1, started="").write(data_dir)
+    assert rad("pause")[0] == 3
+    (data_dir / "control.json").write_text("{half")
+    assert rad("pause")[0] == 3
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("nonsense",), ("open", "X"), ("open", "X", "--side", "up"), ("status", "--bad"), ("close",),
+        ("open", "X", "--side", "long", "--notional", "-3"), ("trades", "--limit", "0"), ("scan",), ("config",),
+    ],
+)
+def test_usage_errors_are_one_line(rad: Console, argv: tuple[str, ...]) -> None:
+    """What makes no sense ends with exit code 1 and points at the help."""
+    code, out, err = rad(*argv)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.endswith("--help\n")
+
+
+def test_run_hands_its_arguments_to_the_bot(rad: Console, bot: Any) -> None:
+    """run takes the same arguments as bot.py, and its exit code is the bot's."""
+    bot.run = lambda options: bot.asked.append(options) or 5
+    code, _, _ = rad("run", "--mode", "paper", "--guard", "--for", "2.5", "--config", "/tmp/c.yaml")
+    assert code == 5
+    assert bot.asked == [
+        RunOptions(mode="paper", guard=True, for_seconds=2.5, config=Path("/tmp/c.yaml"))
+    ]
+
+
+@pytest.mark.parametrize(
+    "argv", [("--mode", "live"), ("--mode", "dry"), ("--for", "-1"), ("--for", "soon"), ("--nonsense",)]
+)
+def test_run_refuses_what_is_not_meant(rad: Console, bot: Any, argv: tuple[str, ...]) -> None:
+    """Live without --live, and anything not understood, never reaches the bot: exit code 4."""
+    code, out, err = rad("run", *argv)
+    assert (code, out, err.count("\n")) == (4, "", 1)
+
+
+def test_scan_prints_one_document_whatever_the_bot_prints(rad: Console, bot: Any) -> None:
+    """What the bot says on the way goes to stderr."""
+
+    def scan_once(options: RunOptions) -> list[dict[str, Any]]:
+        print("scanning 60 pairs")
+        return [{"symbol": "X", "side": "long", "score": "0.5"}]
+
+    bot.scan_once = scan_once
+    code, out, err = rad("scan", "--once", "--json")
+    assert (code, json.loads(out)[0]["symbol"]) == (0, "X")
+    assert "scanning 60 pairs" in err
+
+
+def test_verify_without_a_daemon_compares_here(rad: Console, bot: Any) -> None:
+    """With the daemon down this process compares."""
+    bot.verify = lambda options: bot.asked.append(options.mode) or {"agree": True, "differences": []}
+    assert rad("verify", "--mode", "paper")[:2] == (0, "Journal and exchange agree.\n")
+    assert bot.asked == ["paper"]
+
+
+def test_the_unforeseen_is_one_line_too(rad: Console, bot: Any) -> None:
+    """A bug ends in one line that says where its traceback lies."""
+    bot.scan_once = lambda options: 1 // 0
+    code, out, err = rad("scan", "--once")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "unexpected ZeroDivisionError" in err
+    trace = Path(err.rsplit(": ", 1)[1].rstrip(")\n"))
+    assert "Traceback" in trace.read_text()
+    trace.unlink()
+
+
+def test_interrupting_is_quiet(rad: Console, bot: Any) -> None:
+    """Ctrl-C leaves no traceback."""
+
+    def interrupted(options: RunOptions) -> None:
+        raise KeyboardInterrupt
+
+    bot.scan_once = interrupted
+    assert rad("scan", "--once") == (130, "", "rad: interrupted\n")
+
+
+def console_process(data_dir: Path, *argv: str, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *python, "-m", "console", *argv], cwd=PROJECT, text=True, capture_output=True,
+        timeout=20, env=os.environ | {"RAD_DATA_DIR": str(data_dir)}, check=False,
+    )
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+def test_asking_stays_quick(data_dir: Path, request: pytest.FixtureRequest, is_up: bool) -> None:
+    """The commands that only ask load nothing that takes its time, daemon or not."""
+    if is_up:
+        request.getfixturevalue("daemon")
+    for command in ("status", "trades"):
+        done = console_process(data_dir, command, "--json", python=("-X", "importtime"))
+        assert done.returncode == 0
+        loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line}
+        slow = {"ccxt", "numpy", "talib", "pydantic", "sqlalchemy", "aiohttp", "rich", "typer", "requests"}
+        assert "console.commands" in loaded
+        assert not loaded & slow
+
+
+def test_a_reader_that_leaves_is_no_error(data_dir: Path, daemon: FakeSteering) -> None:
+    """`rad trades | head` ends quietly."""
+    daemon.on["positions"] = lambda: [POSITION] * 5000
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "console", "positions"], cwd=PROJECT, stdout=writer, stderr=subprocess.PIPE,
+        timeout=20, env=os.environ | {"RAD_DATA_DIR": str(data_dir)}, check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
