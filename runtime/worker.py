@@ -107,6 +107,10 @@ class Worker:
                 log.error("step failed again_in=%.1fs error=%s", backoff_s, self._last_error, exc_info=True)
                 self._clock.wait(self._stop, backoff_s)
                 backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+            except BaseException as error:  # noqa: BLE001 - SystemExit ends a thread without a word: say it
+                self._last_error = f"{type(error).__name__}: {error}"
+                log.critical("thread ends name=%s error=%s", self.name, self._last_error)
+                return
             else:
                 backoff_s = FIRST_BACKOFF_S
                 self._steps += 1

@@ -1,0 +1,291 @@
+"""RAD itself: builds, wires, supervises. `python bot.py` runs the daemon, as `./rad run` does.
+
+The main thread opens positions, keeps book and exchange in agreement, watches the risk limits and
+looks after the other threads. Starting and recovering are the same code: a killed RAD starts again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from control.server import ControlServer
+from daemon.house import House, build
+from daemon.opening import Opener
+from daemon.recovery import recover
+from daemon.report import closing_block
+from daemon.steering import Desk
+from daemon.verify import verify_once
+from execution.reconcile import Reconciliation
+from runtime.options import RunOptions, parse_run_options
+from runtime.worker import Supervisor, Worker
+from trading.errors import AuthenticationFailed, ConfigError, ExchangeError, JournalError, RadError
+
+log = logging.getLogger("bot")
+
+OK, ERROR, BAD_CONFIG, STUCK = 0, 1, 4, 70
+
+MAIN_INTERVAL_S = 1.0
+ACCOUNT_INTERVAL_S = 5.0
+RECONCILE_SOON_S = 1.0           # after anything uncertain
+SUMMARY_INTERVAL_S = 60.0
+START_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+EXITS_GRACE_S = 4.0              # exits under way when asked to end
+
+
+class Bot:
+    """One daemon: owns the threads and decides what each failure means for trading."""
+
+    def __init__(self, house: House, options: RunOptions) -> None:
+        self._house = house
+        self._options = options
+        self._clock = house.clock
+        self.stop = house.stop
+        self._opener = Opener(house, guard=options.guard)
+        self._desk = Desk(house, self._opener)
+        self._supervisor = Supervisor(self._workers(), dump_path=house.settings.data_dir / "stacks.log")
+        self._control = ControlServer(
+            self._desk,
+            host=house.settings.control.host,
+            port=house.settings.control.port,
+            data_dir=house.settings.data_dir,
+        )
+        self._next_account = 0.0
+        self._next_reconcile = 0.0
+        self._next_summary = self._clock.monotonic() + SUMMARY_INTERVAL_S
+        self._started = False
+
+    def run(self) -> int:
+        """Start, trade until told to stop, end with every position protected; return the exit code."""
+        self._control.start()
+        code = OK
+        try:
+            if self._start():
+                code = self._loop()
+        except (AuthenticationFailed, ConfigError) as error:
+            log.error("cannot go on error=%s", error)
+            print(f"rad: {error}", file=sys.stderr)
+            code = BAD_CONFIG
+        finally:
+            self._end()
+        return code
+
+    # ---- start ----------------------------------------------------------------------------------
+
+    def _start(self) -> bool:
+        """Learn the market and the account, recover the book, start the threads; False if stopped first."""
+        house = self._house
+        log.info(
+            "starting mode=%s market=%s exchange=%s data=%s",
+            house.settings.mode, house.settings.market, house.client.futures_url, house.settings.data_dir,
+        )
+        if not self._until_it_answers(self._learn):
+            return False
+        recovered = recover(house)
+        if not self._until_it_answers(self._reconcile):
+            return False
+        house.exit_pool.start()
+        self._supervisor.start()
+        self._started = True
+        house.status.started()
+        log.info("running positions=%s recovered=%s", len(house.manager.snapshot()), recovered)
+        return True
+
+    def _learn(self) -> None:
+        self._house.client.load()
+        self._house.client.measure_clock_offset()
+        self._refresh_account()
+        self._house.client.warm_up()
+
+    def _until_it_answers(self, step: Any) -> bool:
+        """Repeat *step* until the exchange answers; a daemon waits for its exchange as long as it takes."""
+        turn = 0
+        while not self.stop.is_set():
+            try:
+                step()
+                return True
+            except AuthenticationFailed:
+                raise
+            except ExchangeError as error:
+                pause_s = START_RETRY_S[min(turn, len(START_RETRY_S) - 1)]
+                turn += 1
+                self._house.status.problem("exchange", f"the exchange does not answer: {error}")
+                log.warning("exchange not ready, again in %.0fs error=%s", pause_s, error)
+                self._clock.wait(self.stop, pause_s)
+        return False
+
+    def _workers(self) -> list[Worker]:
+        house = self._house
+        monitor = Worker(
+            "PositionMonitor", self._monitor_step, stop=self.stop, clock=self._clock, stuck_after_s=5.0
+        )
+        scanner = Worker(
+            "BackgroundScanner", self._scan_step, stop=self.stop, clock=self._clock,
+            stuck_after_s=house.settings.scanner.time_limit_s * 2 + 30,
+        )
+        return [monitor, scanner]
+
+    # ---- the three threads ----------------------------------------------------------------------
+
+    def _monitor_step(self) -> None:
+        """Wait for a tick of a held symbol, at most the monitor's interval, and look at every stop."""
+        house = self._house
+        house.tick = house.prices.wait_for_tick(house.tick, house.settings.monitor.interval_s)
+        house.manager.update_positions()
+        house.stale_guard.look()
+
+    def _scan_step(self) -> None:
+        house = self._house
+        house.scanner.scan()
+        house.scanner.wait_until_due(self.stop)
+
+    def _loop(self) -> int:
+        while not self.stop.is_set():
+            stuck = self._supervisor.check()
+            self._house.status.set_stuck([state.name for state in stuck])
+            if any(state.name == "PositionMonitor" for state in stuck):
+                log.critical("the position monitor is stuck and cannot be revived: ending to be restarted")
+                return STUCK
+            self._guarded("account", self._refresh_account_if_due)
+            self._guarded("reconcile", self._reconcile_if_due)
+            self._guarded("entries", self._opener.step)
+            self._summarise_if_due()
+        return OK
+
+    def _guarded(self, what: str, step: Any) -> None:
+        """Run one of the main thread's duties; a failure is said in `status` and tried again next time."""
+        try:
+            step()
+            self._house.status.clear(what)
+        except (ExchangeError, JournalError) as error:
+            if self._house.status.problem(what, str(error)):
+                log.warning("%s failed, trying again error=%s", what, error)
+        except Exception as error:  # noqa: BLE001 - the main loop outlives its steps, and says so
+            self._house.status.problem(what, f"{type(error).__name__}: {error}")
+            log.exception("%s failed unexpectedly", what)
+            self._clock.wait(self.stop, MAIN_INTERVAL_S)
+
+    def _refresh_account_if_due(self) -> None:
+        now = self._clock.monotonic()
+        if now >= self._next_account:
+            self._next_account = now + ACCOUNT_INTERVAL_S
+            self._refresh_account()
+
+    def _refresh_account(self) -> None:
+        house = self._house
+        house.account.update(house.client.fetch_balance())
+
+    def _reconcile_if_due(self) -> None:
+        now = self._clock.monotonic()
+        soon = self._house.manager.has_uncertain() and now >= self._next_reconcile - (
+            self._house.settings.reconcile.interval_s - RECONCILE_SOON_S
+        )
+        if soon or now >= self._next_reconcile or self._house.stream_reconnected():
+            self._next_reconcile = now + self._house.settings.reconcile.interval_s
+            self._reconcile()
+
+    def _reconcile(self) -> None:
+        result: Reconciliation = self._house.reconciler.run()
+        self._house.status.reconciled(result, self._clock.now_ms())
+
+    def _summarise_if_due(self) -> None:
+        now = self._clock.monotonic()
+        if now >= self._next_summary:
+            self._next_summary = now + SUMMARY_INTERVAL_S
+            log.info("summary %s", self._desk.summary())
+
+    # ---- end ------------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        """Stop entries first, let exits finish, leave every position protected, say how things stand."""
+        house = self._house
+        house.status.stopping()
+        self.stop.set()
+        house.scanner.stop()
+        house.prices.wake()
+        if self._started:
+            late = self._supervisor.join(2.0, self._clock)
+            if late:
+                log.warning("threads still busy at the end names=%s", ",".join(late))
+            if not house.exit_pool.stop(EXITS_GRACE_S):
+                log.warning("exits still under way at the end: recovery looks them up")
+            for line in closing_block(house):
+                print(line, flush=True)
+        house.close()
+        self._control.stop()
+
+
+def run(options: RunOptions) -> int:
+    """Run the daemon in the foreground; return its exit code."""
+    try:
+        house = build(options)
+    except RadError as error:
+        print(f"rad: {error}", file=sys.stderr)
+        return BAD_CONFIG if isinstance(error, ConfigError | AuthenticationFailed) else ERROR
+    bot = Bot(house, options)
+    _end_on_signals(bot.stop)
+    timer = _end_after(bot.stop, options.for_seconds)
+    try:
+        return bot.run()
+    finally:
+        if timer is not None:
+            timer.cancel()
+        house.logs.stop()
+
+
+def scan_once(options: RunOptions) -> list[dict[str, Any]]:
+    """Scan the market once and return the opportunities, best first."""
+    from control.views import opportunity_view
+
+    with build(options, trading=False) as house:
+        house.client.load()
+        result = house.scanner.run_once()
+        return [opportunity_view(opportunity) for opportunity in result.opportunities]
+
+
+def verify(options: RunOptions) -> dict[str, Any]:
+    """Compare the journal with the exchange while no daemon runs."""
+    with build(options, trading=False, frozen=True) as house:
+        house.client.load()
+        return verify_once(house)
+
+
+def _end_on_signals(stop: threading.Event) -> None:
+    def end(_signal: int, _frame: object) -> None:
+        if stop.is_set():
+            os._exit(130)        # asked twice: the person means it
+        stop.set()
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+
+
+def _end_after(stop: threading.Event, seconds: float | None) -> threading.Timer | None:
+    if seconds is None:
+        return None
+    timer = threading.Timer(seconds, stop.set)
+    timer.name = "Timer"
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the daemon with the arguments of `./rad run`."""
+    try:
+        options = parse_run_options(argv)
+    except ConfigError as error:
+        print(f"rad: {error}", file=sys.stderr)
+        return BAD_CONFIG
+    return run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+
+

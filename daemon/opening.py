@@ -1,0 +1,130 @@
+"""The way in: each scan result is consumed once, and its best opportunities are opened if allowed."""
+
+from __future__ import annotations
+
+import logging
+from decimal import Decimal
+
+from daemon.house import House
+from execution.book import NotOpened
+from trading.errors import UnknownInstrument
+from trading.exits import initial_stop
+from trading.facts import Instrument, Opportunity, Position, Priority, ScanResult, Side, Ticker
+from trading.risk import EntryRequest, halt_reason
+
+log = logging.getLogger("entry")
+
+WAIT_S = 1.0
+
+
+class Opener:
+    """Opens positions: from scan results on the main thread, by hand on any."""
+
+    def __init__(self, house: House, *, guard: bool) -> None:
+        self._house = house
+        self._guard = guard
+        self._consumed = 0
+
+    def step(self) -> None:
+        """Wait a second for a scan result; open its best opportunities unless entries are blocked."""
+        result = self._house.scanner.wait_for_result(self._consumed, WAIT_S)
+        if result is None:
+            return
+        self._consumed = result.sequence
+        blocked = self.blocked_by()
+        if blocked:
+            if result.opportunities:
+                log.info("entries blocked reason=%s opportunities=%d", blocked, len(result.opportunities))
+            return
+        self._open_best(result)
+
+    def blocked_by(self) -> str:
+        """Return why nothing may be entered from scanning now; empty when it may."""
+        house = self._house
+        if self._guard:
+            return "guard mode"
+        if house.stop.is_set():
+            return "stopping"
+        if house.status.paused:
+            return "paused"
+        if not house.journal.healthy:
+            return "the journal cannot be written"
+        return self.unsafe() or halt_reason(house.account.state(), house.rules.risk) or ""
+
+    def unsafe(self) -> str:
+        """Return what makes every entry unsafe, by hand too; empty when nothing does."""
+        house = self._house
+        if house.status.unexplained:
+            return "book and exchange differ, unexplained"
+        if house.status.stuck:
+            return f"thread stuck: {', '.join(house.status.stuck)}"
+        return ""
+
+    def open_by_hand(self, symbol: str, side: Side, notional: Decimal | None) -> Position | NotOpened:
+        """Open a position somebody asked for; the risk limits hold, the strategy is not asked."""
+        house = self._house
+        instrument = house.client.instrument(symbol)
+        blocked = self.unsafe()
+        if blocked:
+            return NotOpened(reason=blocked)
+        ticker = house.client.fetch_tickers(Priority.HIGH).get(instrument.symbol)
+        if ticker is None:
+            raise UnknownInstrument(f"{symbol} has no price")
+        # Without a scan there is no ATR at hand: one percent stands in for it.
+        atr = house.scanner.atr_of(instrument.symbol) or ticker.last / 100
+        return self._open(instrument, side, ticker, atr, notional=notional, strategy="manual", reasons=("by hand",))
+
+    def _open_best(self, result: ScanResult) -> None:
+        house = self._house
+        held = {position.symbol for position in house.manager.snapshot()}
+        wanted = [opportunity for opportunity in result.opportunities if opportunity.symbol not in held]
+        room = house.settings.positions.max_open - len(held)
+        if not wanted or room <= 0:
+            return
+        tickers = house.client.fetch_tickers(Priority.HIGH)      # what the scan saw may be seconds old
+        for opportunity in wanted:
+            ticker = tickers.get(opportunity.symbol)
+            if room <= 0 or self.blocked_by():
+                return
+            if ticker is not None and self._open_one(opportunity, ticker):
+                room -= 1
+
+    def _open_one(self, opportunity: Opportunity, ticker: Ticker) -> bool:
+        result = self._open(
+            self._house.client.instrument(opportunity.symbol),
+            opportunity.side,
+            ticker,
+            opportunity.atr,
+            notional=None,
+            strategy=opportunity.strategy,
+            reasons=(f"score {opportunity.score:.2f}", *opportunity.reasons),
+        )
+        if isinstance(result, NotOpened):
+            log.info("%s not opened score=%.2f reason=%s", opportunity.symbol, opportunity.score, result.reason)
+            return False
+        return True
+
+    def _open(
+        self,
+        instrument: Instrument,
+        side: Side,
+        ticker: Ticker,
+        atr: Decimal,
+        *,
+        notional: Decimal | None,
+        strategy: str,
+        reasons: tuple[str, ...],
+    ) -> Position | NotOpened:
+        house = self._house
+        price = ticker.ask if side is Side.LONG else ticker.bid
+        request = EntryRequest(
+            instrument=instrument,
+            side=side,
+            price=ticker,
+            atr=atr,
+            stop_price=initial_stop(side, price, atr, house.rules.exits, instrument),
+            notional=notional,
+            strategy=strategy,
+            reasons=reasons,
+        )
+        return house.manager.open_position(request, house.account.state())

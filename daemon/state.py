@@ -1,0 +1,156 @@
+"""What the daemon knows of itself: its state, its troubles, and the account it trades."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from execution.reconcile import Reconciliation
+from performance_monitor import PerformanceMonitor
+from runtime.journal import SqlJournal
+from runtime.locks import named_lock
+from trading.facts import Balance
+from trading.ports import Clock
+from trading.reconciliation import Difference
+from trading.risk import AccountState
+
+
+class Status:
+    """The daemon's state and what is wrong with it; written by the main thread, read by any."""
+
+    def __init__(self) -> None:
+        self._lock = named_lock("status")
+        # Guarded by _lock.
+        self._phase = "starting"
+        self._paused = False
+        self._problems: dict[str, str] = {}
+        self._stuck: tuple[str, ...] = ()
+        self._unexplained: tuple[Difference, ...] = ()
+        self._reconciled_ms = 0
+
+    @property
+    def state(self) -> str:
+        """Return starting, running, paused, degraded or stopping, as `./rad status` says it."""
+        with self._lock:
+            if self._phase != "running":
+                return self._phase
+            if self._problems or self._stuck or self._unexplained:
+                return "degraded"
+            return "paused" if self._paused else "running"
+
+    @property
+    def paused(self) -> bool:
+        """Whether entries from scanning are switched off."""
+        with self._lock:
+            return self._paused
+
+    @property
+    def stuck(self) -> tuple[str, ...]:
+        """Return the names of threads that make no progress."""
+        with self._lock:
+            return self._stuck
+
+    @property
+    def unexplained(self) -> tuple[Difference, ...]:
+        """Return differences between book and exchange that nothing explains."""
+        with self._lock:
+            return self._unexplained
+
+    @property
+    def reconciled_ms(self) -> int:
+        """Return when book and exchange were last compared; 0 for never."""
+        with self._lock:
+            return self._reconciled_ms
+
+    def started(self) -> None:
+        """Everything runs."""
+        with self._lock:
+            self._phase = "running"
+            self._problems.pop("exchange", None)
+
+    def stopping(self) -> None:
+        """The end has begun."""
+        with self._lock:
+            self._phase = "stopping"
+
+    def pause(self, paused: bool) -> None:
+        """Switch entries from scanning off or on."""
+        with self._lock:
+            self._paused = paused
+
+    def problem(self, what: str, text: str) -> bool:
+        """Note trouble with *what*; True if that is news."""
+        with self._lock:
+            is_news = self._problems.get(what) != text
+            self._problems[what] = text
+            return is_news
+
+    def clear(self, what: str) -> None:
+        """*what* works again."""
+        with self._lock:
+            self._problems.pop(what, None)
+
+    def set_stuck(self, names: list[str]) -> None:
+        """Note which threads make no progress."""
+        with self._lock:
+            self._stuck = tuple(names)
+
+    def reconciled(self, result: Reconciliation, now_ms: int) -> None:
+        """Note what the last comparison of book and exchange found."""
+        with self._lock:
+            self._unexplained = result.unexplained
+            self._reconciled_ms = now_ms
+
+    def sentences(self) -> list[str]:
+        """Return everything that is wrong, a sentence each."""
+        with self._lock:
+            found = [f"{what}: {text}" for what, text in self._problems.items()]
+            found += [f"thread {name} makes no progress" for name in self._stuck]
+            found += [
+                f"{d.symbol}: book says {d.book}, exchange says {d.exchange} ({d.kind.value})"
+                for d in self._unexplained
+            ]
+        return found
+
+
+class Account:
+    """Equity and its history, for the risk limits; survives restarts through the journal."""
+
+    def __init__(self, journal: SqlJournal, monitor: PerformanceMonitor, clock: Clock) -> None:
+        self._journal = journal
+        self._monitor = monitor
+        self._clock = clock
+        self._lock = named_lock("account")
+        # Guarded by _lock.
+        self._state: AccountState | None = None
+        self._day = ""
+
+    def update(self, balance: Balance) -> None:
+        """Take in what the exchange says the account is worth now."""
+        now_ms = self._clock.now_ms()
+        day = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m-%d")
+        if self._day != day:
+            day_start = self._journal.day_start_equity(day) or balance.equity
+        else:
+            day_start = self.state().day_start_equity
+        peak = max(balance.equity, self._journal.peak_equity() or balance.equity)
+        losses = self._monitor.get_stats().losses_in_a_row
+        with self._lock:
+            self._day = day
+            self._state = replace(
+                self._state or AccountState(equity=balance.equity, available=balance.available),
+                equity=balance.equity,
+                available=balance.available,
+                peak_equity=peak,
+                day_start_equity=day_start,
+                losses_in_a_row=losses,
+            )
+        self._monitor.record_equity(balance.equity, now_ms)
+        self._journal.record_account(day, balance.equity, day_start, peak, balance.available)
+
+    def state(self) -> AccountState:
+        """Return the account as last seen, as `trading.risk` takes it."""
+        with self._lock:
+            if self._state is None:
+                raise RuntimeError("the account has not been read yet")
+            return self._state

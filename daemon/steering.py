@@ -1,0 +1,147 @@
+"""What the daemon answers to the console and does at its word."""
+
+from __future__ import annotations
+
+import logging
+from decimal import Decimal
+from typing import Any
+
+from control import views
+from control.steering import NotFound
+from daemon.house import House
+from daemon.opening import Opener
+from daemon.verify import verify_once
+from execution.book import NotOpened
+from runtime.locks import lock_stats
+from runtime.worker import WorkerState
+from trading.client_ids import parse
+from trading.errors import RadError
+from trading.facts import ExitReason, Order, Position, Side
+
+log = logging.getLogger("console")
+
+JsonObject = dict[str, Any]
+VERSION = "0.1.0"
+
+
+class Desk:
+    """`control.steering.Steering` of the running daemon; called from the control API's threads."""
+
+    def __init__(self, house: House, opener: Opener) -> None:
+        self._house = house
+        self._opener = opener
+        self.workers: tuple[WorkerState, ...] = ()
+
+    # ---- asking ---------------------------------------------------------------------------------
+
+    def status(self) -> JsonObject:
+        house = self._house
+        positions = house.manager.snapshot()
+        stats = house.monitor.get_stats()
+        blocked = self._opener.blocked_by() if house.status.state != "starting" else "starting"
+        return views.status_view(
+            state=house.status.state,
+            mode=house.settings.mode,
+            market=house.settings.market,
+            version=VERSION,
+            equity=house.account.equity(),
+            positions=len(positions),
+            protected=sum(position.protective_stop is not None for position in positions),
+            rate=house.rate(),
+            exit_latency_ms=house.exit_latency_ms(),
+            problems=house.problems(),
+            entries_blocked=blocked or None,
+            realised_pnl=views.amount(stats.realised_pnl),
+            trades=stats.trades,
+            drawdown=views.ratio(stats.drawdown),
+            started_at=views.moment(house.started_ms),
+            reconciled_at=views.moment(house.status.reconciled_ms),
+            exchange=house.client.futures_url,
+        )
+
+    def positions(self) -> list[JsonObject]:
+        return [views.position_view(position, self._mark(position)) for position in self._house.manager.snapshot()]
+
+    def opportunities(self) -> list[JsonObject]:
+        return [views.opportunity_view(found) for found in self._house.scanner.get_best_pairs(50)]
+
+    def orders(self) -> list[JsonObject]:
+        client = self._house.client
+        return [
+            views.order_view(order, _purpose(order))
+            for order in client.fetch_open_orders() + client.fetch_stop_orders()
+        ]
+
+    def trades(self, limit: int) -> list[JsonObject]:
+        return [views.trade_view(trade) for trade in self._house.journal.trades(limit)]
+
+    def threads(self) -> JsonObject:
+        return views.threads_view(self._house.worker_states(), lock_stats())
+
+    def verify(self) -> JsonObject:
+        return verify_once(self._house)
+
+    def summary(self) -> str:
+        """Return the minute's line in the log."""
+        house = self._house
+        stats = house.monitor.get_stats()
+        positions = house.manager.snapshot()
+        latency = house.exit_latency_ms()
+        return (
+            f"state={house.status.state} equity={house.account.equity() or 0:.2f} open={len(positions)} "
+            f"protected={sum(p.protective_stop is not None for p in positions)} trades={stats.trades} "
+            f"pnl={stats.realised_pnl:+.2f} exit_p99_ms={latency.get('p99')} "
+            f"problems={len(house.problems())}"
+        )
+
+    # ---- acting ---------------------------------------------------------------------------------
+
+    def open(self, symbol: str, side: str, notional: Decimal | None) -> JsonObject:
+        log.info("%s open by hand side=%s notional=%s", symbol, side, notional or "usual")
+        opened = self._opener.open_by_hand(symbol, Side(side), notional)
+        if isinstance(opened, NotOpened):
+            raise RadError(f"{symbol} was not opened: {opened.reason}")
+        return views.position_view(opened, self._mark(opened))
+
+    def close(self, symbol: str) -> JsonObject:
+        symbol = self._house.client.instrument(symbol).symbol
+        if self._house.manager.find(symbol) is None:
+            raise NotFound(f"there is no position in {symbol}")
+        log.info("%s close by hand", symbol)
+        trade = self._house.manager.close_position(symbol, ExitReason.MANUAL)
+        if trade is None:
+            raise RadError(f"{symbol} is being closed already")
+        return views.trade_view(trade)
+
+    def flatten(self) -> JsonObject:
+        """Pause, then close everything at once, each in a worker of its own."""
+        self._house.status.pause(True)
+        log.warning("flatten: pausing and closing everything")
+        positions = self._house.manager.snapshot()
+        results = self._house.close_all([position.symbol for position in positions])
+        return {
+            "closed": [views.trade_view(trade) for trade in results.trades],
+            "failed": results.failures,
+            "paused": True,
+        }
+
+    def pause(self) -> JsonObject:
+        self._house.status.pause(True)
+        log.info("paused: no entries from scanning")
+        return {"paused": True}
+
+    def resume(self) -> JsonObject:
+        self._house.status.pause(False)
+        log.info("resumed")
+        return {"paused": False}
+
+    def _mark(self, position: Position) -> Decimal | None:
+        price = self._house.prices.get(position.symbol)
+        return None if price is None else price.mark
+
+
+def _purpose(order: Order) -> str:
+    client_oid = parse(order.client_oid)
+    return client_oid.purpose.name.lower() if client_oid else "foreign"
+
+

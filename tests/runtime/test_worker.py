@@ -1,0 +1,121 @@
+"""Threads outlive their failures, and whoever dies or hangs is noticed."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from runtime.pool import UrgentPool
+from runtime.worker import Supervisor, Worker
+from tests.manual_clock import ManualClock
+
+PATIENCE_S = 10.0
+
+
+def test_a_failing_step_is_survived_and_backed_off(clock: ManualClock) -> None:
+    """After an exception the worker waits, then goes on; the failure is counted and kept."""
+    stop, recovered = threading.Event(), threading.Event()
+    attempts: list[int] = []
+
+    def step() -> None:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise ValueError("bad luck")
+        recovered.set()
+        stop.wait(PATIENCE_S)
+
+    worker = Worker("unlucky", step, stop=stop, clock=clock)
+    worker.start()
+    clock.await_sleepers(1)                       # parked in its backoff
+    assert worker.state().failures == 1
+    assert worker.state().last_error == "ValueError: bad luck"
+    assert not recovered.is_set()
+    clock.advance(0.5)
+    assert recovered.wait(PATIENCE_S)
+    stop.set()
+    assert worker.join(PATIENCE_S)
+
+
+def test_a_dead_thread_is_replaced(clock: ManualClock, tmp_path: Path) -> None:
+    """A thread that ended without being asked to is started anew by its supervisor."""
+    stop, second_life = threading.Event(), threading.Event()
+    lives: list[int] = []
+
+    def step() -> None:
+        lives.append(1)
+        if len(lives) == 1:
+            raise SystemExit("gone")      # ends a thread without a word, the worst way to die
+        second_life.set()
+        stop.wait(PATIENCE_S)
+
+    worker = Worker("mortal", step, stop=stop, clock=clock)
+    supervisor = Supervisor([worker], dump_path=tmp_path / "stacks.log")
+    supervisor.start()
+    assert worker.join(PATIENCE_S)
+    assert not worker.state().alive
+    assert worker.state().last_error == "SystemExit: gone"
+    assert supervisor.check() == ()
+    assert second_life.wait(PATIENCE_S)
+    assert worker.state().restarts == 1
+    stop.set()
+    assert worker.join(PATIENCE_S)
+
+
+def test_a_stuck_thread_is_reported_with_its_stack(clock: ManualClock, tmp_path: Path) -> None:
+    """No progress for longer than allowed: named by the supervisor, all stacks written once."""
+    stop, entered, leave = threading.Event(), threading.Event(), threading.Event()
+
+    def hang_here() -> None:
+        entered.set()
+        leave.wait(PATIENCE_S)
+
+    worker = Worker("stuck", hang_here, stop=stop, clock=clock, stuck_after_s=5)
+    dump = tmp_path / "stacks.log"
+    supervisor = Supervisor([worker], dump_path=dump)
+    supervisor.start()
+    assert entered.wait(PATIENCE_S)
+    assert supervisor.check() == ()
+    clock.advance(5.1)
+    assert [state.name for state in supervisor.check()] == ["stuck"]
+    supervisor.check()
+    text = dump.read_text()
+    assert text.count("--- stuck stuck for 5 s") == 1
+    assert "hang_here" in text
+    stop.set()
+    leave.set()
+    assert worker.join(PATIENCE_S)
+
+
+def test_urgent_tasks_pass_waiting_ones() -> None:
+    """With every other task hanging, an urgent one still finds a worker, and queued ones keep out of it."""
+    pool = UrgentPool("exit", workers=4)
+    leave = threading.Event()
+    parked = threading.Semaphore(0)
+    done = threading.Event()
+
+    def hang() -> None:
+        parked.release()
+        leave.wait(PATIENCE_S)
+
+    for _ in range(10):
+        pool.submit(hang, urgent=False)
+    pool.start()
+    for _ in range(2):                            # half the workers may do what is not urgent
+        assert parked.acquire(timeout=PATIENCE_S)
+    pool.submit(done.set, urgent=True)
+    assert done.wait(PATIENCE_S)
+    assert not parked.acquire(blocking=False)
+    leave.set()
+    assert pool.stop(PATIENCE_S)
+    assert pool.busy() == 0
+
+
+def test_pool_finishes_what_is_queued_before_it_ends() -> None:
+    """Stopping loses no exit that was already handed over."""
+    pool = UrgentPool("exit", workers=2)
+    done: list[int] = []
+    for number in range(20):
+        pool.submit(lambda number=number: done.append(number), urgent=number % 2 == 0)
+    pool.start()
+    assert pool.stop(PATIENCE_S)
+    assert sorted(done) == list(range(20))
