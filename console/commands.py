@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from console.daemon import ACT_TIMEOUT_S, Daemon
+from console.daemon import ACT_TIMEOUT_S, ASK_TIMEOUT_S, Daemon
 from console.failure import NotRunning
 from console.patience import waiting
 from console.where import CALLER, PROJECT, find_data_dir, from_caller
@@ -46,9 +46,11 @@ def sandbox(said: Namespace) -> int:
 def ask(said: Namespace) -> int:
     """Ask the daemon; without one, what it left behind answers where it can."""
     query = {"limit": said.limit} if said.command == "trades" else {}
+    # Orders are the exchange's to tell, so the daemon may need its time.
+    timeout_s = ACT_TIMEOUT_S if said.command == "orders" else ASK_TIMEOUT_S
     data_dir = find_data_dir(from_caller(said.config))
     try:
-        facts = Daemon(data_dir).ask(said.command, **query)
+        facts = Daemon(data_dir).ask(said.command, timeout_s=timeout_s, **query)
     except NotRunning:
         from console.aftermath import ANSWERS, read
 
@@ -65,7 +67,7 @@ def act(said: Namespace) -> int:
     with waiting(f"{said.command} {body.get('symbol', '')}".rstrip()):
         answer = Daemon(find_data_dir(from_caller(said.config))).tell(said.command, **body)
     _tell(answer, said)
-    return OK
+    return ERROR if answer.get("failed") else OK
 
 
 def scan(said: Namespace) -> int:
@@ -112,7 +114,7 @@ def _tell(facts: Any, said: Namespace, show: str = "") -> None:
         return
     from console.screens import SCREENS
 
-    SCREENS.get(show or said.command, SCREENS["act"])(facts)
+    SCREENS[show or said.command](facts)
 
 
 COMMANDS: dict[str, Callable[[Namespace], int]] = {

@@ -161,16 +161,40 @@ def show_status(facts: JsonObject) -> None:
     show_facts(lines, title="RAD")
 
 
-def show_act(facts: JsonObject) -> None:
-    """Print what was done: the daemon's own sentence, else its facts in a line."""
-    said = (f"{key}={value}" for key, value in facts.items() if not isinstance(value, dict | list))
-    print(facts.get("message") or " ".join(said) or "done")
+def show_opened(facts: JsonObject) -> None:
+    stop = facts.get("exchange_stop_price")
+    protection = f"stop {stop} on the exchange" if facts.get("protected") else "NO stop on the exchange yet"
+    print(f"Opened {facts.get('side')} {facts.get('quantity')} {facts.get('symbol')} "
+          f"at {facts.get('entry_price')}, {protection}.")
+
+
+def show_closed(facts: JsonObject) -> None:
+    print(f"Closed {facts.get('side')} {facts.get('quantity')} {facts.get('symbol')} "
+          f"at {facts.get('exit_price')}, PnL {signed(facts.get('realised_pnl'))}.")
+
+
+def show_flattened(facts: JsonObject) -> None:
+    for trade in facts.get("closed") or ():
+        show_closed(trade)
+    for failure in facts.get("failed") or ():
+        print(f"NOT closed: {failure}")
+    if not facts.get("closed") and not facts.get("failed"):
+        print("Nothing was open.")
+    print("Paused: no entries from scanning until ./rad resume.")
+
+
+def show_paused(facts: JsonObject) -> None:
+    if facts.get("paused"):
+        print("Paused: no entries from scanning until ./rad resume; exits go on.")
+    else:
+        print("Resumed: entries from scanning again.")
 
 
 SCREENS: dict[str, Any] = {
     "status": show_status, "positions": show_positions, "opportunities": show_opportunities,
     "orders": show_orders, "trades": show_trades, "threads": show_threads, "verify": show_verify,
-    "act": show_act,
+    "open": show_opened, "close": show_closed, "flatten": show_flattened, "pause": show_paused,
+    "resume": show_paused,
 }
 
 

@@ -139,14 +139,15 @@ class ControlServer:
     def _app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard], client_max_size=64 * 1024)
         app.router.add_get("/healthz", self._healthz)
-        for name in ("status", "positions", "opportunities", "orders", "threads"):
+        for name in ("status", "positions", "opportunities", "threads"):
             app.router.add_get(f"/api/{name}", self._asking(name))
         app.router.add_get("/api/trades", self._trades)
-        app.router.add_get("/api/verify", self._verify)
+        for name in ("orders", "verify"):
+            app.router.add_get(f"/api/{name}", self._acting(name, Urgency.SLOW))
         app.router.add_post("/api/open", self._open)
         app.router.add_post("/api/close", self._close)
         for name in ("flatten", "pause", "resume"):
-            app.router.add_post(f"/api/{name}", self._acting(name))
+            app.router.add_post(f"/api/{name}", self._acting(name, Urgency.EXIT))
         return app
 
     @web.middleware
@@ -195,9 +196,9 @@ class ControlServer:
 
         return ask
 
-    def _acting(self, name: str) -> Handler:
+    def _acting(self, name: str, urgency: Urgency) -> Handler:
         async def act(request: web.Request) -> web.Response:
-            return await self._act(getattr(self._steering, name), Urgency.EXIT)
+            return await self._act(getattr(self._steering, name), urgency)
 
         return act
 
@@ -206,9 +207,6 @@ class ControlServer:
         if not text.isdecimal() or not 0 < int(text) <= MOST_TRADES:
             raise BadRequest(f"limit must be a number from 1 to {MOST_TRADES}")
         return await self._ask(lambda: self._steering.trades(int(text)))
-
-    async def _verify(self, request: web.Request) -> web.Response:
-        return await self._act(self._steering.verify, Urgency.SLOW)
 
     async def _open(self, request: web.Request) -> web.Response:
         said = await _body(request)

@@ -38,7 +38,8 @@ class Steering(Protocol):
 
     def opportunities(self) -> list[JsonObject]: ...
 
-    def orders(self) -> list[JsonObject]: ...
+    def orders(self) -> list[JsonObject]:
+        """Return what rests on the exchange; may go and look."""
 
     def trades(self, limit: int) -> list[JsonObject]:
         """Return the latest closed trades, newest first."""
@@ -50,16 +51,22 @@ class Steering(Protocol):
         """Compare the journal with the exchange now."""
 
     def open(self, symbol: str, side: str, notional: Decimal | None) -> JsonObject:
-        """Open by hand; *side* is long or short, *notional* in quote currency or None for the usual size."""
+        """Open by hand and return the position.
 
-    def close(self, symbol: str) -> JsonObject: ...
+        *side* is long or short, *notional* in quote currency or None for the usual size.
+        """
+
+    def close(self, symbol: str) -> JsonObject:
+        """Close one position and return the trade."""
 
     def flatten(self) -> JsonObject:
-        """Close everything and pause."""
+        """Pause and close everything; return `closed`, a list of trades, and `failed`, one of sentences."""
 
-    def pause(self) -> JsonObject: ...
+    def pause(self) -> JsonObject:
+        """Stop entries from scanning and return `paused`."""
 
-    def resume(self) -> JsonObject: ...
+    def resume(self) -> JsonObject:
+        """Allow entries from scanning and return `paused`."""
 
 
 def exit_code_of(error: BaseException) -> int:

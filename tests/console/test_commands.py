@@ -18,7 +18,7 @@ from control.address import ControlAddress
 from control.server import ControlServer
 from control.steering import NotFound
 from runtime.options import RunOptions
-from tests.control.fake_steering import POSITION, STATUS, FakeSteering
+from tests.control.fake_steering import POSITION, STATUS, TRADE, FakeSteering
 from trading.errors import ConfigError, OrderRejected, OutcomeUnknown
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -104,11 +104,15 @@ def test_acting_by_hand(rad: Console, daemon: FakeSteering) -> None:
     """Each command of the hand reaches the daemon, and its sentence is printed."""
     from decimal import Decimal
 
-    assert rad("open", "XBTUSDTM", "--side", "short", "--notional", "1e2")[:2] == (0, "opened XBTUSDTM\n")
-    assert rad("close", "BTC/USDT:USDT")[:2] == (0, "closed BTC/USDT:USDT\n")
-    assert rad("flatten")[1] == "closed=1\n"
-    assert rad("pause")[1] == "state=paused\n"
-    assert json.loads(rad("resume", "--json")[1]) == {"state": "running"}
+    assert rad("open", "XBTUSDTM", "--side", "short", "--notional", "1e2")[:2] == (
+        0, "Opened long 10 XBTUSDTM at 50000, stop 49750 on the exchange.\n"
+    )
+    assert rad("close", "BTC/USDT:USDT")[:2] == (
+        0, "Closed long 10 BTC/USDT:USDT at 50512.5, PnL +4.52.\n"
+    )
+    assert "Closed long 10 BTC/USDT:USDT" in rad("flatten")[1]
+    assert rad("pause")[1].startswith("Paused")
+    assert json.loads(rad("resume", "--json")[1]) == {"paused": False}
     assert daemon.asked == [
         ("open", "XBTUSDTM", "short", Decimal("100")), ("close", "BTC/USDT:USDT"), ("flatten",), ("pause",),
         ("resume",),
@@ -136,6 +140,14 @@ def test_refusals_are_one_line_and_an_exit_code(
     assert err.startswith("rad: ")
     code, out, _ = rad("close", "X", "--json")
     assert json.loads(out)["exit_code"] == code == exit_code
+
+
+def test_what_flatten_could_not_close_is_an_error(rad: Console, daemon: FakeSteering) -> None:
+    """A flatten that leaves something open says what, and does not end with 0."""
+    daemon.on["flatten"] = lambda: {"closed": [TRADE], "failed": ["X: the exchange refused"], "paused": True}
+    code, out, _ = rad("flatten")
+    assert code == 1
+    assert "NOT closed: X: the exchange refused\n" in out
 
 
 def test_a_hung_daemon_is_a_timeout(rad: Console, daemon: FakeSteering) -> None:

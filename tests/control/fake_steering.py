@@ -12,6 +12,11 @@ POSITION = {
     "price": "50500", "stop_price": "49900", "exchange_stop_price": "49750", "protected": True,
     "unrealised_pnl": "5", "r_multiple": "1.25", "opened_at": "2026-01-02T03:04:05.678Z",
 }
+TRADE = {
+    "symbol": "BTC/USDT:USDT", "side": "long", "quantity": "10", "entry_price": "50000",
+    "exit_price": "50512.5", "opened_at": "2026-01-02T03:04:05.678Z", "closed_at": "2026-01-02T04:38:05.678Z",
+    "exit_reason": "manual", "fee": "0.603", "funding": "0", "realised_pnl": "4.522", "r_multiple": "1.28",
+}
 STATUS = {
     "state": "running", "mode": "sandbox", "market": "futures", "version": "0.0", "equity": "10012.3",
     "positions": 1, "protected": 1, "rate": {"futures": {"used": 120, "limit": 2000}},
@@ -60,16 +65,16 @@ class FakeSteering:
         return self._answer("verify", {"agree": True, "differences": []})
 
     def open(self, symbol: str, side: str, notional: Decimal | None) -> Any:
-        return self._answer("open", {"message": f"opened {symbol}"}, symbol, side, notional)
+        return self._answer("open", POSITION | {"symbol": symbol}, symbol, side, notional)
 
     def close(self, symbol: str) -> Any:
-        return self._answer("close", {"message": f"closed {symbol}"}, symbol)
+        return self._answer("close", TRADE | {"symbol": symbol}, symbol)
 
     def flatten(self) -> Any:
-        return self._answer("flatten", {"closed": 1})
+        return self._answer("flatten", {"closed": [TRADE], "failed": [], "paused": True})
 
     def pause(self) -> Any:
-        return self._answer("pause", {"state": "paused"})
+        return self._answer("pause", {"paused": True})
 
     def resume(self) -> Any:
-        return self._answer("resume", {"state": "running"})
+        return self._answer("resume", {"paused": False})
