@@ -16,6 +16,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from runtime.settings_faults import contradictions, section_in, worded
 from runtime.settings_fields import (
     AUTO,
+    PROJECT,
+    Folder,
+    FolderOrNone,
     IntOrNone,
     Names,
     Params,
@@ -51,9 +54,9 @@ from runtime.units import (
     Seconds,
     SecondsOrNone,
 )
+from trading.candles import TIMEFRAME_MINUTES
 from trading.errors import ConfigError
 
-PROJECT = Path(__file__).resolve().parents[1]
 CONFIG_FILE = PROJECT / "config.yaml"
 LIVE_FUTURES_URL = "https://api-futures.kucoin.com"
 LIVE_SPOT_URL = "https://api.kucoin.com"
@@ -70,7 +73,7 @@ class ExchangeSettings(_Section):
 
     futures_url: Url = AUTO
     spot_url: Url = AUTO
-    deadline: Seconds = Field(default=10.0, ge=1, le=60)
+    deadline_s: Seconds = Field(alias="deadline", default=10.0, ge=1, le=60)
     quota_public: int = Field(default=2000, ge=10)         # weight per 30 s, by IP address
     quota_futures: int = Field(default=2000, ge=10)
     quota_management: int = Field(default=2000, ge=10)
@@ -81,7 +84,7 @@ class ScannerSettings(_Section):
     """Which pairs are looked at, how often, and what counts as an opportunity."""
 
     workers: int = Field(default=20, ge=1, le=64)
-    interval: Seconds = Field(default=5.0, ge=1, le=3600)
+    interval_s: Seconds = Field(alias="interval", default=5.0, ge=1, le=3600)
     timeframe: Timeframe = "1m"
     candles: int = Field(default=200, ge=30, le=500)
     quote: str = Field(default="USDT", pattern=r"^[A-Z0-9]{2,10}$")
@@ -90,11 +93,16 @@ class ScannerSettings(_Section):
     max_pairs: IntOrNone = Field(default=500, ge=1)
     include: Names = ("*",)
     exclude: Names = ()
-    min_age: Seconds = Field(default=0.0, ge=0)
+    min_age_s: Seconds = Field(alias="min_age", default=0.0, ge=0)
     strategy: str = Field(default="trend", pattern=r"^[a-z][a-z0-9_]*$")
     params: Params = Field(default_factory=dict)
     threshold: float = Field(default=0.3, ge=0, le=1)
-    time_limit: Seconds = Field(default=30.0, ge=1, le=3600)
+    time_limit_s: Seconds = Field(alias="time_limit", default=30.0, ge=1, le=3600)
+
+    @property
+    def timeframe_minutes(self) -> int:
+        """Length of one candle."""
+        return TIMEFRAME_MINUTES[self.timeframe]
 
 
 class PositionSettings(_Section):
@@ -131,7 +139,7 @@ class ExitSettings(_Section):
         tuple[LadderStep, ...], BeforeValidator(parse_ladder), PlainSerializer(show_ladder)
     ] = (LadderStep(at=Distance(ratio=D("0.02")), share=D("0.5")),)
     break_even: DistanceOrNone = Distance(ratio=D("0.002"))
-    max_age: SecondsOrNone = Field(default=4 * 3600.0, gt=0)
+    max_age_s: SecondsOrNone = Field(alias="max_age", default=4 * 3600.0, gt=0)
     trailing: Annotated[TrailingSettings | None, BeforeValidator(off_is_none)] = TrailingSettings()
 
 
@@ -141,7 +149,7 @@ class LimitSettings(_Section):
     daily_loss: RatioOrNone = Field(default=D("0.05"), gt=0, le=1)
     drawdown: RatioOrNone = Field(default=D("0.15"), gt=0, le=1)
     losses_in_a_row: IntOrNone = Field(default=6, ge=1)
-    cooldown: Seconds = Field(default=60.0, ge=0)
+    cooldown_s: Seconds = Field(alias="cooldown", default=60.0, ge=0)
     orders_per_minute: int = Field(default=30, ge=1)
     max_slippage: RatioOrNone = Field(default=D("0.005"), gt=0, le=1)
 
@@ -149,25 +157,25 @@ class LimitSettings(_Section):
 class MonitorSettings(_Section):
     """How closely held positions are watched."""
 
-    interval: Seconds = Field(default=0.25, ge=0.02, le=10)
-    stale_after: Seconds = Field(default=2.0, ge=0.1, le=60)
-    exit_budget: Seconds = Field(default=0.05, gt=0, le=10)
+    interval_s: Seconds = Field(alias="interval", default=0.25, ge=0.02, le=10)
+    stale_after_s: Seconds = Field(alias="stale_after", default=2.0, ge=0.1, le=60)
+    exit_budget_s: Seconds = Field(alias="exit_budget", default=0.05, gt=0, le=10)
 
 
 class ProtectSettings(_Section):
     """The stop that rests on the exchange for every position."""
 
     enabled: bool = True
-    deadline: Seconds = Field(default=5.0, ge=1, le=60)
+    deadline_s: Seconds = Field(alias="deadline", default=5.0, ge=1, le=60)
     buffer: Ratio = Field(default=D("0.001"), ge=0, le=D("0.1"))
     min_step: Ratio = Field(default=D("0.001"), ge=0, le=D("0.1"))
-    min_interval: Seconds = Field(default=2.0, ge=0, le=300)
+    min_interval_s: Seconds = Field(alias="min_interval", default=2.0, ge=0, le=300)
 
 
 class ReconcileSettings(_Section):
     """How often the book is compared with the exchange."""
 
-    interval: Seconds = Field(default=60.0, ge=5, le=3600)
+    interval_s: Seconds = Field(alias="interval", default=60.0, ge=5, le=3600)
 
 
 class JournalSettings(_Section):
@@ -190,7 +198,7 @@ class SandboxSettings(_Section):
     seed: int = Field(default=7, ge=0)
     volatility: float = Field(default=8.0, ge=0, le=100)
     balance: Money = Field(default=D(10_000), gt=0)
-    replay: PathOrNone = None
+    replay: FolderOrNone = None
     replay_start: TextOrNone = None
     relay: Url = LIVE_FUTURES_URL
 
@@ -207,7 +215,7 @@ class Settings(_Section):
 
     mode: Annotated[Literal["sandbox", "paper", "live"], BeforeValidator(lower)] = "sandbox"
     market: Annotated[Literal["futures"], BeforeValidator(parse_market)] = "futures"
-    data_dir: Path = Path("rad-data")
+    data_dir: Folder = PROJECT / "rad-data"
     exchange: ExchangeSettings = ExchangeSettings()
     scanner: ScannerSettings = ScannerSettings()
     positions: PositionSettings = PositionSettings()
@@ -225,25 +233,20 @@ class Settings(_Section):
 
     @property
     def data_path(self) -> Path:
-        """Where everything RAD writes lies, absolute; a relative folder is beside the code."""
-        return PROJECT / self.data_dir.expanduser()
+        """The same as `data_dir`."""
+        return self.data_dir
 
     @property
     def log_path(self) -> Path | None:
         """Where the log is written; a relative file lies in the data folder."""
-        return None if self.log.file is None else self.data_path / self.log.file.expanduser()
+        return None if self.log.file is None else self.data_dir / self.log.file.expanduser()
 
     @property
     def journal_url(self) -> str:
         """Where the journal is: a file per mode, so that play money never mixes with real."""
         if self.journal.url != AUTO:
             return self.journal.url
-        return f"sqlite:///{self.data_path / f'journal-{self.mode}.sqlite'}"
-
-    @property
-    def replay_path(self) -> Path | None:
-        """The folder of recorded candles the sandbox replays; a relative one is beside the code."""
-        return None if self.sandbox.replay is None else PROJECT / self.sandbox.replay.expanduser()
+        return f"sqlite:///{self.data_dir / f'journal-{self.mode}.sqlite'}"
 
     @property
     def futures_url(self) -> str | None:
@@ -271,7 +274,8 @@ class Settings(_Section):
 
     def as_rows(self) -> list[tuple[str, str, str]]:
         """Return (key, value as one writes it, source) for every setting, in the order of the file."""
-        return [(key, _show(value), self.source_of(key)) for key, value in _flat("", self.model_dump(mode="json"))]
+        written = _flat("", self.model_dump(mode="json", by_alias=True))
+        return [(key, _show(value), self.source_of(key)) for key, value in written]
 
     def _url(self, said: str, live: str) -> str | None:
         if said != AUTO:
@@ -318,7 +322,7 @@ def _shape_of(model: type[BaseModel], prefix: str = "") -> Shape:
     leaves: set[str] = set()
     free: set[str] = set()
     for name, field in model.model_fields.items():
-        key = f"{prefix}{name}"
+        key = f"{prefix}{field.alias or name}"
         inner = section_in(field)
         if inner is not None:
             shape = _shape_of(inner, f"{key}.")

@@ -32,7 +32,7 @@ def contradictions(settings: Settings) -> list[tuple[str, str]]:
                 "exits.take_profit",
                 f"{show_distance(later.at)} comes after {show_distance(earlier.at)}; write the nearest step first",
             ))
-    if settings.monitor.stale_after <= settings.monitor.interval:
+    if settings.monitor.stale_after_s <= settings.monitor.interval_s:
         faults.append(("monitor.stale_after", "must be longer than monitor.interval, or every price is stale"))
     if settings.sandbox.replay_start is not None and settings.sandbox.replay is None:
         faults.append(("sandbox.replay_start", "means nothing without sandbox.replay"))
@@ -116,7 +116,7 @@ def section_in(field: FieldInfo) -> type[BaseModel] | None:
 
 def _field(model: type[BaseModel], key: str) -> FieldInfo | None:
     name, _, rest = key.partition(".")
-    field = model.model_fields.get(name)
+    field = next((f for n, f in model.model_fields.items() if name == (f.alias or n)), None)
     if field is None or not rest:
         return field
     inner = section_in(field) or _model_among(get_args(field.annotation))   # a ladder holds steps

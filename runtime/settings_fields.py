@@ -14,6 +14,7 @@ from runtime.units import NONE, is_off
 from trading.candles import TIMEFRAME_MINUTES
 
 AUTO = "auto"
+PROJECT = Path(__file__).resolve().parents[1]   # relative folders are meant from here
 
 
 def parse_names(said: Any) -> Any:
@@ -84,6 +85,24 @@ def show_none(value: Any) -> Any:
     return NONE if value is None else value
 
 
+def parse_folder(said: Any) -> Path:
+    """Return a folder, absolute; a relative one lies beside the code."""
+    if isinstance(said, bool) or not isinstance(said, str | Path) or not str(said).strip():
+        raise ValueError(f"{said} is not a folder; write rad-data or ~/rad-data")
+    return PROJECT / Path(str(said).strip()).expanduser()
+
+
+def parse_folder_or_none(said: Any) -> Path | None:
+    return None if is_off(said) else parse_folder(said)
+
+
+def show_folder(folder: Path | None) -> str:
+    """Return a folder as one may write it: short where it lies beside the code."""
+    if folder is None:
+        return NONE
+    return str(folder.relative_to(PROJECT) if folder.is_relative_to(PROJECT) else folder)
+
+
 def show_path(path: Path | None) -> str:
     return NONE if path is None else str(path)
 
@@ -96,6 +115,8 @@ Names = Annotated[tuple[str, ...], BeforeValidator(parse_names), PlainSerializer
 Url = Annotated[str, BeforeValidator(parse_url)]
 IntOrNone = Annotated[int | None, BeforeValidator(off_is_none), PlainSerializer(show_none)]
 TextOrNone = Annotated[str | None, BeforeValidator(off_is_none), PlainSerializer(show_none)]
+Folder = Annotated[Path, BeforeValidator(parse_folder), PlainSerializer(show_folder)]
+FolderOrNone = Annotated[Path | None, BeforeValidator(parse_folder_or_none), PlainSerializer(show_folder)]
 PathOrNone = Annotated[Path | None, BeforeValidator(off_is_none), PlainSerializer(show_path)]
 Timeframe = Annotated[str, BeforeValidator(parse_timeframe)]
 Params = Annotated[dict[str, int | float | bool | str], BeforeValidator(parse_params)]
