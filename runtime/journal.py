@@ -1,0 +1,344 @@
+"""The journal: what must survive, written by one thread, on disk before a waiting caller goes on.
+
+Writers hand over notes; the thread `Journal` commits whatever has gathered as one transaction, so
+ten waiting callers cost one sync of the disk. When a commit fails the journal is no longer `healthy`:
+callers that wait get JournalError, and every note of something that has happened stays in memory and
+is tried again. Only the intent of an order not yet sent is withdrawn, because then it is not sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from time import perf_counter
+
+import sqlalchemy as sa
+
+from runtime import journal_writes as writes
+from runtime.journal_engine import (
+    FAULTS,
+    check_integrity,
+    create_schema,
+    is_about_the_database,
+    worded,
+    writing_engine,
+)
+from runtime.journal_reader import JournalReader
+from runtime.journal_schema import EquityPoint, Event
+from runtime.journal_writes import Apply
+from runtime.locks import assert_no_lock_held, condition_on, named_lock
+from trading.client_ids import Purpose
+from trading.errors import JournalError
+from trading.facts import ClosedTrade, EntryPlan, Fill, OrderRequest, Position
+from trading.lifecycle import IntentState
+from trading.ports import Clock
+
+log = logging.getLogger("journal")
+
+BACKLOG = 10_000           # notes kept in memory while the disk does not take them
+BATCH = 500                # notes in one transaction
+PATIENCE_S = 10.0          # how long a caller waits for the disk
+RETRY_S = 1.0              # between two tries of a disk that failed
+READ_PATIENCE_S = 2.0      # how long a read waits for what was noted before it
+
+
+@dataclass(slots=True, eq=False)
+class _Note:
+    """One thing to be written."""
+
+    what: str
+    apply: Apply
+    must_keep: bool = True                   # False: an event or an equity point, the first to go
+    withdraw_on_failure: bool = False        # an order that will not be sent if this cannot be written
+    replaces: str = ""                       # of notes waiting under one name only the latest counts
+    books: tuple[tuple[str, str], ...] = ()  # fills, by symbol and trade id
+    has_waiter: bool = False
+    over: threading.Event = field(default_factory=threading.Event)
+    error: JournalError | None = None
+    withdrawn: bool = False
+
+    def supersedes(self, other: _Note) -> bool:
+        """Whether *other*, still waiting, says nothing that this one does not say later."""
+        return other.replaces == self.replaces and (other.over.is_set() or not other.has_waiter)
+
+
+class SqlJournal(JournalReader):
+    """`trading.ports.Journal` on a database; any thread may call it. Opens in its constructor.
+
+    Raises:
+        JournalError: it cannot be opened, is damaged, of another schema, or belongs to another *label*.
+    """
+
+    def __init__(self, url: str, clock: Clock, *, label: str = "rad", backlog: int = BACKLOG) -> None:
+        super().__init__(url)
+        self._clock = clock
+        self._label = label
+        self._limit = backlog
+        self._engine = writing_engine(url)
+        self._lock = named_lock("journal")
+        self._changed = condition_on(self._lock)
+        # Guarded by _lock.
+        self._queue: deque[_Note] = deque()
+        self._in_hand: tuple[_Note, ...] = ()
+        self._unbooked: set[tuple[str, str]] = set()
+        self._failure = ""
+        self._dropped = 0
+        self._closing = False
+        self._tried_last = False               # the one more try after closing began has been made
+        # Written by the writer alone.
+        self._commits_s: deque[float] = deque(maxlen=512)
+        self._opened = threading.Event()
+        self._opening_error: JournalError | None = None
+        self._thread = threading.Thread(target=self._run, name="Journal", daemon=True)
+        self._thread.start()
+        self._opened.wait()
+        if self._opening_error is not None:
+            raise self._opening_error
+
+    # ---- trading.ports.Journal -------------------------------------------------------------------
+
+    def record_intent(
+        self, position_id: str, request: OrderRequest, purpose: str, *, plan: EntryPlan | None = None, wait: bool
+    ) -> None:
+        """Write down an order; entries with their plan before they are sent, exits and stops after."""
+        is_entry = purpose == Purpose.ENTRY.value
+        now_ms = self._clock.now_ms()
+        apply = writes.intent_written(position_id, request, purpose, plan, now_ms, again=not is_entry)
+        what = f"{request.symbol} order {request.client_oid}"
+        self._note(_Note(what, apply, withdraw_on_failure=is_entry and wait), wait=wait)
+
+    def settle_intent(
+        self, client_oid: str, state: IntentState, order_id: str = "", *, wait: bool = False
+    ) -> None:
+        """Note what became of it."""
+        apply = writes.intent_settled(client_oid, state, order_id, self._clock.now_ms())
+        self._note(_Note(f"order {client_oid} {state.value}", apply), wait=wait)
+
+    def record_fills(self, client_oid: str, fills: Iterable[Fill], *, wait: bool = False) -> None:
+        """Book fills; each trade id of a symbol is booked once, whatever is said twice."""
+        fills = tuple(fills)
+        apply = writes.fills_booked(client_oid, fills, self._clock.now_ms())
+        keys = tuple((fill.symbol, fill.trade_id) for fill in fills)
+        self._note(_Note(f"fills of {client_oid or 'someone else'}", apply, books=keys), wait=wait)
+
+    def is_booked(self, symbol: str, trade_id: str) -> bool:
+        """Whether that fill is in the journal, or on its way there."""
+        with self._lock:
+            if (symbol, trade_id) in self._unbooked:
+                return True
+        return super().is_booked(symbol, trade_id)
+
+    def save_position(self, position: Position, *, wait: bool = False) -> None:
+        """Insert or replace one position."""
+        apply = writes.position_saved(position, self._clock.now_ms())
+        name = f"{position.symbol} position {position.position_id}"
+        self._note(_Note(name, apply, replaces=name), wait=wait)
+
+    def close_position(self, position: Position, trade: ClosedTrade, *, wait: bool = True) -> None:
+        """Move a position to the closed trades, in one transaction."""
+        apply = writes.position_closed(position, trade, self._clock.now_ms())
+        self._note(_Note(f"{position.symbol} trade {position.position_id}", apply), wait=wait)
+
+    def record_event(self, kind: str, message: str, symbol: str = "") -> None:
+        """Note something a person may want to read later; does not wait."""
+        event = Event(at_ms=self._clock.now_ms(), kind=kind, symbol=symbol, message=message)
+        self._note(_Note(f"event {kind}", writes.event_noted(event), must_keep=False), wait=False)
+
+    def record_equity(self, equity: Decimal, available: Decimal) -> None:
+        """Note a point of the equity curve; does not wait."""
+        point = EquityPoint(at_ms=self._clock.now_ms(), equity=equity, available=available)
+        self._note(_Note("equity", writes.equity_noted(point), must_keep=False), wait=False)
+
+    def record_account(
+        self, day: str, equity: Decimal, day_start: Decimal, peak: Decimal, available: Decimal
+    ) -> None:
+        """Note equity, where *day* (2026-11-24) began and the peak, for the risk limits; does not wait."""
+        point = EquityPoint(at_ms=self._clock.now_ms(), equity=equity, available=available)
+        apply = writes.account_noted(point, day, day_start, peak)
+        self._note(_Note("account", apply, must_keep=False), wait=False)
+
+    # ---- how it is doing -------------------------------------------------------------------------
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last write reached the disk; while it did not, nothing new may be entered."""
+        return not self._failure and self._thread.is_alive()
+
+    @property
+    def failure(self) -> str:
+        """Why it is not healthy; empty while it is."""
+        return self._failure
+
+    @property
+    def backlog(self) -> int:
+        """How many notes are not on disk yet."""
+        with self._lock:
+            return len(self._queue) + len(self._in_hand)
+
+    def commit_seconds(self) -> tuple[float, ...]:
+        """Return how long the latest commits took, the disk's sync included."""
+        return tuple(self._commits_s.copy())
+
+    def flush(self, timeout_s: float = PATIENCE_S) -> bool:
+        """Wait until everything noted so far is on disk; False if it is not by then."""
+        assert_no_lock_held("journal flush")
+        with self._lock:
+            latest = self._queue[-1] if self._queue else next(iter(reversed(self._in_hand)), None)
+        return latest is None or (latest.over.wait(timeout_s) and latest.error is None)
+
+    def close(self, deadline_s: float = 5.0) -> bool:
+        """Write what is left and end; False, and a line in the log, if something could not be written."""
+        assert_no_lock_held("journal close")
+        with self._lock:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(deadline_s)
+        super().close()
+        left = self.backlog
+        if left:
+            reason = self._failure or "disk too slow"
+            log.error("journal closed with notes unwritten count=%d reason=%s", left, reason)
+        return not left
+
+    # ---- handing over ----------------------------------------------------------------------------
+
+    def _note(self, note: _Note, *, wait: bool) -> None:
+        note.has_waiter = wait
+        if wait:
+            assert_no_lock_held("journal write")
+        with self._lock:
+            if self._closing:
+                raise JournalError(f"the journal is closed; {note.what} was not written")
+            self._make_room(note)
+            self._queue.append(note)
+            self._unbooked.update(note.books)
+            self._changed.notify_all()
+        if not wait:
+            return
+        if not note.over.wait(PATIENCE_S):
+            with self._lock:
+                note.withdrawn = note.withdraw_on_failure
+            raise JournalError(f"the journal's disk does not answer within {PATIENCE_S:g} s ({note.what})")
+        if note.error is not None:
+            raise note.error
+
+    def _make_room(self, note: _Note) -> None:
+        """Under the lock: of what waits, drop what *note* replaces, else what can best be spared."""
+        if note.replaces and self._failure:
+            self._queue = deque(other for other in self._queue if not note.supersedes(other))
+        if len(self._queue) < self._limit:
+            return
+        spare = next((other for other in self._queue if not other.must_keep), None)
+        if spare is not None:
+            self._queue.remove(spare)
+            self._dropped += 1
+        elif note.must_keep:
+            raise JournalError(f"the journal has {self._limit} notes it cannot write; {note.what} is lost")
+
+    # ---- the writer ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            connection: sa.Connection | None = self._open()
+        except FAULTS as error:
+            self._opening_error = worded(error, self.url)
+            return
+        finally:
+            self._opened.set()
+        while batch := self._next_batch():
+            connection = self._write(connection, batch)
+        _close_quietly(connection)
+
+    def _open(self) -> sa.Connection:
+        connection = self._engine.connect()
+        try:
+            with connection.begin():
+                check_integrity(connection)
+                create_schema(connection, self._label)
+        except BaseException:
+            _close_quietly(connection)
+            raise
+        return connection
+
+    def _next_batch(self) -> tuple[_Note, ...]:
+        """Take what has gathered; empty when it is time to end."""
+        with self._lock:
+            if self._failure and not self._closing:
+                self._changed.wait(RETRY_S)   # a new note is a new reason to try
+            while not (self._queue or self._closing):
+                self._changed.wait()
+            if self._failure and self._tried_last:
+                return ()
+            self._tried_last = self._closing
+            count = min(len(self._queue), BATCH)
+            self._in_hand = tuple(self._queue.popleft() for _ in range(count))
+            return self._in_hand
+
+    def _write(self, connection: sa.Connection | None, batch: tuple[_Note, ...]) -> sa.Connection | None:
+        """Commit what *batch* notes, in one transaction; None when the connection is of no more use."""
+        notes = [note for note in batch if not note.withdrawn]
+        while True:
+            note = None
+            started = perf_counter()
+            try:
+                connection = connection or self._open()
+                with connection.begin():
+                    for note in notes:
+                        note.apply(connection)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the notes are kept and somebody is told
+                fault = worded(error, self.url)
+                if note is None or is_about_the_database(error):
+                    self._put_back(batch, fault)
+                    _close_quietly(connection)
+                    return None
+                # This note can never be written: without it the others can.
+                if not note.has_waiter:
+                    log.error("note refused what=%s error=%s", note.what, fault)
+                note.error = fault
+                notes.remove(note)
+            else:
+                self._commits_s.append(perf_counter() - started)
+                self._done(batch)
+                return connection
+
+    def _done(self, batch: tuple[_Note, ...]) -> None:
+        with self._lock:
+            failure, self._failure = self._failure, ""
+            dropped, self._dropped = self._dropped, 0
+            self._in_hand = ()
+            for note in batch:
+                self._unbooked.difference_update(note.books)
+        for note in batch:
+            note.over.set()
+        if failure:
+            log.info("journal writes again caught_up=%d dropped_events=%d", len(batch), dropped)
+
+    def _put_back(self, batch: tuple[_Note, ...], fault: JournalError) -> None:
+        kept = [note for note in batch if not note.withdraw_on_failure]
+        with self._lock:
+            is_news = not self._failure
+            self._failure = str(fault)
+            self._in_hand = ()
+            self._queue.extendleft(reversed(kept))
+        for note in batch:
+            note.error = fault
+            note.over.set()
+        if is_news:
+            log.error("journal not written, no new entries until it is: %s waiting=%d", fault, len(kept))
+
+    def _before_reading(self) -> None:
+        if self.healthy:
+            self.flush(READ_PATIENCE_S)
+
+
+def _close_quietly(connection: sa.Connection | None) -> None:
+    if connection is None:
+        return
+    try:
+        connection.close()
+    except FAULTS as error:
+        log.debug("connection did not close cleanly error=%s", error)

@@ -1,0 +1,137 @@
+"""Reading the journal: beside a running daemon, within it, or when none runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from runtime import journal_schema as schema
+from runtime.journal_engine import FAULTS, check_version, file_of, reading_engine, worded
+from runtime.journal_schema import EquityPoint, Event, Intent, from_row
+from runtime.locks import assert_no_lock_held
+from trading.errors import JournalError
+from trading.facts import ClosedTrade, Fill, Position
+from trading.lifecycle import PositionState
+
+
+class JournalReader:
+    """What was committed. Any thread; every method may raise JournalError, and none changes anything."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._reading = reading_engine(url)
+
+    @classmethod
+    def open(cls, url: str) -> JournalReader:
+        """Return a reader of an existing journal.
+
+        Raises:
+            JournalError: there is none at *url*, or this RAD cannot read it.
+        """
+        file = file_of(url)
+        if file is not None and not file.exists():
+            raise JournalError(f"there is no journal {file} yet; it is made when RAD first runs")
+        reader = cls(url)
+        check_version(reader.meta())
+        return reader
+
+    def open_positions(self) -> tuple[Position, ...]:
+        """Return every position that is not closed, oldest first."""
+        closed = schema.position.c.state == PositionState.CLOSED.value
+        chosen = sa.select(schema.position).where(~closed)
+        return self._facts(Position, chosen.order_by(schema.position.c.opened_ms, schema.position.c.position_id))
+
+    def position(self, position_id: str) -> Position | None:
+        """Return one position as last saved, closed ones too."""
+        chosen = sa.select(schema.position).where(schema.position.c.position_id == position_id)
+        found = self._facts(Position, chosen)
+        return found[0] if found else None
+
+    def unsettled_intents(self) -> tuple[Intent, ...]:
+        """Return the orders that were written down and have not come to an end, oldest first."""
+        chosen = sa.select(schema.intent).where(schema.intent.c.state.in_(schema.UNSETTLED))
+        return self._facts(Intent, chosen.order_by(schema.intent.c.seq))
+
+    def intents_of(self, position_id: str) -> tuple[Intent, ...]:
+        """Return every order written down for a position, oldest first."""
+        chosen = sa.select(schema.intent).where(schema.intent.c.position_id == position_id)
+        return self._facts(Intent, chosen.order_by(schema.intent.c.seq))
+
+    def order_ids(self) -> frozenset[str]:
+        """Return the exchange's ids of all orders RAD knows it sent."""
+        chosen = sa.select(schema.intent.c.order_id).where(schema.intent.c.order_id != "")
+        return frozenset(row[0] for row in self._rows(chosen))
+
+    def fills_of(self, position_id: str) -> tuple[Fill, ...]:
+        """Return the fills booked for a position's orders, oldest first."""
+        orders = sa.select(schema.intent.c.client_oid).where(schema.intent.c.position_id == position_id)
+        chosen = sa.select(schema.fill).where(schema.fill.c.client_oid.in_(orders))
+        return self._facts(Fill, chosen.order_by(schema.fill.c.ts_ms, schema.fill.c.trade_id))
+
+    def booked_fills(self, since_ms: int) -> dict[tuple[str, str], Fill]:
+        """Return the fills booked that traded since then, by symbol and trade id."""
+        fills = self._facts(Fill, sa.select(schema.fill).where(schema.fill.c.ts_ms >= since_ms))
+        return {(fill.symbol, fill.trade_id): fill for fill in fills}
+
+    def is_booked(self, symbol: str, trade_id: str) -> bool:
+        """Whether that fill is in the journal."""
+        return bool(self._rows(
+            sa.select(schema.fill.c.trade_id)
+            .where(schema.fill.c.symbol == symbol, schema.fill.c.trade_id == trade_id)
+        ))
+
+    def trades(self, limit: int = 100) -> tuple[ClosedTrade, ...]:
+        """Return the latest closed trades, newest first."""
+        order = (schema.trade.c.closed_ms.desc(), schema.trade.c.position_id.desc())
+        return self._facts(ClosedTrade, sa.select(schema.trade).order_by(*order).limit(limit))
+
+    def equity_curve(self, since_ms: int = 0) -> tuple[EquityPoint, ...]:
+        """Return what the account was worth since then, oldest first."""
+        chosen = sa.select(schema.equity).where(schema.equity.c.at_ms >= since_ms)
+        return self._facts(EquityPoint, chosen.order_by(schema.equity.c.at_ms, schema.equity.c.seq))
+
+    def events(self, limit: int = 100) -> tuple[Event, ...]:
+        """Return the latest events, newest first."""
+        return self._facts(Event, sa.select(schema.event).order_by(schema.event.c.seq.desc()).limit(limit))
+
+    def meta(self) -> dict[str, str]:
+        """Return what the journal says of itself: schema, label, peak_equity."""
+        return {row.name: row.value for row in self._rows(sa.select(schema.meta))}
+
+    def peak_equity(self) -> Decimal | None:
+        """Return the highest equity noted; None before the first."""
+        said = self.meta().get("peak_equity")
+        return None if said is None else Decimal(said)
+
+    def day_start_equity(self, day: str) -> Decimal | None:
+        """Return the equity as *day* (2026-11-24, UTC) began; None if RAD did not run then."""
+        found = self._rows(sa.select(schema.day.c.start_equity).where(schema.day.c.day == day))
+        return Decimal(found[0][0]) if found else None
+
+    def close(self) -> bool:
+        """Give the connections back; True: nothing was left to write."""
+        self._reading.dispose()
+        return True
+
+    def _before_reading(self) -> None:
+        """What has to be over before a read says the truth: nothing, for one who only reads."""
+
+    def _facts(self, fact: type[schema.Fact], chosen: sa.Select[Any]) -> tuple[schema.Fact, ...]:
+        return tuple(from_row(fact, row._asdict()) for row in self._rows(chosen))
+
+    def _rows(self, chosen: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        assert_no_lock_held("journal read")
+        self._before_reading()
+        with self._faults_in_words(), self._reading.connect() as connection:
+            return connection.execute(chosen).all()
+
+    @contextmanager
+    def _faults_in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except FAULTS as error:
+            raise worded(error, self.url) from error

@@ -1,0 +1,124 @@
+"""What each kind of note does to the journal's tables; each may be applied twice and counts once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from runtime import journal_schema as schema
+from runtime.journal_schema import EquityPoint, Event, states_before, to_row
+from trading.facts import ClosedTrade, EntryPlan, Fill, OrderRequest, Position
+from trading.lifecycle import IntentState, PositionState
+
+Apply = Callable[[sa.Connection], None]
+
+
+def intent_written(
+    position_id: str, request: OrderRequest, purpose: str, plan: EntryPlan | None, now_ms: int, *, again: bool
+) -> Apply:
+    """Write an order down. One sent *again* under its client id is under way again; else that id is refused."""
+    row = {
+        "client_oid": request.client_oid, "position_id": position_id, "symbol": request.symbol,
+        "purpose": purpose, "state": IntentState.INTENDED.value, "order_id": "",
+        "request": json.dumps(schema.encode(request)),
+        "plan": None if plan is None else json.dumps(schema.encode(plan)),
+        "created_ms": now_ms, "updated_ms": now_ms,
+    }
+
+    def apply(connection: sa.Connection) -> None:
+        if not again:
+            connection.execute(sa.insert(schema.intent).values(row))
+            return
+        insert = _insert(connection, schema.intent).values(row)
+        connection.execute(insert.on_conflict_do_update(
+            index_elements=["client_oid"],
+            set_={"state": row["state"], "request": row["request"], "updated_ms": now_ms},
+            where=schema.intent.c.state == IntentState.NOT_PLACED.value,
+        ))
+
+    return apply
+
+
+def intent_settled(client_oid: str, state: IntentState, order_id: str, now_ms: int) -> Apply:
+    """Note an order's new state; one that cannot follow the state it is in changes nothing."""
+    values: dict[str, Any] = {"state": state.value, "updated_ms": now_ms}
+    if order_id:
+        values["order_id"] = order_id
+    order = schema.intent.c.client_oid == client_oid
+    change = sa.update(schema.intent).where(order, schema.intent.c.state.in_(states_before(state))).values(values)
+    return lambda connection: _do(connection, change)
+
+
+def fills_booked(client_oid: str, fills: Iterable[Fill], now_ms: int) -> Apply:
+    """Book fills: each trade id of a symbol once."""
+    rows = [{**to_row(fill), "client_oid": client_oid, "booked_ms": now_ms} for fill in fills]
+
+    def apply(connection: sa.Connection) -> None:
+        for row in rows:
+            connection.execute(_insert(connection, schema.fill).values(row).on_conflict_do_nothing())
+
+    return apply
+
+
+def position_saved(position: Position, now_ms: int) -> Apply:
+    """Insert or replace a position."""
+    row = {**to_row(position), "updated_ms": now_ms}
+    return lambda connection: _upsert(connection, schema.position, row, "position_id")
+
+
+def position_closed(position: Position, trade: ClosedTrade, now_ms: int) -> Apply:
+    """Close a position, note its trade, and settle every order that was left open with it."""
+    row = {**to_row(position), "state": PositionState.CLOSED.value, "updated_ms": now_ms}
+    left_over = (
+        sa.update(schema.intent)
+        .where(schema.intent.c.position_id == position.position_id, schema.intent.c.state.in_(schema.UNSETTLED))
+        .values(state=IntentState.DONE.value, updated_ms=now_ms)
+    )
+
+    def apply(connection: sa.Connection) -> None:
+        _upsert(connection, schema.position, row, "position_id")
+        _upsert(connection, schema.trade, to_row(trade), "position_id")
+        connection.execute(left_over)
+
+    return apply
+
+
+def event_noted(event: Event) -> Apply:
+    """Note an event."""
+    return lambda connection: _do(connection, sa.insert(schema.event).values(to_row(event)))
+
+
+def equity_noted(point: EquityPoint) -> Apply:
+    """Note a point of the equity curve."""
+    return lambda connection: _do(connection, sa.insert(schema.equity).values(to_row(point)))
+
+
+def account_noted(point: EquityPoint, day: str, day_start: Decimal, peak: Decimal) -> Apply:
+    """Note a point of the equity curve, where the day began (the first word counts) and the peak."""
+    start = {"day": day, "start_equity": str(day_start)}
+
+    def apply(connection: sa.Connection) -> None:
+        connection.execute(sa.insert(schema.equity).values(to_row(point)))
+        connection.execute(_insert(connection, schema.day).values(start).on_conflict_do_nothing())
+        _upsert(connection, schema.meta, {"name": "peak_equity", "value": str(peak)}, "name")
+
+    return apply
+
+
+def _upsert(connection: sa.Connection, table: sa.Table, row: dict[str, Any], key: str) -> None:
+    insert = _insert(connection, table).values(row)
+    rest = {name: insert.excluded[name] for name in row if name != key}
+    connection.execute(insert.on_conflict_do_update(index_elements=[key], set_=rest))
+
+
+def _insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _do(connection: sa.Connection, statement: sa.Executable) -> None:
+    connection.execute(statement)
