@@ -45,7 +45,6 @@ from runtime.settings_sources import (
 from runtime.units import (
     NONE,
     ADistance,
-    Distance,
     DistanceOrNone,
     Money,
     MoneyOrNone,
@@ -56,6 +55,8 @@ from runtime.units import (
 )
 from trading.candles import TIMEFRAME_MINUTES
 from trading.errors import ConfigError
+from trading.exits import Distance, ExitRules, TakeProfit, Trailing
+from trading.risk import RiskRules
 
 CONFIG_FILE = PROJECT / "config.yaml"
 LIVE_FUTURES_URL = "https://api-futures.kucoin.com"
@@ -127,8 +128,8 @@ class LadderStep(_Section):
 class TrailingSettings(_Section):
     """From a profit of *activate* on, the stop follows the best price at *distance*."""
 
-    activate: ADistance = Distance(ratio=D("0.003"))
-    distance: ADistance = Distance(ratio=D("0.003"))
+    activate: ADistance = Distance(fraction=D("0.003"))
+    distance: ADistance = Distance(fraction=D("0.003"))
 
 
 class ExitSettings(_Section):
@@ -137,8 +138,8 @@ class ExitSettings(_Section):
     stop_loss: ADistance = Distance(atr=D("2.5"))
     take_profit: Annotated[
         tuple[LadderStep, ...], BeforeValidator(parse_ladder), PlainSerializer(show_ladder)
-    ] = (LadderStep(at=Distance(ratio=D("0.02")), share=D("0.5")),)
-    break_even: DistanceOrNone = Distance(ratio=D("0.002"))
+    ] = (LadderStep(at=Distance(fraction=D("0.02")), share=D("0.5")),)
+    break_even: DistanceOrNone = Distance(fraction=D("0.002"))
     max_age_s: SecondsOrNone = Field(alias="max_age", default=4 * 3600.0, gt=0)
     trailing: Annotated[TrailingSettings | None, BeforeValidator(off_is_none)] = TrailingSettings()
 
@@ -151,7 +152,7 @@ class LimitSettings(_Section):
     losses_in_a_row: IntOrNone = Field(default=6, ge=1)
     cooldown_s: Seconds = Field(alias="cooldown", default=60.0, ge=0)
     orders_per_minute: int = Field(default=30, ge=1)
-    max_slippage: RatioOrNone = Field(default=D("0.005"), gt=0, le=1)
+    max_slippage: Ratio = Field(default=D("0.005"), gt=0, le=1)
 
 
 class MonitorSettings(_Section):
@@ -266,6 +267,38 @@ class Settings(_Section):
             "public": said.quota_public, "futures": said.quota_futures,
             "management": said.quota_management, "spot": said.quota_spot,
         }
+
+    def exit_rules(self) -> ExitRules:
+        """Return when positions are left, as `trading.exits` takes it."""
+        said = self.exits
+        trailing = said.trailing
+        return ExitRules(
+            stop_loss=said.stop_loss,
+            take_profit=tuple(TakeProfit(at=step.at, share=step.share) for step in said.take_profit),
+            break_even=said.break_even,
+            trailing=None if trailing is None else Trailing(
+                activate=trailing.activate, distance=trailing.distance
+            ),
+            max_age_ms=None if said.max_age_s is None else round(said.max_age_s * 1000),
+        )
+
+    def risk_rules(self) -> RiskRules:
+        """Return what may be entered, as `trading.risk` takes it."""
+        positions, limits = self.positions, self.limits
+        return RiskRules(
+            risk_per_trade=positions.risk_per_trade,
+            leverage=positions.leverage,
+            max_open=positions.max_open,
+            max_notional=positions.max_notional,
+            max_exposure=positions.max_exposure,
+            max_spread=self.scanner.max_spread,
+            max_slippage=limits.max_slippage,
+            daily_loss=limits.daily_loss,
+            drawdown=limits.drawdown,
+            losses_in_a_row=limits.losses_in_a_row,
+            cooldown_ms=round(limits.cooldown_s * 1000),
+            orders_per_minute=limits.orders_per_minute,
+        )
 
     def source_of(self, key: str) -> str:
         """Return who said *key*: default, the settings file's name, environment or flag."""

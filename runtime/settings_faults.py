@@ -11,7 +11,8 @@ from pydantic import BaseModel, PlainSerializer
 from pydantic.fields import FieldInfo
 
 from runtime.settings_sources import DEFAULT, Layers
-from runtime.units import Distance, show_distance
+from runtime.units import show_distance, size_of
+from trading.exits import Distance
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
@@ -27,7 +28,7 @@ def contradictions(settings: Settings) -> list[tuple[str, str]]:
         faults.append(("exits.take_profit", f"the shares add up to {shares * 100:f}%; they may reach 100%"))
     steps = settings.exits.take_profit
     for earlier, later in zip(steps, steps[1:], strict=False):
-        if _same_kind(earlier.at, later.at) and later.at.size <= earlier.at.size:
+        if _same_kind(earlier.at, later.at) and size_of(later.at) <= size_of(earlier.at):
             faults.append((
                 "exits.take_profit",
                 f"{show_distance(later.at)} comes after {show_distance(earlier.at)}; write the nearest step first",
@@ -52,7 +53,7 @@ def _unsafe_addresses(settings: Settings) -> list[tuple[str, str]]:
 
 
 def _same_kind(one: Distance, other: Distance) -> bool:
-    return (one.ratio is None) == (other.ratio is None)
+    return (one.fraction is None) == (other.fraction is None)
 
 
 _EXPECTED = {

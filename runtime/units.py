@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
+
+from trading.exits import Distance
 
 NONE = "none"
 
@@ -16,23 +17,6 @@ _THOUSANDS = {"": Decimal(1), "k": Decimal(1_000), "M": Decimal(1_000_000), "B":
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _MONEY = re.compile(r"(-?\d[\d_]*(?:\.\d+)?)\s*([kMB]?)")
 _ATR = re.compile(r"(\d+(?:\.\d+)?)\s*(?:x\s*)?atr", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Distance:
-    """How far from a price: a fraction of it, or a multiple of the average true range at entry."""
-
-    ratio: Decimal | None = None
-    atr: Decimal | None = None
-
-    def __post_init__(self) -> None:
-        if (self.ratio is None) == (self.atr is None):
-            raise ValueError("a distance is either a ratio or a multiple of the ATR")
-
-    @property
-    def size(self) -> Decimal:
-        """Its number, whatever it counts; positive for anything that is a distance."""
-        return next(number for number in (self.ratio, self.atr) if number is not None)
 
 
 def parse_ratio(said: Any) -> Decimal:
@@ -63,14 +47,19 @@ def parse_distance(said: Any) -> Distance:
         return said
     match = _ATR.fullmatch(_text(said))
     try:
-        distance = Distance(ratio=parse_ratio(said)) if match is None else Distance(atr=Decimal(match[1]))
+        distance = Distance(fraction=parse_ratio(said)) if match is None else Distance(atr=Decimal(match[1]))
     except ValueError:
         raise ValueError(f"{_quoted(said)} is not a ratio; write 2% or 0.02, or 2.5 atr") from None
-    if distance.size <= 0:
+    if size_of(distance) <= 0:
         raise ValueError(f"{_quoted(said)} is no distance; write 2% or 0.02, or 2.5 atr")
-    if distance.ratio is not None and distance.ratio >= 1:
+    if distance.fraction is not None and distance.fraction >= 1:
         raise ValueError(f"{_quoted(said)} is the whole price or more; write 2% or 0.02, or 2.5 atr")
     return distance
+
+
+def size_of(distance: Distance) -> Decimal:
+    """Return its number, whatever it counts."""
+    return next(number for number in (distance.fraction, distance.atr) if number is not None)
 
 
 def parse_money(said: Any) -> Decimal:
@@ -102,7 +91,7 @@ def show_distance(distance: Distance) -> str:
     """Return a distance as `parse_distance` reads it."""
     if distance.atr is not None:
         return f"{_plain(distance.atr)} atr"
-    return show_ratio(distance.size)
+    return show_ratio(size_of(distance))
 
 
 def show_money(amount: Decimal) -> str:
