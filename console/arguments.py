@@ -24,6 +24,16 @@ EPILOG = (
 PASSED_THROUGH = ("run", "sandbox")
 
 
+QUESTIONS = {
+    "status": "how it is doing",
+    "positions": "what is open, and what protects it",
+    "opportunities": "what the latest scan found",
+    "orders": "what rests on the exchange",
+    "trades": "what was closed, and what came of it",
+    "threads": "what every thread and lock is doing",
+}
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise Failure(f"{message}; see ./{self.prog} --help", ERROR)
@@ -59,14 +69,12 @@ def _build() -> argparse.ArgumentParser:
         return added
 
     command("run", "run the daemon in the foreground", asks=False)
-    command("status", "how it is doing")
-    command("positions", "what is open, and what protects it")
-    command("opportunities", "what the latest scan found")
-    command("orders", "what rests on the exchange")
-    command("trades", "what was closed, and what came of it").add_argument(
-        "--limit", type=_count, default=100, metavar="N", help="how many of the latest (default: 100)"
-    )
-    command("threads", "what every thread and lock is doing")
+    for name, summary in QUESTIONS.items():
+        asking = command(name, summary)
+        _add_mode(asking, "whose journal to read when the daemon is down (default: the latest)")
+        if name == "trades":
+            asking.add_argument("--limit", type=_count, default=100, metavar="N",
+                                help="how many of the latest (default: 100)")
     opening = command("open", "open a position by hand, also while paused")
     _add_symbol(opening)
     opening.add_argument("--side", choices=("long", "short"), required=True)
@@ -90,8 +98,8 @@ def _add_symbol(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("symbol", metavar="SYMBOL", help="BTC/USDT:USDT, or KuCoin's own XBTUSDTM")
 
 
-def _add_mode(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--mode", choices=("sandbox", "paper", "live"), help="instead of the configured one")
+def _add_mode(parser: argparse.ArgumentParser, summary: str = "instead of the configured one") -> None:
+    parser.add_argument("--mode", choices=("sandbox", "paper", "live"), help=summary)
 
 
 def _count(text: str) -> int:

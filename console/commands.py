@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from console.daemon import ACT_TIMEOUT_S, ASK_TIMEOUT_S, Daemon
 from console.failure import NotRunning
 from console.patience import waiting
-from console.where import CALLER, PROJECT, find_data_dir, from_caller
+from console.where import CALLER, PROJECT, find_place, from_caller
 from control.steering import ERROR, OK
 
 if TYPE_CHECKING:
@@ -48,15 +48,15 @@ def ask(said: Namespace) -> int:
     query = {"limit": said.limit} if said.command == "trades" else {}
     # Orders are the exchange's to tell, so the daemon may need its time.
     timeout_s = ACT_TIMEOUT_S if said.command == "orders" else ASK_TIMEOUT_S
-    data_dir = find_data_dir(from_caller(said.config))
+    place = find_place(from_caller(said.config), said.mode)
     try:
-        facts = Daemon(data_dir).ask(said.command, timeout_s=timeout_s, **query)
+        facts = Daemon(place.data_dir).ask(said.command, timeout_s=timeout_s, **query)
     except NotRunning:
         from console.aftermath import ANSWERS, read
 
         if said.command not in ANSWERS:
             raise
-        facts = read(said.command, data_dir, **query)
+        facts = read(said.command, place, **query)
     _tell(facts, said)
     return OK
 
@@ -65,7 +65,7 @@ def act(said: Namespace) -> int:
     """Have the daemon do something, and wait until it is done."""
     body = {key: getattr(said, key) for key in ("symbol", "side", "notional") if getattr(said, key, None)}
     with waiting(f"{said.command} {body.get('symbol', '')}".rstrip()):
-        answer = Daemon(find_data_dir(from_caller(said.config))).tell(said.command, **body)
+        answer = Daemon(find_place(from_caller(said.config)).data_dir).tell(said.command, **body)
     _tell(answer, said)
     return ERROR if answer.get("failed") else OK
 
@@ -84,7 +84,7 @@ def verify(said: Namespace) -> int:
     """Journal against exchange: the daemon compares, or this process where there is none."""
     with redirect_stdout(sys.stderr), waiting("comparing journal and exchange"):
         try:
-            daemon = Daemon(find_data_dir(from_caller(said.config)))
+            daemon = Daemon(find_place(from_caller(said.config)).data_dir)
             facts = daemon.ask("verify", timeout_s=ACT_TIMEOUT_S)
         except NotRunning:
             import bot

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trading.errors import ConfigError
 
 PROJECT = Path(__file__).resolve().parents[1]
 
 # The launcher tells where it was called and moves to the project folder. Taken out of the environment
-# at once: to the settings every RAD_ name is a setting, and children are called from here.
+# at once: children are called from here.
 CALLER = Path(os.environ.pop("RAD_CALLER_DIR", "") or Path.cwd())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """As much of the settings as a question needs; None where nothing was said."""
+
+    data_dir: Path
+    mode: str | None
+    journal_url: str | None
 
 
 def from_caller(file: Path | None) -> Path | None:
@@ -19,27 +30,38 @@ def from_caller(file: Path | None) -> Path | None:
     return None if file is None else CALLER / file
 
 
-def find_data_dir(config: Path | None) -> Path:
-    """Return where the daemon keeps its files, read from the settings without checking the rest of them.
+def find_place(config: Path | None, mode: str | None = None) -> Place:
+    """Return where the daemon keeps its files; `runtime.settings`, which checks all, takes its time.
 
     Raises:
         ConfigError: the settings file cannot be read.
     """
-    said = os.environ.get("RAD_DATA_DIR") or _top_level(config).get("data_dir") or "rad-data"
-    return PROJECT / Path(str(said)).expanduser()
+    file = _read(config)
+    journal = file.get("journal")
+    url = _said("JOURNAL__URL", journal.get("url") if isinstance(journal, dict) else None)
+    return Place(
+        data_dir=PROJECT / Path(_said("DATA_DIR", file.get("data_dir")) or "rad-data").expanduser(),
+        # Not the file's: the daemon may have been told otherwise by a flag, and config.yaml always says one.
+        mode=mode or _said("MODE", None),
+        journal_url=None if url == "auto" else url,
+    )
 
 
-def _top_level(config: Path | None) -> dict[str, object]:
+def _said(variable: str, in_file: object) -> str | None:
+    return os.environ.get(f"RAD_{variable}", "").strip() or (str(in_file) if in_file else None)
+
+
+def _read(config: Path | None) -> dict[str, Any]:
     file = config or PROJECT / "config.yaml"
     if config is None and not file.exists():
         return {}
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)   # every scalar stays the text it is
     try:
-        said = yaml.load(file.read_bytes(), Loader=loader)  # noqa: S506 - both loaders are the safe ones
+        said = yaml.load(file.read_bytes(), Loader=loader)
     except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not readable as YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"cannot read the settings file {file}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise ConfigError(f"{file} is not readable as YAML; ./rad config check says where") from None
     return said if isinstance(said, dict) else {}

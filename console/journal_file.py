@@ -1,0 +1,177 @@
+"""Reading the journal quickly, when its daemon does not run.
+
+`runtime.journal_reader` is the full reader, but SQLAlchemy alone would take longer to import than a
+question may take to answer. A journal on a database server is worth that wait.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import MISSING, dataclass, fields
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+from urllib.parse import quote
+
+from trading.errors import JournalError
+from trading.facts import ClosedTrade, ExitReason, Position, ProtectiveStop, Side
+from trading.lifecycle import PositionState
+
+Fact = TypeVar("Fact")
+JsonObject = dict[str, Any]
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenOrder:
+    """An order that was written down and had not come to an end."""
+
+    symbol: str
+    side: str
+    purpose: str
+    state: str
+    quantity: Decimal | None
+    stop_price: Decimal | None
+    close_order: bool
+    client_oid: str
+    order_id: str
+    created_ms: int
+
+
+class LeftBehind(Protocol):
+    """What questions need of a journal. Every method may raise JournalError."""
+
+    def open_positions(self) -> tuple[Position, ...]: ...
+
+    def trades(self, limit: int) -> tuple[ClosedTrade, ...]: ...
+
+    def open_orders(self) -> tuple[OpenOrder, ...]: ...
+
+    def last_equity(self) -> tuple[int, Decimal] | None:
+        """Return when the account was last looked at, in ms, and what it was worth."""
+
+
+class JournalFile:
+    """An SQLite journal, read without SQLAlchemy; a file that is not there yet is empty."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+
+    def open_positions(self) -> tuple[Position, ...]:
+        query = "SELECT * FROM position WHERE state <> 'closed' ORDER BY opened_ms, position_id"
+        return tuple(self._rows(query, lambda row: _fact(Position, row)))
+
+    def trades(self, limit: int) -> tuple[ClosedTrade, ...]:
+        query = "SELECT * FROM trade ORDER BY closed_ms DESC, position_id DESC LIMIT ?"
+        return tuple(self._rows(query, lambda row: _fact(ClosedTrade, row), limit))
+
+    def open_orders(self) -> tuple[OpenOrder, ...]:
+        query = "SELECT * FROM intent WHERE state IN ('intended', 'unknown', 'accepted') ORDER BY seq"
+        return tuple(self._rows(query, _open_order))
+
+    def last_equity(self) -> tuple[int, Decimal] | None:
+        query = "SELECT at_ms, equity FROM equity ORDER BY seq DESC LIMIT 1"
+        return next(iter(self._rows(query, lambda row: (row["at_ms"], Decimal(row["equity"])))), None)
+
+    def _rows(self, query: str, read: Any, *values: object) -> list[Any]:
+        if self._file is None or not self._file.exists():
+            return []
+        with _in_words(self._file), closing(_connect(self._file)) as connection:
+            return [read(row) for row in connection.execute(query, values)]
+
+
+class JournalServer:
+    """A journal on a database server, read by the full reader."""
+
+    def __init__(self, url: str) -> None:
+        from runtime.journal_reader import JournalReader
+
+        self._reader = JournalReader.open(url)
+
+    def open_positions(self) -> tuple[Position, ...]:
+        return self._reader.open_positions()
+
+    def trades(self, limit: int) -> tuple[ClosedTrade, ...]:
+        return self._reader.trades(limit)
+
+    def open_orders(self) -> tuple[OpenOrder, ...]:
+        return tuple(
+            OpenOrder(
+                symbol=intent.symbol, side=intent.request.side.value, purpose=intent.purpose,
+                state=intent.state.value, quantity=intent.request.quantity,
+                stop_price=intent.request.stop_price, close_order=intent.request.close_order,
+                client_oid=intent.client_oid, order_id=intent.order_id, created_ms=intent.created_ms,
+            )
+            for intent in self._reader.unsettled_intents()
+        )
+
+    def last_equity(self) -> tuple[int, Decimal] | None:
+        lately = self._reader.equity_curve(time.time_ns() // 1_000_000 - DAY_MS)
+        return (lately[-1].at_ms, lately[-1].equity) if lately else None
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=2.0)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+@contextmanager
+def _in_words(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, ValueError, ArithmeticError, LookupError, TypeError) as error:
+        text = " ".join(str(error).split())
+        raise JournalError(f"the journal {file} cannot be read: {text}") from error
+
+
+def _fact(kind: type[Fact], row: sqlite3.Row) -> Fact:
+    """Return the fact a row holds, as `runtime.journal_schema.from_row` does."""
+    known = row.keys()
+    values: dict[str, Any] = {}
+    for field in fields(kind):  # type: ignore[arg-type]  # every fact is a dataclass
+        value = row[field.name] if field.name in known else None
+        if value is None:
+            if field.default is MISSING:
+                values[field.name] = None
+            continue
+        decode = _DECODERS.get(str(field.type).removesuffix(" | None"))
+        values[field.name] = decode(value) if decode else value
+    return kind(**values)
+
+
+def _stop(text: str) -> ProtectiveStop:
+    said = json.loads(text)
+    return ProtectiveStop(
+        client_oid=said["client_oid"], order_id=said["order_id"], stop_price=Decimal(said["stop_price"]),
+        confirmed_ms=said["confirmed_ms"],
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
+
+
+_DECODERS: Mapping[str, Any] = {
+    "Decimal": Decimal, "Side": Side, "PositionState": PositionState, "ExitReason": ExitReason,
+    "ProtectiveStop": _stop, "tuple[str, ...]": _names,
+}
+
+
+def _open_order(row: sqlite3.Row) -> OpenOrder:
+    request = json.loads(row["request"])
+
+    def said(name: str) -> Decimal | None:
+        return None if request.get(name) is None else Decimal(request[name])
+
+    return OpenOrder(
+        symbol=row["symbol"], side=request["side"], purpose=row["purpose"], state=row["state"],
+        quantity=said("quantity"), stop_price=said("stop_price"),
+        close_order=bool(request.get("close_order")), client_oid=row["client_oid"],
+        order_id=row["order_id"], created_ms=row["created_ms"],
+    )

@@ -1,0 +1,3 @@
+"""Which RAD this is."""
+
+VERSION = "0.1.0"

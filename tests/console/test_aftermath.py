@@ -1,0 +1,169 @@
+"""What can be asked when no daemon runs, from a journal written by the real one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console.__main__ import main
+from control.views import position_view, trade_view
+from runtime.journal import SqlJournal
+from runtime.journal_reader import JournalReader
+from tests.control.test_views import FIXED_POSITION, FIXED_STATUS, FIXED_TRADE, a_position, a_stop
+from tests.manual_clock import ManualClock
+from trading.client_ids import Purpose
+from trading.facts import ClosedTrade, ExitReason, OrderRequest, OrderSide
+from trading.lifecycle import PositionState
+
+D = Decimal
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "a folder"        # with a space: the journal is opened by an address
+    folder.mkdir()
+    monkeypatch.setenv("RAD_DATA_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def journal(data_dir: Path) -> Iterator[SqlJournal]:
+    journal = SqlJournal(url_in(data_dir), ManualClock())
+    yield journal
+    journal.close()
+
+
+def url_in(folder: Path, mode: str = "paper") -> str:
+    return f"sqlite:///{folder / f'journal-{mode}.sqlite'}"
+
+
+def a_trade(**changes: Any) -> ClosedTrade:
+    position = a_position()
+    usual = ClosedTrade(
+        position_id="p1", symbol=position.symbol, side=position.side, quantity=D(10),
+        entry_price=D("50000.10"), exit_price=D("49800"), opened_ms=position.opened_ms,
+        closed_ms=position.opened_ms + 60_000, exit_reason=ExitReason.TRAILING_STOP, fee=D("0.6"),
+        funding=D("-0.01"), realised_pnl=D("1.4"), r_multiple=D("0.5"), strategy="trend",
+    )
+    return replace(usual, **changes)
+
+
+def fill(journal: SqlJournal) -> None:
+    """Two open positions, two closed, an order under way, and the account."""
+    journal.save_position(a_position(protective_stop=a_stop(), reasons=("EMA falls", "RSI 31")), wait=True)
+    journal.save_position(a_position(position_id="p2", symbol="ETH/USDT:USDT", atr=D("1E-7")), wait=True)
+    for number, closed_ms in (("c1", 1_767_323_200_000), ("c2", 1_767_323_300_000)):
+        closed = a_position(position_id=number, state=PositionState.CLOSED, quantity=D(0))
+        journal.close_position(closed, a_trade(position_id=number, closed_ms=closed_ms), wait=True)
+    request = OrderRequest(
+        client_oid="rad-1-x", symbol="BTC/USDT:USDT", side=OrderSide.BUY, close_order=True,
+        stop_price=D("50400.10"),
+    )
+    journal.record_intent("p1", request, Purpose.STOP.value, wait=True)
+    journal.record_account("2026-11-24", D("10010.50"), D(10000), D(10020), D(9000))
+    journal.save_position(a_position(protective_stop=a_stop(), reasons=("EMA falls", "RSI 31")), wait=True)
+
+
+def asked(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
+    assert main([*argv, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_answers_equal_those_of_the_full_reader(
+    journal: SqlJournal, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The quick reader and the full one read the same facts, to the last digit."""
+    fill(journal)
+    reader = JournalReader.open(url_in(data_dir))
+    positions = asked(capsys, "positions")
+    trades = asked(capsys, "trades")
+    assert positions == [position_view(position, None) for position in reader.open_positions()]
+    assert trades == [trade_view(trade) for trade in reader.trades()]
+    assert [trade["position_id"] for trade in trades] == ["c2", "c1"]
+    assert asked(capsys, "trades", "--limit", "1") == trades[:1]
+    assert {(each["protected"], each["exchange_stop_price"]) for each in positions} == {
+        (True, "50400.1"), (False, None)
+    }
+    assert set(positions[0]) >= FIXED_POSITION
+    assert set(trades[0]) >= FIXED_TRADE
+    reader.close()
+
+
+def test_status_is_down_and_warns_of_what_was_left_open(
+    journal: SqlJournal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """State down, the last equity seen, and a sentence about positions nobody trails."""
+    fill(journal)
+    status = asked(capsys, "status")
+    assert set(status) >= FIXED_STATUS
+    assert (status["state"], status["mode"], status["equity"]) == ("down", "paper", "10010.5")
+    assert (status["positions"], status["protected"]) == (2, 1)
+    assert "2, 1 of them with a stop" in status["problems"][0]
+
+
+def test_orders_are_those_without_an_end(journal: SqlJournal, capsys: pytest.CaptureFixture[str]) -> None:
+    """An order under way when the daemon ended is told with what is known of it."""
+    fill(journal)
+    (order,) = asked(capsys, "orders")
+    assert (order["client_oid"], order["state"], order["stop_price"]) == ("rad-1-x", "intended", "50400.1")
+    assert (order["close_order"], order["purpose"]) == (True, "stop")
+    assert order["active"] is None               # nobody asked the exchange
+
+
+@pytest.mark.parametrize("command", ["status", "positions", "trades", "orders"])
+def test_before_the_first_run_there_is_nothing(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """Without any journal the answers are empty, and nothing is created."""
+    answer = asked(capsys, command)
+    assert answer == [] if command != "status" else (answer["state"], answer["equity"]) == ("down", None)
+    assert main([command]) == 0
+    assert list(data_dir.iterdir()) == []
+
+
+def test_the_journal_that_ran_last_is_read_unless_told(
+    journal: SqlJournal, data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flag told the last daemon its mode, so its journal is the one meant; --mode and RAD_MODE choose."""
+    import os
+
+    fill(journal)
+    SqlJournal(url_in(data_dir, "sandbox"), ManualClock()).close()
+    for file in data_dir.glob("journal-sandbox*"):
+        os.utime(file, (1, 1))
+    assert asked(capsys, "status")["mode"] == "paper"
+    assert asked(capsys, "status", "--mode", "sandbox")["positions"] == 0
+    monkeypatch.setenv("RAD_MODE", "sandbox")
+    assert asked(capsys, "status")["mode"] == "sandbox"
+    monkeypatch.setenv("RAD_JOURNAL__URL", url_in(data_dir, "paper"))
+    assert asked(capsys, "status")["positions"] == 2
+
+
+def test_what_a_killed_daemon_left_is_read(
+    journal: SqlJournal, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a power cut the latest commits lie in the log beside the journal, and are read from there."""
+    fill(journal)
+    after = tmp_path / "after"
+    after.mkdir()
+    for name in ("journal-paper.sqlite", "journal-paper.sqlite-wal"):
+        shutil.copy(data_dir / name, after / name)
+    monkeypatch.setenv("RAD_DATA_DIR", str(after))
+    assert asked(capsys, "status")["positions"] == 2
+
+
+def test_a_damaged_journal_is_one_line(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is no journal ends with exit code 1 and its name."""
+    (data_dir / "journal-live.sqlite").write_text("not a database at all, but long enough to be read" * 20)
+    assert main(["positions"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "journal-live.sqlite cannot be read" in err
