@@ -117,8 +117,14 @@ class OrderSender:
         self._journal.record_intent(position_id, request, purpose.value, wait=False)
         return self._find_out(request, first)
 
-    def resolve(self, client_oid: str, sent_ms: int) -> Outcome:
-        """Look an unanswered order up until it is found or certainly not there.
+    def look_up(self, client_oid: str, sent_ms: int) -> Outcome:
+        """Find out what became of an order whose answer is missing, and journal it."""
+        outcome = self._look_up(client_oid, sent_ms)
+        self._note(client_oid, outcome, looked_up=True)
+        return outcome
+
+    def _look_up(self, client_oid: str, sent_ms: int) -> Outcome:
+        """Ask for the order until it is found or certainly not there.
 
         "Not there" counts once no request signed at *sent_ms* could still be taken and shown, and
         only from several agreeing answers; a failed look-up is no answer.
@@ -186,9 +192,8 @@ class OrderSender:
             return first
         log.warning("%s order unanswered client_oid=%s error=%s", request.symbol, oid, first.reason)
         self._journal.settle_intent(oid, IntentState.UNKNOWN)
-        outcome = self.resolve(oid, first.sent_ms)
+        outcome = self.look_up(oid, first.sent_ms)
         log.info("%s unanswered order is known now client_oid=%s outcome=%s", request.symbol, oid, outcome)
-        self._note(oid, outcome, looked_up=True)
         return outcome
 
     def _note(self, client_oid: str, outcome: Outcome, *, looked_up: bool = False) -> None:

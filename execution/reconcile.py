@@ -110,7 +110,7 @@ class Reconciler:
         uncertain = self._books.take_uncertain()
         for plan in self._books.entries_under_way():
             if plan.position_id in uncertain:
-                outcome = self._sender.resolve(plan.client_oid, plan.planned_ms)
+                outcome = self._sender.look_up(plan.client_oid, plan.planned_ms)
                 log.info("%s uncertain entry looked up outcome=%s", plan.symbol, outcome)
                 self._books.settle_entry(plan, outcome)
         for position in self._books.snapshot():
@@ -122,7 +122,7 @@ class Reconciler:
         client_oid = str(ClientOid(
             position_id=position.position_id, purpose=Purpose.EXIT, attempt=position.exit_attempt
         ))
-        match self._sender.resolve(client_oid, sent_ms=0):
+        match self._sender.look_up(client_oid, sent_ms=0):
             case Accepted(order_id=order_id):
                 try:
                     execution = self._sender.settle(order_id, symbol=position.symbol)

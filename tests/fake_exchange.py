@@ -276,7 +276,7 @@ class FakeJournal:
     ) -> None:
         self._enter()
         with self._lock:
-            if client_oid in self.intents:
+            if self.intents.get(client_oid, state) is not state:
                 self.intents[client_oid] = check(self.intents[client_oid], state)
 
     def record_fills(self, client_oid: str, fills: Iterable[Fill], *, wait: bool = False) -> None:

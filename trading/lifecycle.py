@@ -34,7 +34,7 @@ TRANSITIONS: dict[PositionState | IntentState, frozenset[PositionState | IntentS
     ),
     IntentState.UNKNOWN: frozenset({IntentState.ACCEPTED, IntentState.NOT_PLACED}),
     IntentState.ACCEPTED: frozenset({IntentState.DONE}),
-    IntentState.REJECTED: frozenset(),
+    IntentState.REJECTED: frozenset({IntentState.NOT_PLACED}),   # looked up all the same
     IntentState.NOT_PLACED: frozenset({IntentState.ACCEPTED}),   # the late surprise: booked and alarmed
     IntentState.DONE: frozenset(),
 }

@@ -1,0 +1,149 @@
+"""Book against exchange: each difference, what is concluded from it, and that failures conclude nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from execution.book import NotOpened
+from tests.test_position_manager import opened
+from tests.trading_house import SYMBOL, a_manager, an_account, an_entry_request, exit_rules
+from trading.errors import ExchangeUnavailable
+from trading.facts import ExitReason, OrderSide
+from trading.reconciliation import Kind
+
+D = Decimal
+OTHER = "ETH/USDT:USDT"
+
+
+def kinds(result: object) -> list[Kind]:
+    return [difference.kind for difference in result.found]       # type: ignore[attr-defined]
+
+
+def test_agreement_is_a_no_op_twice() -> None:
+    """With book and exchange in agreement nothing is found and nothing is sent, however often."""
+    house = a_manager()
+    opened(house)
+    sent = len(house.exchange.received)
+    for _ in range(2):
+        result = house.reconciler.run()
+        assert result.found == ()
+        assert result.agrees
+    assert len(house.exchange.received) == sent
+
+
+@pytest.mark.parametrize("call", ["fetch_positions", "fetch_stop_orders", "fetch_open_orders"])
+def test_a_failed_query_changes_nothing(call: str) -> None:
+    """One unanswered call of the look, and no conclusion is drawn: positions are not forgotten."""
+    house = a_manager()
+    position = opened(house)
+    house.exchange.net[SYMBOL] = D(0)
+
+    def fail(_what: object) -> None:
+        raise ExchangeUnavailable("no answer")
+
+    house.exchange.before[call] = fail
+    with pytest.raises(ExchangeUnavailable):
+        house.reconciler.run()
+    assert house.manager.find(SYMBOL) == position
+    assert house.journal.trades == []
+
+
+def test_a_stop_that_fired_unseen_is_booked() -> None:
+    """Gone from the exchange, and the stop has filled: closed with its fills, named exchange_stop."""
+    house = a_manager()
+    opened(house)
+    house.exchange.prices[SYMBOL] = D(48_900)
+    house.exchange.trigger_stop(SYMBOL)
+    result = house.reconciler.run()
+    assert kinds(result) == [Kind.GONE]
+    assert result.agrees
+    (trade,) = house.journal.trades
+    assert trade.exit_reason is ExitReason.EXCHANGE_STOP
+    assert house.reconciler.run().found == ()
+
+
+def test_a_close_by_somebody_else_is_booked_as_external() -> None:
+    """Sold on the website: booked from those fills, the resting stop swept."""
+    house = a_manager()
+    opened(house)
+    house.exchange.prices[SYMBOL] = D(50_500)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(39))
+    assert house.reconciler.run().agrees
+    (trade,) = house.journal.trades
+    assert trade.exit_reason is ExitReason.EXTERNAL
+    assert trade.exit_price == D(50_500)
+    assert house.exchange.fetch_stop_orders() == ()
+
+
+def test_a_partial_close_by_somebody_else_shrinks_the_book() -> None:
+    """Nine lots sold elsewhere: thirty are left in the book, open and protected."""
+    house = a_manager()
+    opened(house)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(9))
+    assert house.reconciler.run().agrees
+    assert house.manager.find(SYMBOL).quantity == D(30)           # type: ignore[union-attr]
+    assert house.reconciler.run().found == ()
+
+
+def test_gone_without_a_trace_is_not_forgotten() -> None:
+    """Nothing explains it: the book keeps the position, and entries are blocked until something does."""
+    house = a_manager()
+    opened(house)
+    house.exchange.net[SYMBOL] = D(0)
+    result = house.reconciler.run()
+    assert kinds(result) == [Kind.GONE]
+    assert not result.agrees
+    assert house.manager.find(SYMBOL) is not None
+
+
+@pytest.mark.parametrize(("side", "kind"), [(OrderSide.BUY, Kind.LARGER), (OrderSide.SELL, Kind.TURNED)])
+def test_more_or_the_other_side_is_unexplained(side: OrderSide, kind: Kind) -> None:
+    """RAD neither sells what it did not buy nor follows a turn: it reports and blocks entries."""
+    house = a_manager()
+    opened(house)
+    house.exchange.trade_elsewhere(SYMBOL, side, D(100))
+    result = house.reconciler.run()
+    assert kinds(result) == [kind]
+    assert not result.agrees
+    assert house.exchange.exits() == []
+
+
+def test_a_foreign_position_is_reported_and_left_alone() -> None:
+    """Somebody else's position is no error; RAD only keeps out of that symbol."""
+    house = a_manager(symbols=[SYMBOL, OTHER])
+    house.exchange.trade_elsewhere(OTHER, OrderSide.BUY, D(5))
+    result = house.reconciler.run()
+    assert kinds(result) == [Kind.FOREIGN]
+    assert result.agrees
+    refused = house.manager.open_position(an_entry_request(symbol=OTHER), an_account())
+    assert isinstance(refused, NotOpened)
+    assert "not RAD's" in refused.reason
+    assert house.exchange.net[OTHER] == D(5)
+
+
+def test_a_missing_stop_is_placed_again() -> None:
+    """Somebody cancelled the resting stop: a new one rests and is confirmed."""
+    house = a_manager()
+    opened(house)
+    (stop,) = house.exchange.fetch_stop_orders()
+    house.exchange.orders[stop.order_id] = replace(stop, is_active=False, is_cancelled=True)
+    result = house.reconciler.run()
+    assert kinds(result) == [Kind.UNPROTECTED]
+    (again,) = house.exchange.fetch_stop_orders()
+    assert again.order_id != stop.order_id
+    assert house.reconciler.run().found == ()
+
+
+def test_an_orphaned_stop_is_cancelled_and_foreign_ones_are_not() -> None:
+    """A stop of RAD's without a position goes; a stop somebody else placed stays."""
+    house = a_manager(exits=exit_rules())
+    opened(house)
+    (stop,) = house.exchange.fetch_stop_orders()
+    house.exchange.orders["orphan"] = replace(stop, order_id="orphan", symbol=OTHER, client_oid="rad-0abcdefgh001-s1")
+    house.exchange.orders["theirs"] = replace(stop, order_id="theirs", symbol=OTHER, client_oid="my-own-stop")
+    result = house.reconciler.run()
+    assert kinds(result) == [Kind.ORPHAN_STOP]
+    assert {order.order_id for order in house.exchange.fetch_stop_orders()} == {stop.order_id, "theirs"}
