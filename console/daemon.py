@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -48,6 +47,8 @@ def _exchange(
     address: ControlAddress, method: str, path: str, body: str | None, timeout_s: float, name: str
 ) -> tuple[int, Any]:
     """Send one request; return HTTP status and body, None where the body is not JSON."""
+    from http.client import HTTPConnection, HTTPException  # only once there is somebody to talk to
+
     to = urlsplit(address.url)
     headers = {"Authorization": f"Bearer {address.token}", "Content-Type": "application/json"}
     connection = HTTPConnection(to.hostname or "127.0.0.1", to.port, timeout=timeout_s)

@@ -21,6 +21,7 @@ class ControlAddress:
 
     def write(self, data_dir: Path) -> Path:
         """Write it down whole: a reader finds the old file or the new one. Mode 0600 from its first byte."""
+        data_dir.mkdir(parents=True, exist_ok=True)
         path = data_dir / FILE_NAME
         fresh = path.with_name(f"{FILE_NAME}.{self.pid}.new")
         fresh.unlink(missing_ok=True)

@@ -77,7 +77,7 @@ class ControlServer:
         """Listen, write control.json and return what is in it.
 
         Raises:
-            ConfigError: the address cannot be listened on.
+            ConfigError: the address cannot be listened on, or control.json not written.
         """
         self._thread = threading.Thread(target=self._run, name="Control", daemon=True)
         self._thread.start()
@@ -89,7 +89,11 @@ class ControlServer:
                 f"control: cannot listen on {self._host} port {self._port} ({reason}); "
                 "change control.host or control.port, or set the port to 0"
             )
-        self.address.write(self._data_dir)
+        try:
+            self.address.write(self._data_dir)
+        except OSError as error:
+            self.stop()
+            raise ConfigError(f"data_dir: cannot write in {self._data_dir} ({error.strerror})") from None
         return self.address
 
     @property

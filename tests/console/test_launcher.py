@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -52,11 +53,13 @@ class Checkout:
         (self.bin / name).chmod(0o755)
 
     def start(
-        self, *args: str, rad: Path | None = None, cwd: Path | None = None, shell: str = "", **env: str
+        self, *args: str, rad: Path | None = None, cwd: Path | None = None, shell: str = "",
+        start_new_session: bool = False, **env: str,
     ) -> subprocess.Popen[str]:
         command = [*([shell] if shell else []), str(rad or self.root / "rad"), *args]
         return subprocess.Popen(
-            command, cwd=cwd or self.root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            command, cwd=cwd or self.root, text=True, start_new_session=start_new_session,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={"PATH": str(self.bin), "STAND_IN_LOG": str(self.log), **env},
         )
 
@@ -124,6 +127,20 @@ def test_half_made_environments_are_made_anew(checkout: Checkout) -> None:
 
     assert checkout.run("status")[0] == 0
     assert not leftover.exists()
+    assert len(checkout.calls("-m venv")) == 2
+
+
+def test_interrupting_an_install_leaves_nothing_running(checkout: Checkout, tmp_path: Path) -> None:
+    """Ctrl-C while pip runs ends pip and the ticker too, and the next call starts over."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    process = checkout.start("status", STAND_IN_FIFO=str(fifo), start_new_session=True)
+    assert process.stderr is not None
+    assert any("pip starts" in line for line in process.stderr)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=5)         # the end of stderr: nobody holds it any more
+    assert process.returncode == 130
+    assert checkout.run("status")[0] == 0
     assert len(checkout.calls("-m venv")) == 2
 
 

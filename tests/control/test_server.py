@@ -258,6 +258,17 @@ def test_too_many_hung_calls_say_so(server: ControlServer, steering: FakeSteerin
     assert steering.asked == []
 
 
+def test_a_data_folder_that_cannot_be_written_is_a_clear_error(
+    steering: FakeSteering, tmp_path: Path
+) -> None:
+    """Without control.json nobody could find the daemon, so it does not start; nothing keeps listening."""
+    (tmp_path / "file").touch()
+    server = ControlServer(steering, data_dir=tmp_path / "file")
+    with pytest.raises(ConfigError, match="data_dir: cannot write in"):
+        server.start()
+    assert not server.alive
+
+
 def test_a_taken_port_is_a_clear_error(server: ControlServer, steering: FakeSteering, tmp_path: Path) -> None:
     """A port somebody else has is a fault of the configuration, said in one line with its key."""
     assert server.address is not None
