@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -124,4 +125,5 @@ def _read(file: Path) -> str:
 def _forms(value: str) -> set[str]:
     raw = value.encode()
     encoded = {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
-    return {value, quote(value, safe=""), quote_plus(value), *encoded, *(form.rstrip("=") for form in encoded)}
+    quoted = {quote(value, safe=""), quote_plus(value), repr(value)[1:-1], json.dumps(value)[1:-1]}
+    return {value, *quoted, *encoded, *(form.rstrip("=") for form in encoded)}

@@ -1,0 +1,242 @@
+"""The log: callers hand over records and go on; one thread words, redacts and writes them.
+
+    2026-11-24T02:42:20.123Z INFO  PositionMonitor   exit   BTC/USDT:USDT stop moved from=64000 to=64100
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import queue
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from trading.errors import ConfigError
+
+log = logging.getLogger("log")
+
+WAITING = 10_000           # records waiting to be written beyond which DEBUG and INFO are dropped
+FILE_BYTES = 20_000_000
+FILES_KEPT = 5
+HIDDEN = "***"
+
+# At DEBUG these would tell of every byte on the wire; their troubles are heard at any level.
+_TALKATIVE = ("urllib3", "ccxt", "asyncio", "aiohttp", "sqlalchemy", "apprise", "markdown")
+_TAGS = {"py.warnings": "python"}
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), 127)}
+
+
+class _Words(logging.Formatter):
+    """A record as one line (and its traceback, indented), without secrets."""
+
+    def __init__(self, redactions: Iterable[str]) -> None:
+        super().__init__()
+        hidden = sorted({text for text in redactions if text}, key=len, reverse=True)
+        self._hidden = re.compile("|".join(re.escape(text) for text in hidden)) if hidden else None
+
+    def redact(self, text: str) -> str:
+        """Return *text* with every secret replaced."""
+        return text if self._hidden is None else self._hidden.sub(HIDDEN, text)
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        tag = _TAGS.get(record.name, record.name.partition(".")[0])
+        # Redacted before control characters are escaped, which would break a secret up.
+        text = self.redact(self._message(record)).translate(_CONTROL).replace("\n", "\n    ")
+        return (
+            f"{moment}.{int(record.msecs):03d}Z {_level(record)} {record.threadName or '?':<17} {tag:<6} {text}"
+        )
+
+    def _message(self, record: logging.LogRecord) -> str:
+        try:
+            message = record.getMessage()
+        except Exception as error:  # noqa: BLE001 - a badly worded line must not cost the ones after it
+            message = f"{record.msg} {record.args} (not readable: {error})"
+        parts = [message]
+        if record.exc_info and record.exc_info[0] is not None:
+            parts.append(self.formatException(record.exc_info))
+        if record.stack_info:
+            parts.append(record.stack_info)
+        return "\n".join(parts)
+
+
+class _Intake(logging.Handler):
+    """Where callers leave their records; never waits for anything but its own lock."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.waiting: queue.SimpleQueue[logging.LogRecord | threading.Event | None] = queue.SimpleQueue()
+        self.dropped = 0       # changed under the handler's lock, read by anyone
+        self._limit = limit
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # Warnings have room of their own: a flood of DEBUG does not keep them out.
+        room = self._limit if record.levelno < logging.WARNING else self._limit * 2
+        if self.waiting.qsize() >= room:
+            self.dropped += 1
+        else:
+            self.waiting.put(record)
+
+
+class LogRuntime:
+    """A running log; made by `start_logging`, ended by `stop`."""
+
+    def __init__(self, sinks: list[logging.Handler], words: _Words, level: int, limit: int) -> None:
+        self._sinks = sinks
+        self._words = words
+        self._intake = _Intake(limit)
+        self._reported = 0
+        root = logging.getLogger()
+        self._before = (root.level, sys.excepthook, threading.excepthook)
+        self._levels_before = {name: logging.getLogger(name).level for name in _TALKATIVE}
+        root.addHandler(self._intake)
+        root.setLevel(level)
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(max(level, logging.WARNING))
+        logging.captureWarnings(True)
+        sys.excepthook = _log_uncaught
+        threading.excepthook = _log_uncaught_in_thread
+        self._thread = threading.Thread(target=self._run, name="LogWriter", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """How many records found no room."""
+        return self._intake.dropped
+
+    def redact(self, text: str) -> str:
+        """Return *text* as the log would write it: without secrets."""
+        return self._words.redact(text)
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until what was logged so far is written; False if it is not by then."""
+        written = threading.Event()
+        self._intake.waiting.put(written)
+        return written.wait(timeout_s)
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """Write what is waiting and take everything back; False if the disk did not take it in time."""
+        level, sys.excepthook, threading.excepthook = self._before
+        root = logging.getLogger()
+        root.removeHandler(self._intake)
+        root.setLevel(level)
+        for name, before in self._levels_before.items():
+            logging.getLogger(name).setLevel(before)
+        logging.captureWarnings(False)
+        self._intake.waiting.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (item := self._intake.waiting.get()) is not None:
+            if isinstance(item, threading.Event):
+                self._report_dropped()
+                item.set()
+                continue
+            for sink in self._sinks:
+                sink.handle(item)
+            if self._intake.waiting.empty():
+                self._report_dropped()
+        self._report_dropped()
+        for sink in self._sinks:
+            sink.close()
+
+    def _report_dropped(self) -> None:
+        """Say how many lines are missing, once there is room to say it."""
+        dropped = self._intake.dropped - self._reported
+        if not dropped:
+            return
+        self._reported += dropped
+        record = log.makeRecord(
+            log.name, logging.WARNING, __file__, 0, "lines dropped, more came than could be written count=%d",
+            (dropped,), None,
+        )
+        for sink in self._sinks:
+            sink.handle(record)
+
+
+class _StreamSink(logging.StreamHandler[TextIO]):
+    """The terminal; one that has gone away is no reason to stop."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
+class _FileSink(logging.handlers.RotatingFileHandler):
+    """The file, readable by its owner alone; what cannot be written there is still on the stream."""
+
+    def __init__(self, path: Path, stream: TextIO) -> None:
+        self._stream = stream
+        self._failed = False
+        super().__init__(path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8")
+
+    def _open(self) -> Any:
+        return open(  # noqa: SIM115 - the handler closes it
+            self.baseFilename, self.mode, encoding=self.encoding,
+            opener=lambda path, flags: os.open(path, flags, 0o600),
+        )
+
+    def emit(self, record: logging.LogRecord) -> None:
+        failed_before, self._failed = self._failed, False
+        super().emit(record)
+        if self._failed and not failed_before:
+            print(f"log file {self.baseFilename} cannot be written; lines go to the terminal only",
+                  file=self._stream, flush=True)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self._failed = True
+
+
+def start_logging(
+    level: str = "info",
+    file: Path | None = None,
+    redactions: Iterable[str] = (),
+    stream: TextIO | None = None,
+    *,
+    limit: int = WAITING,
+) -> LogRuntime:
+    """Send every logger's records to *stream* (by default stderr) and *file*, without *redactions*.
+
+    Raises:
+        ConfigError: the file cannot be opened.
+    """
+    words = _Words(redactions)
+    stream = sys.stderr if stream is None else stream
+    sinks: list[logging.Handler] = [_StreamSink(stream)]
+    if file is not None:
+        try:
+            sinks.append(_FileSink(file, stream))
+        except OSError as error:
+            raise ConfigError(f"cannot write the log file {file}: {error.strerror}") from None
+    for sink in sinks:
+        sink.setFormatter(words)
+    return LogRuntime(sinks, words, logging.getLevelNamesMapping()[level.upper()], limit)
+
+
+def _level(record: logging.LogRecord) -> str:
+    return {"WARNING": "WARN ", "CRITICAL": "FATAL"}.get(record.levelname, f"{record.levelname:<5}")
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    log.critical("uncaught exception %s", kind.__name__, exc_info=(kind, error, trace))
+
+
+def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    if issubclass(args.exc_type, SystemExit):
+        return
+    error = args.exc_value or args.exc_type()
+    name = args.thread.name if args.thread is not None else "?"
+    trace = (args.exc_type, error, args.exc_traceback)
+    log.critical("thread ended by an exception thread=%s", name, exc_info=trace)
