@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ from pydantic import BaseModel, PlainSerializer
 from pydantic.fields import FieldInfo
 
 from runtime.settings_sources import DEFAULT, Layers
-from runtime.units import show_distance, size_of
+from runtime.units import show_distance, show_ratio, size_of
 from trading.exits import Distance
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ ON_THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
 def contradictions(settings: Settings) -> list[tuple[str, str]]:
     """Return what is wrong with values that are right each for itself."""
     faults = []
-    shares = sum(step.share for step in settings.exits.take_profit)
+    shares = sum((step.share for step in settings.exits.take_profit), Decimal(0))
     if shares > 1:
-        faults.append(("exits.take_profit", f"the shares add up to {shares * 100:f}%; they may reach 100%"))
+        faults.append(("exits.take_profit", f"the shares add up to {show_ratio(shares)}; they may reach 100%"))
     steps = settings.exits.take_profit
     for earlier, later in zip(steps, steps[1:], strict=False):
         if _same_kind(earlier.at, later.at) and size_of(later.at) <= size_of(earlier.at):

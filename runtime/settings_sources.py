@@ -123,9 +123,10 @@ def lay_file(layers: Layers, path: Path) -> None:
     for key, node in _leaves(layers, path.name, "", root):
         where = _line(path.name, node)
         value = _plain(node)
-        if value == "" and key in layers.shape.sections:
+        is_empty = node.start_mark.index == node.end_mark.index
+        if is_empty and (key in layers.shape.sections or key in layers.shape.free):
             continue           # every key of the section is commented out
-        if value == "" and isinstance(node, yaml.ScalarNode) and node.style is None:
+        if is_empty:
             layers.fault(key, "has no value; write one, or none where the rule may be off", where)
             continue
         layers.offer(key, value, path.name, where)
