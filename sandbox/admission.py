@@ -141,7 +141,9 @@ def _check_counts(account: Account, ledger: Ledger, order: Order) -> None:
         ):
             raise refusals.too_many_stops(1, 1)
         return
-    live = sum(1 for o in account.active.values() if o.symbol == order.symbol)
+    if order.type == "market":             # an exit is never turned away by a full book
+        return
+    live = sum(1 for o in account.active.values() if o.symbol == order.symbol and o.type == "limit")
     if live >= ledger.rules.active_order_limit:
         raise refusals.too_many_orders(ledger.rules.active_order_limit, live)
 

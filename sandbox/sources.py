@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
-from sandbox.books import saved_prices
 from sandbox.market.source import MarketSource
 from sandbox.settings import SandboxOptions
 
 
+class BadSource(Exception):
+    """The options do not describe a market."""
+
+
 def build_source(options: SandboxOptions) -> MarketSource:
-    raise NotImplementedError
-
-
-_ = (importlib, Any, saved_prices)
+    raise BadSource("no market yet")

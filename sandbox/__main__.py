@@ -1,0 +1,119 @@
+"""`python -m sandbox`: the exchange alone, for any KuCoin client; its last line of greeting is JSON."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from decimal import Decimal
+from pathlib import Path
+
+from sandbox.books import UnreadableBooks
+from sandbox.serving import Sandbox
+from sandbox.settings import DEFAULT_KEY, DEFAULT_PASSPHRASE, DEFAULT_SECRET, POOLS, SandboxOptions
+from sandbox.sources import BadSource, build_source
+
+_PARENT_LOOK_S = 0.5
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM, SIGINT, the end of the parent, or the control API says so."""
+    wishes = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(threadName)s %(name)s %(message)s",
+    )
+    options = _options(wishes)
+    try:
+        return asyncio.run(_serve(options, wishes.parent_pid, wishes.exit_with_stdin))
+    except (BadSource, UnreadableBooks, OSError) as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 1
+
+
+async def _serve(options: SandboxOptions, parent_pid: int | None, exit_with_stdin: bool) -> int:
+    sandbox = Sandbox(build_source(options), options)
+    loop = asyncio.get_running_loop()
+    addresses = await sandbox.start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, sandbox.stop)
+    if exit_with_stdin:
+        threading.Thread(target=_await_end_of_stdin, args=(loop, sandbox), name="stdin", daemon=True).start()
+    watch = asyncio.create_task(_watch_parent(parent_pid, sandbox)) if parent_pid else None
+    print(f"KuCoin sandbox: {len(sandbox.exchange.market.contracts())} contracts, play money")
+    print(f"  futures    {addresses.futures_url}   (also {addresses.futures_url}/futures and /spot)")
+    print(f"  spot       {addresses.spot_url}")
+    print(f"  control    {addresses.control_url}")
+    print(f"  key        {addresses.key}")
+    print(f"  secret     {addresses.secret}")
+    print(f"  passphrase {addresses.passphrase}")
+    print(addresses.to_json(), flush=True)
+    await sandbox.run()
+    if watch is not None:
+        watch.cancel()
+    return 0
+
+
+async def _watch_parent(pid: int, sandbox: Sandbox) -> None:
+    """Stop when process *pid* is no longer our parent: an orphan serves nobody."""
+    while os.getppid() == pid:
+        await asyncio.sleep(_PARENT_LOOK_S)
+    sandbox.stop()
+
+
+def _await_end_of_stdin(loop: asyncio.AbstractEventLoop, sandbox: Sandbox) -> None:
+    while os.read(0, 4096):
+        pass
+    loop.call_soon_threadsafe(sandbox.stop)
+
+
+def _options(wishes: argparse.Namespace) -> SandboxOptions:
+    quotas = {pool: getattr(wishes, f"quota_{pool}") for pool in POOLS}
+    options = SandboxOptions(
+        port=wishes.port, spot_port=wishes.spot_port, source=wishes.source, replay=wishes.replay,
+        replay_start=wishes.replay_start, granularity=wishes.granularity, relay=wishes.relay,
+        pairs=wishes.pairs, seed=wishes.seed, volatility=wishes.volatility, balance=wishes.balance,
+        tick_ms=wishes.tick_ms, key=wishes.key, secret=wishes.secret, passphrase=wishes.passphrase,
+        quotas={pool: quota for pool, quota in quotas.items() if quota is not None}, state=wishes.state,
+    )
+    options.rules.match_delay_ms = wishes.match_delay_ms
+    options.rules.visibility_delay_ms = wishes.visibility_delay_ms
+    options.rules.funding_period_ms = wishes.funding_period_ms
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sandbox", description=__doc__)
+    add = parser.add_argument
+    add("--port", type=int, default=0, help="of the futures address; 0: any free one")
+    add("--spot-port", type=int, default=0, help="of the spot address")
+    add("--source", choices=("synthetic", "replay", "relay"), default="synthetic")
+    add("--replay", type=Path, metavar="DIR", help="folder with recorded candles (CSV)")
+    add("--replay-start", metavar="ISO", help="where in the recording to begin")
+    add("--granularity", type=int, default=1, metavar="MIN", help="minutes per recorded candle as served")
+    add("--relay", metavar="URL", help="the KuCoin futures address to take the market from")
+    add("--pairs", type=int, default=60)
+    add("--seed", type=int, default=1)
+    add("--volatility", type=float, default=1.0)
+    add("--balance", type=Decimal, default=Decimal(10_000), metavar="USDT")
+    add("--tick-ms", type=float, default=100.0, help="how often the market moves")
+    add("--key", default=DEFAULT_KEY)
+    add("--secret", default=DEFAULT_SECRET)
+    add("--passphrase", default=DEFAULT_PASSPHRASE)
+    for pool in POOLS:
+        add(f"--quota-{pool}", type=int, default=None, metavar="N", help="weight per 30 s")
+    add("--match-delay-ms", type=float, default=1.0)
+    add("--visibility-delay-ms", type=float, default=5.0)
+    add("--funding-period-ms", type=int, default=0, help="0: each contract's own")
+    add("--state", type=Path, metavar="FILE", help="keep accounts, positions and orders here")
+    add("--parent-pid", type=int, metavar="PID", help="stop when this parent is gone")
+    add("--exit-with-stdin", action="store_true", help="stop when stdin is closed")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
