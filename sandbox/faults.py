@@ -119,13 +119,16 @@ class Faults:
         self.rules.clear()
 
     def for_request(self, method: str, path: str, market: str, symbol: str) -> list[Rule]:
-        """Return the REST faults that strike this request."""
-        return [
-            rule for rule in self.rules
-            if rule.kind in REST_KINDS
-            and rule.matches(method=method, path=path, market=market, symbol=symbol)
-            and rule.strikes()
-        ]
+        """Return the REST faults that strike this request: delays, and at most one of the others."""
+        struck: list[Rule] = []
+        answered = False
+        for rule in self.rules:
+            if rule.kind not in REST_KINDS or (answered and rule.kind != "delay"):
+                continue
+            if rule.matches(method=method, path=path, market=market, symbol=symbol) and rule.strikes():
+                struck.append(rule)
+                answered = answered or rule.kind != "delay"
+        return struck
 
     def for_engine(self, kind: str, symbol: str) -> bool:
         """Whether an engine fault of *kind* strikes now; given to the exchange as its mischief."""

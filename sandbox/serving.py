@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -141,7 +142,7 @@ class Sandbox:
 
     async def _listen(self, market: str, port: int) -> str:
         app = web.Application(client_max_size=1 << 20)
-        app.router.add_route("*", "/{path:.*}", lambda request: self._dispatch(request, market))
+        app.router.add_route("*", "/{path:.*}", partial(self._dispatch, market))
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True)
         await runner.setup()
         self._runners.append(runner)
@@ -150,7 +151,7 @@ class Sandbox:
         bound: Any = runner.addresses[0]
         return f"http://{bound[0]}:{bound[1]}"
 
-    async def _dispatch(self, request: web.Request, market: str) -> web.StreamResponse:
+    async def _dispatch(self, market: str, request: web.Request) -> web.StreamResponse:
         """Send a request to the control API, the WebSocket or a market, minding /futures and /spot."""
         path = request.path
         if path == "/control" or path.startswith("/control/"):
