@@ -149,7 +149,7 @@ class Hub:
             try:
                 message = await session.socket.receive(timeout=silence_s)
             except TimeoutError:
-                session.send(_error(session.connect_id, 400, "ping timeout"))
+                await session.socket.send_str(_error(session.connect_id, 400, "ping timeout"))
                 await session.socket.close()
                 return
             if message.type is not WSMsgType.TEXT:

@@ -1,0 +1,112 @@
+"""The books outlive the exchange: saved, loaded, and going on as if nothing had been."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from sandbox.books import Books, UnreadableBooks, saved_prices
+from sandbox.embedded import run_sandbox
+from sandbox.exchange import Exchange
+from tests.sandbox.desk import XBT, Desk
+from tests.sandbox.fake_market import ETH, FakeMarket
+from tests.sandbox.signed_client import SignedClient
+
+D = Decimal
+
+
+def reopened(path: Path, market: FakeMarket | None = None) -> Exchange:
+    """Return a new exchange with the saved books."""
+    exchange = Exchange(market or FakeMarket())
+    asyncio.run(exchange.start())
+    assert Books(exchange, path).load()
+    return exchange
+
+
+def a_busy_desk(path: Path) -> Desk:
+    """A desk with a position, a closed life, a resting order, a waiting stop and funding, saved."""
+    desk = Desk()
+    desk.trade("sell", 7)
+    desk.trade("buy", 107)
+    desk.trade("buy", 3, price="49000", clientOid="resting")
+    desk.trade("sell", 100, stop="down", stopPrice="48000", stopPriceType="MP", closeOrder=True, clientOid="stop")
+    desk.exchange.settle_funding_now()
+    Books(desk.exchange, path).save()
+    return desk
+
+
+def test_everything_comes_back_to_the_last_digit(tmp_path: Path) -> None:
+    """Wallet, positions, orders, fills, funding and closed positions are equal after a restart."""
+    desk = a_busy_desk(tmp_path / "books.json")
+    account = reopened(tmp_path / "books.json").accounts["u"]
+    assert account.wallet == desk.account.wallet
+    assert account.positions == desk.account.positions
+    assert list(account.orders) == list(desk.account.orders)
+    assert set(account.active) == set(desk.account.active)
+    assert set(account.stops) == set(desk.account.stops)
+    assert list(account.fills) == list(desk.account.fills)
+    assert list(account.funding_history) == list(desk.account.funding_history)
+    assert list(account.closed_positions) == list(desk.account.closed_positions)
+
+
+def test_a_restarted_exchange_goes_on_trading(tmp_path: Path) -> None:
+    """The stop saved before still fires, and no id is given twice."""
+    desk = a_busy_desk(tmp_path / "books.json")
+    market = FakeMarket()
+    exchange = reopened(tmp_path / "books.json", market)
+    account = exchange.accounts["u"]
+    market.set_price(XBT, D("48000"))
+    exchange.step()
+    assert account.positions[XBT].qty == 0
+    old = {f.trade_id for f in desk.account.fills}
+    new = [f.trade_id for f in account.fills]
+    assert len(new) == len(set(new)) > len(old)
+
+
+def test_an_order_accepted_but_not_matched_is_matched_after_the_restart(tmp_path: Path) -> None:
+    """Acceptance was promised: it holds over a restart."""
+    desk = Desk()
+    order = desk.place("buy", 5)
+    Books(desk.exchange, tmp_path / "b").save()
+    exchange = reopened(tmp_path / "b")
+    exchange.run_pending()
+    assert exchange.accounts["u"].orders[order.id].filled_size == 5
+
+
+def test_another_market_drops_what_it_does_not_know(tmp_path: Path) -> None:
+    """A position in a contract that is gone cannot be valued: it is forgotten, and noted."""
+    a_busy_desk(tmp_path / "b")
+    exchange = reopened(tmp_path / "b", FakeMarket(ETH))
+    account = exchange.accounts["u"]
+    assert not account.positions
+    assert not account.active
+    assert exchange.ledger.available(account) == account.wallet
+    assert exchange.history.since(event="delisted")
+
+
+def test_damaged_books_are_not_overwritten(tmp_path: Path) -> None:
+    """What cannot be read is refused, not replaced by an empty account."""
+    path = tmp_path / "b"
+    path.write_text('{"version": 1, "acc', encoding="utf-8")
+    exchange = Exchange(FakeMarket())
+    asyncio.run(exchange.start())
+    with pytest.raises(UnreadableBooks):
+        Books(exchange, path).load()
+    assert path.read_text(encoding="utf-8").endswith("acc")
+    assert saved_prices(path) == {}
+
+
+def test_a_served_exchange_saves_when_it_stops(tmp_path: Path) -> None:
+    """A position opened over HTTP is there in the next run of the same state file."""
+    path = tmp_path / "sub" / "books.json"
+    with run_sandbox(FakeMarket(), state=path) as running:
+        client = SignedClient(running)
+        client.order("buy", 10)
+        running.set_price(XBT, "50500")
+    assert saved_prices(path)[XBT] == D("50500")
+    with run_sandbox(FakeMarket(), state=path, balance=D(1)) as running:
+        position, = SignedClient(running).data("GET", "/api/v1/positions")
+        assert position["currentQty"] == 10
