@@ -86,6 +86,7 @@ class SqlJournal(JournalReader):
         self._in_hand: tuple[_Note, ...] = ()
         self._unbooked: set[tuple[str, str]] = set()
         self._failure = ""
+        self._has_news = False                 # a note came since the last try: a reason to try again
         self._dropped = 0
         self._closing = False
         self._tried_last = False               # the one more try after closing began has been made
@@ -215,6 +216,7 @@ class SqlJournal(JournalReader):
                 raise JournalError(f"the journal is closed; {note.what} was not written")
             self._make_room(note)
             self._queue.append(note)
+            self._has_news = True
             self._unbooked.update(note.books)
             self._changed.notify_all()
         if not wait:
@@ -267,10 +269,10 @@ class SqlJournal(JournalReader):
     def _next_batch(self) -> tuple[_Note, ...]:
         """Take what has gathered; empty when it is time to end."""
         with self._lock:
-            if self._failure and not self._closing:
-                self._changed.wait(RETRY_S)   # a new note is a new reason to try
-            while not (self._queue or self._closing):
-                self._changed.wait()
+            if self._failure:
+                self._changed.wait_for(lambda: self._has_news or self._closing, RETRY_S)
+            self._changed.wait_for(lambda: self._queue or self._closing)
+            self._has_news = False
             if self._failure and self._tried_last:
                 return ()
             self._tried_last = self._closing
@@ -312,6 +314,7 @@ class SqlJournal(JournalReader):
             self._in_hand = ()
             for note in batch:
                 self._unbooked.difference_update(note.books)
+            self._changed.notify_all()
         for note in batch:
             note.over.set()
         if failure:

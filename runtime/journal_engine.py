@@ -153,8 +153,9 @@ def worded(error: BaseException, url: str) -> JournalError:
 
 def is_about_the_database(error: BaseException) -> bool:
     """Whether *error* concerns every write and not one note's content."""
-    of_one_note = (IntegrityError, DataError, ProgrammingError, InterfaceError)
-    return isinstance(error, OSError | DBAPIError | JournalError) and not isinstance(error, of_one_note)
+    if isinstance(error, IntegrityError | DataError | ProgrammingError | InterfaceError):
+        return False
+    return isinstance(error, OSError | DBAPIError | sqlite3.OperationalError | JournalError)
 
 
 FAULTS = (SQLAlchemyError, sqlite3.Error, OSError, JournalError)
