@@ -125,5 +125,7 @@ def _read(file: Path) -> str:
 def _forms(value: str) -> set[str]:
     raw = value.encode()
     encoded = {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
-    quoted = {quote(value, safe=""), quote_plus(value), repr(value)[1:-1], json.dumps(value)[1:-1]}
-    return {value, *quoted, *encoded, *(form.rstrip("=") for form in encoded)}
+    forms = {value, quote(value, safe=""), quote_plus(value), *encoded, *(form.rstrip("=") for form in encoded)}
+    for _ in range(2):   # a body within a body, an error about an error
+        forms |= {escape(form)[1:-1] for form in forms for escape in (repr, json.dumps)}
+    return forms
