@@ -34,12 +34,12 @@ def show(config: Path | None, *, as_json: bool) -> int:
 def check(config: Path | None, *, as_json: bool) -> int:
     """Say that the settings are right; the ConfigError that names all faults is the caller's."""
     settings = load_settings(config)
-    facts = {"ok": True, "mode": settings.mode, "market": settings.market, "data_dir": str(settings.data_path)}
+    facts = {"ok": True, "mode": settings.mode, "market": settings.market, "data_dir": str(settings.data_dir)}
     if as_json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
     else:
         print(f"The settings are right: mode {settings.mode}, market {settings.market}, "
-              f"data in {settings.data_path}.")
+              f"data in {settings.data_dir}.")
     return OK
 
 

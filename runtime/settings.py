@@ -216,7 +216,7 @@ class Settings(_Section):
 
     mode: Annotated[Literal["sandbox", "paper", "live"], BeforeValidator(lower)] = "sandbox"
     market: Annotated[Literal["futures"], BeforeValidator(parse_market)] = "futures"
-    data_dir: Folder = PROJECT / "rad-data"
+    data_dir: Folder = PROJECT / "rad-data"        # absolute; everything RAD writes lies here
     exchange: ExchangeSettings = ExchangeSettings()
     scanner: ScannerSettings = ScannerSettings()
     positions: PositionSettings = PositionSettings()
@@ -231,11 +231,6 @@ class Settings(_Section):
     log: LogSettings = LogSettings()
 
     _said: dict[str, Said] = PrivateAttr(default_factory=dict)
-
-    @property
-    def data_path(self) -> Path:
-        """The same as `data_dir`."""
-        return self.data_dir
 
     @property
     def log_path(self) -> Path | None:
