@@ -11,7 +11,7 @@ from sandbox.history import History
 from sandbox.market.source import Contract
 from sandbox.marketview import MarketView
 from sandbox.orders import ZERO, Fill, Numbers, Order
-from sandbox.positions import Outcome, Position, money, value_of
+from sandbox.positions import PRICE, Outcome, Position, money, value_of
 from sandbox.settings import ExchangeRules
 from sandbox.wire import text
 
@@ -252,4 +252,4 @@ class Ledger:
 
 
 def _average(value: Decimal, lots: int, multiplier: Decimal) -> Decimal:
-    return (value / (lots * multiplier)).quantize(Decimal("0.00000001")) if lots else ZERO
+    return (value / (lots * multiplier)).quantize(PRICE) if lots else ZERO

@@ -10,7 +10,7 @@ from sandbox.market.source import Contract
 ZERO = Decimal(0)
 ONE = Decimal(1)
 MONEY = Decimal("0.0000000001")     # the exchange's smallest unit of account
-PRICE = Decimal("0.00000001")
+PRICE = Decimal("0.000000000001")   # finer than any tick
 
 
 def money(value: Decimal) -> Decimal:

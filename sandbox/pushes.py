@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 from typing import Any
 
 from sandbox import shapes
 from sandbox.accounts import Account
 from sandbox.exchange import Exchange
-from sandbox.market.source import Quote
+from sandbox.market.source import Candle, Quote
 from sandbox.orders import Fill, Order
 from sandbox.positions import Position
 from sandbox.topics import CANDLE_MINUTES, symbol_of
@@ -17,6 +18,7 @@ from sandbox.wire import dumps, text
 
 _SNAPSHOT_EVERY_S = 5
 _FUNDING_EVERY_S = 60
+_CANDLE_SHARE_S = 0.25
 
 
 class Pushes:
@@ -27,7 +29,8 @@ class Pushes:
         self.hub = hub
         self._wallet_version = 0
         self._seconds = 0
-        self._candles: dict[str, Any] = {}
+        self._candles: dict[str, Candle] = {}
+        self._candle_turns: dict[str, int] = {}      # topic -> second of its last turn
         hub.on_subscribe.append(self.greet)
 
     # --- prices
@@ -59,11 +62,21 @@ class Pushes:
                 self._push_instrument(topic, symbol_of(topic))
             elif topic.startswith("/contractMarket/snapshot:") and self._seconds % _SNAPSHOT_EVERY_S == 0:
                 self._push_snapshot(topic, symbol_of(topic))
-            elif topic.startswith("/contractMarket/limitCandle:"):
-                await self._push_candle(topic)
         for account in self.exchange.accounts.values():
             for position in list(account.open_positions()):
                 self.position_changed(account, position, "markPriceChange")
+        await self._push_candles()
+
+    async def _push_candles(self) -> None:
+        """Push open candles, as many as fit into a part of the second; the others come next time."""
+        wanted = [t for t in self.hub.by_topic if t.startswith("/contractMarket/limitCandle:")]
+        wanted.sort(key=lambda topic: self._candle_turns.get(topic, 0))
+        give_up = time.monotonic() + _CANDLE_SHARE_S
+        for topic in wanted:
+            if time.monotonic() > give_up:
+                return
+            self._candle_turns[topic] = self._seconds
+            await self._push_candle(topic)
 
     def _push_ticker_v2(self, topic: str, q: Quote) -> None:
         # The one push that goes out hundreds of times a second: written by hand.

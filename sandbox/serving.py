@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -112,21 +111,33 @@ class Sandbox:
             self.books.save()
 
     async def _tick_until_stopped(self) -> None:
-        next_second = time.monotonic() + 1
+        slow = asyncio.create_task(self._every_second(), name="every-second")
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self.step()
+                except Exception:
+                    log.exception("market step failed")
+                await self._pause(self.options.tick_ms / 1000)
+        finally:
+            slow.cancel()
+
+    async def _every_second(self) -> None:
+        """Do what takes its time beside the ticking: candles may come from far away, books go to disk."""
         while not self._stopping.is_set():
+            await self._pause(1)
             try:
-                self.step()
-                if time.monotonic() >= next_second:
-                    next_second += 1
-                    await self.pushes.each_second()
-                    if self.books is not None:
-                        await self.books.save_if_changed()
+                await self.pushes.each_second()
+                if self.books is not None:
+                    await self.books.save_if_changed()
             except Exception:
-                log.exception("market step failed")
-            try:
-                await asyncio.wait_for(self._stopping.wait(), self.options.tick_ms / 1000)
-            except TimeoutError:
-                pass
+                log.exception("the every-second round failed")
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            pass
 
     async def _close(self) -> None:
         self.save_books()

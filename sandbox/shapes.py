@@ -10,7 +10,7 @@ from sandbox.ledger import Ledger
 from sandbox.market.source import Candle, Contract, Quote
 from sandbox.marketview import MarketView
 from sandbox.orders import ZERO, Fill, Order
-from sandbox.positions import Position, money, value_of
+from sandbox.positions import PRICE, Position, money, value_of
 from sandbox.wire import text
 
 Json = dict[str, Any]
@@ -80,7 +80,7 @@ def order_json(order: Order, contract: Contract) -> Json:
         "remark": order.remark, "tags": "", "isActive": order.active, "cancelExist": order.cancel_exist,
         "createdAt": order.created_ms, "updatedAt": order.updated_ms, "endAt": order.end_ms,
         "orderTime": order.order_ns, "settleCurrency": contract.settle, "marginMode": order.margin_mode,
-        "avgDealPrice": text(average.quantize(Decimal("0.00000001"))), "filledSize": order.filled_size,
+        "avgDealPrice": text(average.quantize(PRICE)), "filledSize": order.filled_size,
         "filledValue": dealt, "status": "open" if order.active else "done",
         "reduceOnly": order.reduce_only, "positionSide": "BOTH",
     }
@@ -207,7 +207,7 @@ def _liquidation_price(
     backing = account.wallet - ledger.position_margin(account, "ISOLATED")
     distance = (backing - position.maintenance(contract)) / (abs(position.qty) * contract.multiplier)
     price = position.entry_price(contract) - position.sign * distance
-    return max(price, ZERO).quantize(Decimal("0.00000001"))
+    return max(price, ZERO).quantize(PRICE)
 
 
 def _ratio(part: Decimal, whole: Decimal) -> Decimal:

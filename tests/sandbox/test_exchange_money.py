@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sandbox.market.source import Contract
 from sandbox.refusals import Refusal
 from tests.sandbox.desk import XBT, Desk
 from tests.sandbox.fake_market import FakeMarket
@@ -194,3 +195,15 @@ def test_a_longs_profit_is_minus_the_shorts(size: int, tenths: int) -> None:
     spread = contract.tick_size * contract.multiplier * size
     total = long.position().unrealised(contract, mark) + short.position().unrealised(contract, mark)
     assert total == -spread
+
+
+def test_a_coin_of_tiny_price_keeps_its_digits() -> None:
+    """Nine decimals of price, a hundred thousand coins per lot: the average is not rounded away."""
+    pepe = Contract(symbol="PEPEUSDTM", base="PEPE", multiplier=D(100_000), tick_size=D("0.000000001"))
+    market = FakeMarket(pepe)
+    desk = Desk(market=market)
+    desk.move("0.000011241", symbol="PEPEUSDTM")
+    desk.trade("buy", 3, symbol="PEPEUSDTM")
+    position = desk.position("PEPEUSDTM")
+    assert position.cost == D("3.3726")                               # 3 × 100000 × 0.000011242
+    assert position.entry_price(pepe) == D("0.000011242")
