@@ -57,6 +57,7 @@ from trading.candles import TIMEFRAME_MINUTES
 from trading.errors import ConfigError
 from trading.exits import Distance, ExitRules, TakeProfit, Trailing
 from trading.risk import RiskRules
+from trading.universe import UniverseRules
 
 CONFIG_FILE = PROJECT / "config.yaml"
 LIVE_FUTURES_URL = "https://api-futures.kucoin.com"
@@ -293,6 +294,19 @@ class Settings(_Section):
             losses_in_a_row=limits.losses_in_a_row,
             cooldown_ms=round(limits.cooldown_s * 1000),
             orders_per_minute=limits.orders_per_minute,
+        )
+
+    def universe_rules(self) -> UniverseRules:
+        """Return which pairs are scanned, as `trading.universe` takes it."""
+        said = self.scanner
+        return UniverseRules(
+            quote=said.quote,
+            min_volume_24h=said.min_volume_24h,
+            max_spread=said.max_spread,
+            max_pairs=said.max_pairs,
+            include=said.include,
+            exclude=said.exclude,
+            min_age_ms=round(said.min_age_s * 1000),
         )
 
     def source_of(self, key: str) -> str:

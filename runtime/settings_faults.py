@@ -34,6 +34,8 @@ def contradictions(settings: Settings) -> list[tuple[str, str]]:
                 "exits.take_profit",
                 f"{show_distance(later.at)} comes after {show_distance(earlier.at)}; write the nearest step first",
             ))
+    if not settings.scanner.include:
+        faults.append(("scanner.include", "lets no pair pass; write ['*'] for all"))
     if settings.monitor.stale_after_s <= settings.monitor.interval_s:
         faults.append(("monitor.stale_after", "must be longer than monitor.interval, or every price is stale"))
     if settings.sandbox.replay_start is not None and settings.sandbox.replay is None:

@@ -120,6 +120,14 @@ limits: {cooldown: 30m}
     assert (risk.risk_per_trade, risk.max_exposure, risk.cooldown_ms) == (D("0.0025"), None, 1_800_000)
 
 
+def test_which_pairs_are_scanned(tmp_path: Path) -> None:
+    """Wildcards, ages and amounts arrive in the pure filter."""
+    text = "scanner: {include: ['BTC*', ETH], exclude: 'DOGE*', min_age: 30d, min_volume_24h: 5M, max_pairs: none}\n"
+    rules = load_settings(config(tmp_path, text), environ={}).universe_rules()
+    assert (rules.include, rules.exclude) == (("BTC*", "ETH"), ("DOGE*",))
+    assert (rules.min_age_ms, rules.min_volume_24h, rules.max_pairs) == (2_592_000_000, D(5_000_000), None)
+
+
 def test_a_single_distance_takes_all_profit(tmp_path: Path) -> None:
     """`take_profit: 3%` is a ladder of one step with the whole position."""
     settings = load_settings(config(tmp_path, "exits: {take_profit: 3%}\n"), environ={})
@@ -178,6 +186,7 @@ protect: often
         ({"mode": "live", "exchange.futures_url": "http://example.org"},
          "exchange.futures_url: http://example.org is not encrypted; keys go to https:// addresses, "
          "or to this machine (flag)"),
+        ({"scanner.include": "none"}, "scanner.include: lets no pair pass; write ['*'] for all (flag)"),
         ({"sandbox.replay_start": "2021-05-18"},
          "sandbox.replay_start: means nothing without sandbox.replay (flag)"),
         ({"exchange.spot_url": "kucoin"},
