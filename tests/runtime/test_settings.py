@@ -122,10 +122,10 @@ limits: {cooldown: 30m}
 
 def test_which_pairs_are_scanned(tmp_path: Path) -> None:
     """Wildcards, ages and amounts arrive in the pure filter."""
-    text = "scanner: {include: ['BTC*', ETH], exclude: 'DOGE*', min_age: 30d, min_volume_24h: 5M, max_pairs: none}\n"
+    text = "scanner: {include: ['BTC*', ETH], exclude: 'DOGE*', min_age: 30d, min_volume_24h: 5M}\n"
     rules = load_settings(config(tmp_path, text), environ={}).universe_rules()
     assert (rules.include, rules.exclude) == (("BTC*", "ETH"), ("DOGE*",))
-    assert (rules.min_age_ms, rules.min_volume_24h, rules.max_pairs) == (2_592_000_000, D(5_000_000), None)
+    assert (rules.min_age_ms, rules.min_volume_24h) == (2_592_000_000, D(5_000_000))   # 30 × 86 400 000
 
 
 def test_a_single_distance_takes_all_profit(tmp_path: Path) -> None:
