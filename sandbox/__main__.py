@@ -59,10 +59,21 @@ async def _serve(options: SandboxOptions, parent_pid: int | None, exit_with_stdi
 
 
 async def _watch_parent(pid: int, sandbox: Sandbox) -> None:
-    """Stop when process *pid* is no longer our parent: an orphan serves nobody."""
-    while os.getppid() == pid:
+    """Stop when process *pid* is gone; a child notices at once, whoever inherits the number."""
+    is_child = os.getppid() == pid
+    while os.getppid() == pid if is_child else _is_alive(pid):
         await asyncio.sleep(_PARENT_LOOK_S)
     sandbox.stop()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _await_end_of_stdin(loop: asyncio.AbstractEventLoop, sandbox: Sandbox) -> None:
@@ -91,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--port", type=int, default=0, help="of the futures address; 0: any free one")
     add("--spot-port", type=int, default=0, help="of the spot address")
-    add("--source", choices=("synthetic", "replay", "relay"), default="synthetic")
+    add("--source", default="synthetic", help="synthetic, replay, relay, or module:Class")
     add("--replay", type=Path, metavar="DIR", help="folder with recorded candles (CSV)")
     add("--replay-start", metavar="ISO", help="where in the recording to begin")
     add("--granularity", type=int, default=1, metavar="MIN", help="minutes per recorded candle as served")

@@ -160,7 +160,8 @@ async def deposit_margin(call: Call) -> Any:
     held.added_margin += amount
     _note(call, symbol, added_margin=text(amount))
     call.exchange.listener.position_changed(call.account, held, "marginChange")
-    return shapes.position_json(call.account, held, call.exchange.ledger)
+    shape = shapes.position_json(call.account, held, call.exchange.ledger)
+    return shape | {"userId": call.account.uid}
 
 
 async def risk_limits(call: Call) -> Any:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import Any
 
-KEPT_EVENTS = 500_000
+KEPT_EVENTS = 100_000
 
 
 class History:

@@ -37,7 +37,7 @@ class SandboxOptions:
     host: str = "127.0.0.1"
     port: int = 0
     spot_port: int = 0
-    source: str = "synthetic"             # synthetic / replay / relay
+    source: str = "synthetic"             # synthetic / replay / relay / module:Class
     replay: Path | None = None
     replay_start: str | None = None
     granularity: int = 1

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
+from typing import Any, cast
+
+from sandbox.books import saved_prices
 from sandbox.market.source import MarketSource
 from sandbox.settings import SandboxOptions
 
@@ -11,4 +16,47 @@ class BadSource(Exception):
 
 
 def build_source(options: SandboxOptions) -> MarketSource:
-    raise BadSource("no market yet")
+    """Return the market *options* ask for: a known kind, or any MarketSource as `package.module:Class`.
+
+    Raises:
+        BadSource: something is missing or does not exist.
+    """
+    if ":" in options.source:
+        return cast(MarketSource, _load(options.source)())
+    build = {"synthetic": _synthetic, "replay": _replay, "relay": _relay}.get(options.source)
+    if build is None:
+        raise BadSource(f"no market {options.source!r}; there are synthetic, replay, relay, module:Class")
+    try:
+        return cast(MarketSource, _load("sandbox.market.scripted:ScriptedMarket")(build(options)))
+    except (ValueError, OSError) as error:
+        raise BadSource(str(error)) from error
+
+
+def _synthetic(options: SandboxOptions) -> Any:
+    start_prices = saved_prices(options.state) if options.state else {}
+    return _load("sandbox.market.synthetic:SyntheticMarket")(
+        pairs=options.pairs, seed=options.seed, volatility=options.volatility, start_prices=start_prices
+    )
+
+
+def _replay(options: SandboxOptions) -> Any:
+    if options.replay is None:
+        raise BadSource("a replay needs --replay DIR")
+    return _load("sandbox.market.replay:ReplayMarket")(
+        options.replay, start=options.replay_start, granularity_min=options.granularity
+    )
+
+
+def _relay(options: SandboxOptions) -> Any:
+    if not options.relay:
+        raise BadSource("a relay needs --relay URL")
+    return _load("sandbox.market.relay:RelayMarket")(options.relay)
+
+
+def _load(name: str) -> Callable[..., Any]:
+    module, _, attribute = name.partition(":")
+    try:
+        found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise BadSource(f"{name}: {error}") from error
+    return found
