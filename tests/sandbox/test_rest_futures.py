@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import requests
@@ -19,21 +20,21 @@ XBT = "XBTUSDTM"
 
 def test_public_endpoints_need_no_signature(running: RunningSandbox) -> None:
     """Contracts, tickers, depth, marks, funding, time and status answer anybody."""
-    def get(path: str) -> object:
+    def get(path: str) -> Any:
         answer = requests.get(running.futures_url + path, timeout=5).json()
         assert answer["code"] == "200000", answer
         return answer["data"]
 
-    assert [c["symbol"] for c in get("/api/v1/contracts/active")] == [XBT, "ETHUSDTM"]  # type: ignore[attr-defined]
-    assert get(f"/api/v1/contracts/{XBT}")["multiplier"] == 0.001                       # type: ignore[index]
-    assert get(f"/api/v1/ticker?symbol={XBT}")["bestAskPrice"] == "50000.1"             # type: ignore[index]
-    assert len(get("/api/v1/allTickers")) == 2                                          # type: ignore[arg-type]
+    assert [c["symbol"] for c in get("/api/v1/contracts/active")] == [XBT, "ETHUSDTM"]
+    assert get(f"/api/v1/contracts/{XBT}")["multiplier"] == 0.001
+    assert get(f"/api/v1/ticker?symbol={XBT}")["bestAskPrice"] == "50000.1"
+    assert len(get("/api/v1/allTickers")) == 2
     book = get(f"/api/v1/level2/depth20?symbol={XBT}")
-    assert (len(book["bids"]), book["bids"][0], book["asks"][0]) == (20, [50000, 1000], [50000.1, 1000])  # type: ignore[index]
-    assert get(f"/api/v1/mark-price/{XBT}/current")["value"] == 50000                   # type: ignore[index]
-    assert get(f"/api/v1/funding-rate/{XBT}/current")["value"] == 0.0001                # type: ignore[index]
-    assert get("/api/v1/status")["status"] == "open"                                    # type: ignore[index]
-    assert abs(get("/api/v1/timestamp") - time.time() * 1000) < 5000                    # type: ignore[operator]
+    assert (len(book["bids"]), book["bids"][0], book["asks"][0]) == (20, [50000, 1000], [50000.1, 1000])
+    assert get(f"/api/v1/mark-price/{XBT}/current")["value"] == 50000
+    assert get(f"/api/v1/funding-rate/{XBT}/current")["value"] == 0.0001
+    assert get("/api/v1/status")["status"] == "open"
+    assert abs(get("/api/v1/timestamp") - time.time() * 1000) < 5000
 
 
 def test_candles_are_oldest_first_numbers_at_most_five_hundred() -> None:
