@@ -48,7 +48,8 @@ class Bot:
         self.stop = house.stop
         self._opener = Opener(house, guard=options.guard)
         self._desk = Desk(house, self._opener)
-        self._supervisor = Supervisor(self._workers(), dump_path=house.settings.data_dir / "stacks.log")
+        house.workers = self._workers()
+        self._supervisor = Supervisor(house.workers, dump_path=house.settings.data_dir / "stacks.log")
         self._control = ControlServer(
             self._desk,
             host=house.settings.control.host,
@@ -59,12 +60,14 @@ class Bot:
         self._next_reconcile = 0.0
         self._next_summary = self._clock.monotonic() + SUMMARY_INTERVAL_S
         self._started = False
+        self._tick = 0
+        self._connections = 0
 
     def run(self) -> int:
         """Start, trade until told to stop, end with every position protected; return the exit code."""
-        self._control.start()
         code = OK
         try:
+            self._control.start()
             if self._start():
                 code = self._loop()
         except (AuthenticationFailed, ConfigError) as error:
@@ -90,6 +93,7 @@ class Bot:
         if not self._until_it_answers(self._reconcile):
             return False
         house.exit_pool.start()
+        house.stream.start()
         self._supervisor.start()
         self._started = True
         house.status.started()
@@ -135,9 +139,9 @@ class Bot:
     def _monitor_step(self) -> None:
         """Wait for a tick of a held symbol, at most the monitor's interval, and look at every stop."""
         house = self._house
-        house.tick = house.prices.wait_for_tick(house.tick, house.settings.monitor.interval_s)
+        self._tick = house.prices.wait_for_tick(self._tick, house.settings.monitor.interval_s)
         house.manager.update_positions()
-        house.stale_guard.look()
+        house.ask_for_stale_prices()
 
     def _scan_step(self) -> None:
         house = self._house
@@ -185,9 +189,16 @@ class Bot:
         soon = self._house.manager.has_uncertain() and now >= self._next_reconcile - (
             self._house.settings.reconcile.interval_s - RECONCILE_SOON_S
         )
-        if soon or now >= self._next_reconcile or self._house.stream_reconnected():
+        asked = self._house.look_soon.is_set() or self._reconnected()
+        if soon or asked or now >= self._next_reconcile:
+            self._house.look_soon.clear()
             self._next_reconcile = now + self._house.settings.reconcile.interval_s
             self._reconcile()
+
+    def _reconnected(self) -> bool:
+        """Whether the stream has made a connection since last asked: pushes may have been missed."""
+        before, self._connections = self._connections, self._house.stream.connections
+        return before != self._connections
 
     def _reconcile(self) -> None:
         result: Reconciliation = self._house.reconciler.run()
@@ -235,7 +246,8 @@ def run(options: RunOptions) -> int:
     finally:
         if timer is not None:
             timer.cancel()
-        house.logs.stop()
+        if house.logs is not None:
+            house.logs.stop()
 
 
 def scan_once(options: RunOptions) -> list[dict[str, Any]]:

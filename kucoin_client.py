@@ -17,7 +17,7 @@ import ccxt
 
 from kucoin import endpoints, parse
 from kucoin.endpoints import Endpoint
-from kucoin.wire import Wire
+from kucoin.wire import Wire, addresses
 from runtime.budget import RateBudget
 from runtime.deadline import Deadlines
 from runtime.locks import assert_no_lock_held, condition_on, guarded_dict, named_lock
@@ -312,6 +312,22 @@ class KuCoinClient:
     def warm_up(self) -> None:
         """Open the connection exits will use, TLS and all, before one is needed."""
         self._call(endpoints.SERVER_TIME, {}, Priority.CRITICAL)
+
+    def stream_config(self) -> dict[str, Any]:
+        """Return what ccxt.pro needs to speak to the same addresses with the same key."""
+        wire = self._wires[False]
+        return {
+            "apiKey": wire.apiKey, "secret": wire.secret, "password": wire.password,
+            "enableRateLimit": False, "newUpdates": True,
+            "urls": {"api": addresses(self.futures_url, self.spot_url)},
+            "options": {"hf": True, "uta": False, "defaultType": "swap",
+                        "timeDifference": self.clock_offset_ms()},
+        }
+
+    def markets(self) -> tuple[list[Any], Any]:
+        """Return the loaded markets and currencies as ccxt's `set_markets` takes them."""
+        wire = self._wires[False]
+        return list(wire.markets.values()), wire.currencies
 
     def close(self) -> None:
         """End the deadline thread and the connections."""

@@ -65,7 +65,8 @@ class ExchangeProcess:
         ready = _ready_line(lines)
         if ready is None:
             self.stop()
-            raise ConfigError("the embedded exchange did not start: " + (" | ".join(errors[-3:]) or "it said nothing"))
+            said = " | ".join(errors[-3:]) or "it said nothing"
+            raise ConfigError(f"the embedded exchange did not start: {said}")
         log.info("embedded exchange ready futures=%s pid=%s", ready["futures_url"], self._process.pid)
         return ExchangeAddress(**{name: ready[name] for name in ExchangeAddress.__dataclass_fields__})
 

@@ -72,7 +72,9 @@ class Opener:
             raise UnknownInstrument(f"{symbol} has no price")
         # Without a scan there is no ATR at hand: one percent stands in for it.
         atr = house.scanner.atr_of(instrument.symbol) or ticker.last / 100
-        return self._open(instrument, side, ticker, atr, notional=notional, strategy="manual", reasons=("by hand",))
+        return self._open(
+            instrument, side, ticker, atr, notional=notional, strategy="manual", reasons=("by hand",)
+        )
 
     def _open_best(self, result: ScanResult) -> None:
         house = self._house

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from execution.reconcile import Reconciliation
 from performance_monitor import PerformanceMonitor
@@ -147,6 +148,11 @@ class Account:
             )
         self._monitor.record_equity(balance.equity, now_ms)
         self._journal.record_account(day, balance.equity, day_start, peak, balance.available)
+
+    def equity(self) -> Decimal | None:
+        """Return the equity as last seen; None before the first look."""
+        with self._lock:
+            return None if self._state is None else self._state.equity
 
     def state(self) -> AccountState:
         """Return the account as last seen, as `trading.risk` takes it."""

@@ -13,7 +13,7 @@ from daemon.opening import Opener
 from daemon.verify import verify_once
 from execution.book import NotOpened
 from runtime.locks import lock_stats
-from runtime.worker import WorkerState
+from runtime.version import VERSION
 from trading.client_ids import parse
 from trading.errors import RadError
 from trading.facts import ExitReason, Order, Position, Side
@@ -21,7 +21,6 @@ from trading.facts import ExitReason, Order, Position, Side
 log = logging.getLogger("console")
 
 JsonObject = dict[str, Any]
-VERSION = "0.1.0"
 
 
 class Desk:
@@ -30,7 +29,6 @@ class Desk:
     def __init__(self, house: House, opener: Opener) -> None:
         self._house = house
         self._opener = opener
-        self.workers: tuple[WorkerState, ...] = ()
 
     # ---- asking ---------------------------------------------------------------------------------
 

@@ -122,6 +122,11 @@ class Book:
             self._opening[plan.symbol] = plan
             self._uncertain.add(plan.position_id)
 
+    def restore_exits(self, last_exit_ms: dict[str, int]) -> None:
+        """Remember when each symbol was last left, for the cool-down."""
+        with self._positions_lock:
+            self._last_exit_ms.update(last_exit_ms)
+
     def admit(self, position: Position) -> bool:
         """Enter a position, in place of its opening claim if it has one; False if one is there already."""
         with self._positions_lock:

@@ -86,10 +86,13 @@ class Deadlines:
             _current.call = None
 
     def stop(self) -> None:
-        """End the thread."""
+        """Cut every call still under way, and end the thread."""
         with self._changed:
             self._stopped = True
+            under_way = [call for _, _, call in self._calls if not call.finished]
             self._changed.notify()
+        for call in under_way:
+            call.cut()
         self._thread.join(2)
 
     def _run(self) -> None:

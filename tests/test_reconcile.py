@@ -142,8 +142,9 @@ def test_an_orphaned_stop_is_cancelled_and_foreign_ones_are_not() -> None:
     house = a_manager(exits=exit_rules())
     opened(house)
     (stop,) = house.exchange.fetch_stop_orders()
-    house.exchange.orders["orphan"] = replace(stop, order_id="orphan", symbol=OTHER, client_oid="rad-0abcdefgh001-s1")
-    house.exchange.orders["theirs"] = replace(stop, order_id="theirs", symbol=OTHER, client_oid="my-own-stop")
+    elsewhere = replace(stop, symbol=OTHER)
+    house.exchange.orders["orphan"] = replace(elsewhere, order_id="orphan", client_oid="rad-0abcdefgh001-s1")
+    house.exchange.orders["theirs"] = replace(elsewhere, order_id="theirs", client_oid="my-own-stop")
     result = house.reconciler.run()
     assert kinds(result) == [Kind.ORPHAN_STOP]
     assert {order.order_id for order in house.exchange.fetch_stop_orders()} == {stop.order_id, "theirs"}

@@ -1,0 +1,309 @@
+"""The wiring: every part of the daemon, made and handed to those who need it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from control.views import amount
+from daemon.exchange_process import ExchangeProcess
+from daemon.state import Account, Status
+from execution.orders import OrderSender
+from execution.protection import Protection, ProtectRules
+from execution.reconcile import Reconciler
+from kucoin_client import KuCoinClient
+from market_scanner import MarketScanner, ScanRules
+from performance_monitor import PerformanceMonitor
+from position_manager import PositionManager, PositionRules
+from runtime.budget import RateBudget
+from runtime.clock import SystemClock
+from runtime.instance import Instance
+from runtime.journal import SqlJournal
+from runtime.logs import LogRuntime, start_logging
+from runtime.options import RunOptions, refuse_unspoken_live
+from runtime.pool import UrgentPool
+from runtime.prices import PriceBook
+from runtime.secrets import load_secrets
+from runtime.settings import Settings, load_settings
+from runtime.stream import MarketStream
+from runtime.worker import WorkerState
+from trading.errors import ExchangeError, RadError
+from trading.facts import ClosedTrade, ExitReason, Price, Priority
+from trading.ports import Clock
+from trading.strategies import load as load_strategy
+
+log = logging.getLogger("house")
+
+EXIT_WORKERS = 8
+STALE_PAUSE_S = 1.0            # between two REST calls for stale prices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where the exchange answers, and with which key."""
+
+    futures_url: str
+    spot_url: str
+    key: str
+    secret: str
+    passphrase: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Closing:
+    """What came of closing several positions."""
+
+    trades: list[ClosedTrade] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+class House:
+    """Every part of one daemon; a context manager that gives back what it took."""
+
+    def __init__(self, settings: Settings, address: Address, clock: Clock, *, logs: LogRuntime | None) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.logs = logs
+        self.started_ms = clock.now_ms()
+        self.stop = threading.Event()          # everything but exits ends
+        self.abandon = threading.Event()       # exits end too
+        self.status = Status()
+        self.workers: Sequence[Any] = ()
+        self.exchange_process: ExchangeProcess | None = None
+        self.guard: Instance | None = None
+        self.look_soon = threading.Event()     # something calls for a reconciliation
+
+        self.monitor = PerformanceMonitor(clock, exit_budget_s=settings.monitor.exit_budget_s)
+        self.budget = RateBudget(settings.quotas, clock)
+        self.client = KuCoinClient(
+            futures_url=address.futures_url, spot_url=address.spot_url,
+            key=address.key, secret=address.secret, passphrase=address.passphrase,
+            budget=self.budget, clock=clock, monitor=self.monitor, deadline_s=settings.exchange.deadline_s,
+        )
+        self.journal = SqlJournal(settings.journal_url, clock, label=f"{settings.mode} {settings.market}")
+        self.prices = PriceBook(clock)
+        self.account = Account(self.journal, self.monitor, clock)
+        self.exit_pool = UrgentPool("exit", EXIT_WORKERS)
+        self.stream = MarketStream(
+            self.prices, clock,
+            config=self.client.stream_config(),
+            markets=self.client.markets,
+            symbol_of=lambda exchange_id: self.client.instrument(exchange_id).symbol,
+            spend=lambda private: self.budget.take("futures" if private else "public", 10, Priority.HIGH),
+            on_stop_filled=self.look_soon.set,
+        )
+        self.rules = PositionRules(
+            exits=settings.exit_rules(), risk=settings.risk_rules(),
+            margin_mode=settings.positions.margin_mode, stale_after_s=settings.monitor.stale_after_s,
+        )
+        self._build_trading()
+        self._stale_asked_at = 0.0
+        self._stale_asking = threading.Event()
+
+    def _build_trading(self) -> None:
+        settings = self.settings
+        protect = settings.protect
+        sender = OrderSender(self.client, self.journal, self.clock, self.abandon)
+        protection = Protection(
+            self.client, sender,
+            ProtectRules(
+                enabled=protect.enabled, deadline_s=protect.deadline_s, buffer=protect.buffer,
+                min_step=protect.min_step, min_interval_s=protect.min_interval_s,
+            ),
+            self.clock, self.abandon,
+        )
+        self.manager = PositionManager(
+            self.client, self.journal, _Followers(self.prices, self.stream), self.monitor, self.clock,
+            rules=self.rules, sender=sender, protection=protection, exit_workers=self.exit_pool,
+        )
+        self.reconciler = Reconciler(self.client, self.manager, sender, self.journal, protect=protect.enabled)
+        scanner = settings.scanner
+        self.scanner = MarketScanner(
+            self.client, load_strategy(scanner.strategy, scanner.params), settings.universe_rules(),
+            self.monitor, self.clock,
+            ScanRules(
+                timeframe=scanner.timeframe, candles=scanner.candles, threshold=scanner.threshold,
+                interval_s=scanner.interval_s, time_limit_s=scanner.time_limit_s, workers=scanner.workers,
+                strategy=scanner.strategy,
+            ),
+        )
+
+    # ---- what several rooms ask -----------------------------------------------------------------
+
+    def ask_for_stale_prices(self) -> None:
+        """Have one REST call made for held symbols whose stream is silent; never in the caller's thread."""
+        now = self.clock.monotonic()
+        if now - self._stale_asked_at < STALE_PAUSE_S or self._stale_asking.is_set():
+            return
+        stale = self.prices.stale(self.settings.monitor.stale_after_s)
+        if stale:
+            self._stale_asked_at = now
+            self._stale_asking.set()
+            self.exit_pool.submit(lambda: self._fetch_stale(stale), urgent=False)
+
+    def _fetch_stale(self, symbols: tuple[str, ...]) -> None:
+        try:
+            tickers = self.client.fetch_tickers(Priority.HIGH)
+            received = self.clock.monotonic()
+            log.info("prices by REST, the stream is silent symbols=%s", ",".join(symbols))
+            for ticker in (tickers[symbol] for symbol in symbols if symbol in tickers):
+                self.prices.publish(Price(
+                    symbol=ticker.symbol, bid=ticker.bid, ask=ticker.ask, last=ticker.last,
+                    mark=(ticker.bid + ticker.ask) / 2, ts_ms=ticker.ts_ms, received=received,
+                ))
+        except ExchangeError as error:
+            log.warning("stale prices not refreshed symbols=%s error=%s", ",".join(symbols), error)
+        finally:
+            self._stale_asking.clear()
+
+    def close_all(self, symbols: Sequence[str], patience_s: float = 30.0) -> Closing:
+        """Close several positions side by side, each in an exit worker, and wait for the end."""
+        result = Closing()
+        left = threading.Semaphore(0)
+
+        def close(symbol: str) -> None:
+            try:
+                trade = self.manager.close_position(symbol, ExitReason.FLATTEN)
+                if trade is not None:
+                    result.trades.append(trade)
+                elif self.manager.find(symbol) is not None:
+                    result.failures.append(f"{symbol} is being closed already")
+            except RadError as error:
+                result.failures.append(f"{symbol}: {error}")
+            finally:
+                left.release()
+
+        for symbol in symbols:
+            self.exit_pool.submit(lambda symbol=symbol: close(symbol), urgent=True)  # type: ignore[misc]
+        deadline = self.clock.monotonic() + patience_s
+        for _ in symbols:
+            if not left.acquire(timeout=max(0.0, deadline - self.clock.monotonic())):
+                result.failures.append("some positions are still being closed")
+                break
+        return result
+
+    def rate(self) -> dict[str, Any]:
+        """Return the use of each pool, for `status`."""
+        return {
+            use.pool: {
+                "used": use.used, "quota": use.quota, "waiting": use.waiting,
+                "held_s": round(use.held_s, 1), "resets_in_s": round(use.resets_in_s, 1),
+            }
+            for use in self.budget.usage()
+        }
+
+    def exit_latency_ms(self) -> dict[str, Any]:
+        """Return p50, p95, p99 and max from price receipt to the wire, in milliseconds."""
+        sent = self.monitor.get_stats().exit_stages.get("sent")
+        if sent is None:
+            return {"count": 0, "p50": None, "p95": None, "p99": None, "max": None}
+        figures = {"p50": sent.p50, "p95": sent.p95, "p99": sent.p99, "max": sent.maximum}
+        return {"count": sent.count, **{
+            name: None if value is None else round(value * 1000, 3) for name, value in figures.items()
+        }}
+
+    def problems(self) -> list[str]:
+        """Return everything that is wrong, a sentence each."""
+        found = self.status.sentences()
+        if not self.journal.healthy:
+            found.append(f"journal: {self.journal.failure}")
+        if self.exchange_process is not None and not self.exchange_process.is_alive:
+            found.append("the embedded exchange has died")
+        unprotected = [p.symbol for p in self.manager.snapshot() if p.protective_stop is None]
+        if unprotected and self.settings.protect.enabled:
+            found.append(f"no stop on the exchange yet: {', '.join(unprotected)}")
+        return found
+
+    def worker_states(self) -> list[WorkerState]:
+        """Return what each supervised thread is doing."""
+        return [worker.state() for worker in self.workers]
+
+    def equity_text(self) -> str:
+        """Return the equity as last seen, as text."""
+        return amount(self.account.equity()) or "unknown"
+
+    # ---- end ------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End every part in order: stream, budget, wire, journal, exchange, lock."""
+        self.stop.set()
+        self.abandon.set()
+        self.scanner.stop()
+        self.stream.stop()
+        self.budget.stop()
+        self.client.close()
+        self.journal.close()
+        if self.exchange_process is not None:
+            self.exchange_process.stop()
+        if self.guard is not None:
+            self.guard.release()
+
+    def __enter__(self) -> House:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Followers:
+    """The PriceBook as the position manager knows it: following wakes the stream as well."""
+
+    def __init__(self, prices: PriceBook, stream: MarketStream) -> None:
+        self._prices = prices
+        self._stream = stream
+
+    def get(self, symbol: str) -> Price | None:
+        return self._prices.get(symbol)
+
+    def follow(self, symbols: Any) -> None:
+        self._prices.follow(symbols)
+        self._stream.wake()
+
+
+def build(options: RunOptions, *, trading: bool = True, frozen: bool = False) -> House:
+    """Return a house for *options*, its exchange started if it is an embedded one.
+
+    *trading*: take the instance lock and write the log; *frozen*: the embedded market stands still.
+
+    Raises:
+        ConfigError: a setting, a key or the data folder is wrong, or another instance runs.
+        JournalError: the journal cannot be opened.
+    """
+    settings = load_settings(options.config, {"mode": options.mode} if options.mode else {})
+    refuse_unspoken_live(settings.mode, live=options.live or not trading)
+    secrets = load_secrets([Path.cwd(), Path(__file__).resolve().parents[1]])
+    clock = SystemClock()
+    guard = Instance.claim(settings.data_dir, clock)
+    logs = start_logging(settings.log.level, settings.log_path, secrets.redactions()) if trading else None
+    process: ExchangeProcess | None = None
+    try:
+        if settings.futures_url is None:
+            process = ExchangeProcess(settings, frozen=frozen)
+            started = process.start()
+            address = Address(**{name: getattr(started, name) for name in Address.__dataclass_fields__})
+        else:
+            if settings.mode == "live":
+                secrets.require()
+            address = Address(
+                futures_url=settings.futures_url, spot_url=settings.spot_url or settings.futures_url,
+                key=secrets.key, secret=secrets.secret, passphrase=secrets.passphrase,
+            )
+        house = House(settings, address, clock, logs=logs)
+    except BaseException:
+        if process is not None:
+            process.stop()
+        guard.release()
+        if logs is not None:
+            logs.stop()
+        raise
+    house.exchange_process, house.guard = process, guard
+    return house
+
+
