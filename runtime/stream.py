@@ -1,0 +1,221 @@
+"""The price stream: KuCoin's WebSocket over ccxt.pro, in an asyncio thread of its own.
+
+It decides nothing: prices of held symbols go into the PriceBook with their receive time, and a
+push about one of RAD's resting stops rings a bell. A lost connection is made again for ever, with a
+bounded pause; meanwhile prices grow stale and the monitor asks by REST.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import threading
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import ccxt.pro
+
+from runtime.prices import PriceBook
+from trading.client_ids import Purpose, parse
+from trading.facts import Price
+from trading.ports import Clock
+
+log = logging.getLogger("stream")
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
+MOST_TOPICS = 100              # KuCoin's limit per subscription
+MOST_STALE_TOPICS = 50         # subscriptions nobody wants any more, before the connection is made anew
+NS_PER_MS = 1_000_000
+
+
+class PushWire(ccxt.pro.kucoin):  # type: ignore[misc]
+    """ccxt.pro's KuCoin that hands each push over at once, in the socket's own turn of the loop."""
+
+    def __init__(self, config: dict[str, Any], on_quote: Callable[[Any], None], on_order: Callable[[Any], None]):
+        super().__init__(config)
+        self._on_quote = on_quote
+        self._on_order = on_order
+
+    def handle_bid_ask(self, client: Any, message: Any) -> None:
+        self._on_quote(message.get("data"))
+        waiting = f"bidask@{self.safe_symbol(message['data'].get('symbol'))}"
+        if waiting in client.futures:         # only the first push of a subscription is waited for
+            client.resolve(message, waiting)
+
+    def handle_order(self, client: Any, message: Any) -> None:
+        self._on_order(message.get("data"))
+        super().handle_order(client, message)
+
+
+class MarketStream:
+    """Follows the PriceBook's symbols; `start` and `stop` are its only controls."""
+
+    def __init__(
+        self,
+        prices: PriceBook,
+        clock: Clock,
+        *,
+        config: Mapping[str, Any],
+        markets: Callable[[], tuple[list[Any], Any]],
+        symbol_of: Callable[[str], str],
+        spend: Callable[[bool], None],
+        on_stop_filled: Callable[[], None],
+    ) -> None:
+        """*config* is ccxt's; *markets* returns what `set_markets` takes; *symbol_of* maps KuCoin's ids;
+        *spend* takes a connection's weight from the budget (True: a private one)."""
+        self._prices = prices
+        self._clock = clock
+        self._config = dict(config)
+        self._markets = markets
+        self._symbol_of = symbol_of
+        self._spend = spend
+        self._on_stop_filled = on_stop_filled
+        self._thread = threading.Thread(target=self._run, name="MarketStream", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ending = threading.Event()
+        self._changed: asyncio.Event | None = None
+        # Written by the stream's thread alone, read by any.
+        self.connections = 0                  # how often a connection was made
+        self.last_message_at: float | None = None
+        self._subscribed: set[str] = set()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Close the sockets and end the thread."""
+        self._ending.set()
+        self.wake()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def wake(self) -> None:
+        """The followed symbols have changed, or it is time to end."""
+        loop, changed = self._loop, self._changed
+        if loop is not None and changed is not None:
+            with contextlib.suppress(RuntimeError):      # the loop is closed already
+                loop.call_soon_threadsafe(changed.set)
+
+    # ---- inside the thread ----------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except Exception:  # noqa: BLE001 - without a stream RAD goes on by REST; the log says why
+            log.exception("price stream ended")
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        tasks = [asyncio.create_task(self._forever(self._quotes, private=False))]
+        if self._config.get("apiKey"):
+            tasks.append(asyncio.create_task(self._forever(self._orders, private=True)))
+        while not self._ending.is_set():
+            await self._changed.wait()
+            if not self._ending.is_set():
+                await asyncio.sleep(0.01)     # each quote task sees the event too before it is cleared
+                self._changed.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _forever(self, session: Callable[[PushWire], Any], *, private: bool) -> None:
+        """Keep one connection alive for ever, with a pause that grows while it fails."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            wire = PushWire(self._config, self._take_quote, self._take_order)
+            wire.set_markets(*self._markets())
+            started = self._clock.monotonic()
+            try:
+                await session(wire)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever broke the connection, it is made anew
+                log.warning("stream lost kind=%s again_in=%.1fs error=%s: %s",
+                            "orders" if private else "prices", pause_s, type(error).__name__, str(error)[:120])
+            finally:
+                with contextlib.suppress(Exception):
+                    await asyncio.wait_for(wire.close(), 1.0)
+            if self._clock.monotonic() - started > LONGEST_PAUSE_S:
+                pause_s = FIRST_PAUSE_S
+            await asyncio.sleep(pause_s * random.uniform(0.75, 1.25))
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _quotes(self, wire: PushWire) -> None:
+        """Subscribe to what is followed as it changes; ends when the connection does."""
+        subscribed: set[str] = set()
+        pending: set[asyncio.Future[Any]] = set()      # subscriptions without a first push yet
+        lost: asyncio.Future[Any] | None = None
+        try:
+            while True:
+                wanted = self._prices.followed()
+                if len(subscribed - wanted) > MOST_STALE_TOPICS:
+                    return                             # pushes nobody wants: begin anew with less
+                new = sorted(wanted - subscribed)
+                if new and lost is None:
+                    await self._connect(private=False)
+                    lost = wire.client(await wire.negotiate(False, True)).future("lost")
+                pending |= {asyncio.ensure_future(wire.watch_bids_asks(chunk)) for chunk in _chunks(new)}
+                if new:
+                    log.info("following prices symbols=%d new=%s", len(wanted), ",".join(new))
+                subscribed |= wanted
+                change = asyncio.ensure_future(self._until_changed(wanted))
+                awaited = {change, *pending, *([lost] if lost is not None else [])}
+                done, _ = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+                change.cancel()
+                for future in done - {change}:
+                    future.result()                    # raises what broke the connection
+                pending -= done
+        finally:
+            for future in pending:
+                future.cancel()
+
+    async def _orders(self, wire: PushWire) -> None:
+        await self._connect(private=True)
+        while True:
+            await wire.watch_orders(None, None, None, {"type": "swap"})
+
+    async def _connect(self, *, private: bool) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, self._spend, private)
+        self.connections += 1
+
+    async def _until_changed(self, before: frozenset[str]) -> None:
+        assert self._changed is not None
+        while self._prices.followed() == before:
+            await self._changed.wait()
+            await asyncio.sleep(0.02)
+
+    def _take_quote(self, data: Any) -> None:
+        """Publish a tickerV2 push. Source: /contractMarket/tickerV2:{symbol}."""
+        received = self._clock.monotonic()
+        try:
+            bid, ask = Decimal(str(data["bestBidPrice"])), Decimal(str(data["bestAskPrice"]))
+            symbol = self._symbol_of(str(data["symbol"]))
+            ts_ms = int(data["ts"]) // NS_PER_MS
+        except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+            log.warning("unreadable push error=%s", type(error).__name__)
+            return
+        if bid <= 0 or ask <= 0:
+            return                            # one side is empty: that is not a price
+        middle = (bid + ask) / 2
+        self.last_message_at = received
+        self._prices.publish(Price(
+            symbol=symbol, bid=bid, ask=ask, last=middle, mark=middle, ts_ms=ts_ms, received=received
+        ))
+
+    def _take_order(self, data: Any) -> None:
+        """Ring when a resting stop of RAD's has filled, or the exchange has liquidated something."""
+        if not isinstance(data, Mapping):
+            return
+        client_oid = parse(str(data.get("clientOid") or ""))
+        is_stop = client_oid is not None and client_oid.purpose is Purpose.STOP
+        if data.get("type") in ("filled", "match") and (is_stop or data.get("tradeType") in ("liquid", "adl")):
+            self._on_stop_filled()
+
+
+def _chunks(symbols: list[str]) -> list[list[str]]:
+    return [symbols[start:start + MOST_TOPICS] for start in range(0, len(symbols), MOST_TOPICS)]
