@@ -205,6 +205,11 @@ class PerformanceMonitor:
             money.equity = equity
             money.peak = equity if money.peak is None else max(money.peak, equity)
 
+    def forgive_losses(self) -> None:
+        """Begin the count of losses in a row anew: somebody has looked and goes on."""
+        with self._lock:
+            self._money.losses_in_a_row = 0
+
     def restore(self, trades: Iterable[ClosedTrade], peak_equity: Decimal | None) -> None:
         """Take up what an earlier run has recorded; *trades* in any order."""
         with self._lock:

@@ -149,6 +149,13 @@ class Account:
         self._monitor.record_equity(balance.equity, now_ms)
         self._journal.record_account(day, balance.equity, day_start, peak, balance.available)
 
+    def forgive_losses(self) -> None:
+        """End a halt for losses in a row: somebody has looked and goes on."""
+        self._monitor.forgive_losses()
+        with self._lock:
+            if self._state is not None:
+                self._state = replace(self._state, losses_in_a_row=0)
+
     def equity(self) -> Decimal | None:
         """Return the equity as last seen; None before the first look."""
         with self._lock:

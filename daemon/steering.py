@@ -130,6 +130,7 @@ class Desk:
 
     def resume(self) -> JsonObject:
         self._house.status.pause(False)
+        self._house.account.forgive_losses()
         log.info("resumed")
         return {"paused": False}
 
