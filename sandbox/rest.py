@@ -16,7 +16,7 @@ from sandbox.rates import Charge, RateLimits
 from sandbox.refusals import Refusal
 from sandbox.routes import Call, Route, RouteTable
 from sandbox.tokens import Tokens
-from sandbox.wire import dumps, loads, refused, succeeded
+from sandbox.wire import loads, refused, succeeded
 
 log = logging.getLogger("sandbox")
 MAINTENANCE_PAGE = "<html><head><title>Maintenance</title></head><body>Back soon.</body></html>"
@@ -75,14 +75,14 @@ class Rest:
                 auth.require(call.key, route.permission)
             if not charge.admitted:
                 raise refusals.too_many_requests()
-            document, status = succeeded(await route.handler(call)), 200
+            text, status = succeeded(await route.handler(call)), 200
         except Refusal as refusal:
-            document, status = refused(refusal.code, refusal.message), refusal.status
+            text, status = refused(refusal.code, refusal.message), refusal.status
         except Exception:
             log.exception("request failed method=%s path=%s", request.method, path)
-            document, status = refused("500000", "Internal Server Error"), 500
+            text, status = refused("500000", "Internal Server Error"), 500
         headers = charge.headers() if charge else {}
-        return web.Response(text=dumps(document), status=status, content_type=_JSON, headers=headers)
+        return web.Response(text=text, status=status, content_type=_JSON, headers=headers)
 
     def _charge(self, route: Route, who: str) -> Charge:
         return self.rates.charge(route.pool, who, route.weight)
@@ -100,9 +100,9 @@ class Rest:
                 await asyncio.sleep(rule.delay_ms / 1000)
                 return None
             case "refuse":
-                return _plain(dumps(refused(rule.code, rule.message)), rule.status, _JSON)
+                return _plain(refused(rule.code, rule.message), rule.status, _JSON)
             case "overload":
-                return _plain(dumps(refused("429000", "Too many requests")), 429, _JSON)
+                return _plain(refused("429000", "Too many requests"), 429, _JSON)
             case "rate_limit":
                 return self._rate_limited(rule)
             case "html":
@@ -110,7 +110,7 @@ class Rest:
             case "empty":
                 return _plain("", rule.status, _JSON)
             case "truncate":
-                whole = response.text if response is not None else dumps(succeeded([{"a": 1}, {"b": 2}]))
+                whole = response.text if response is not None else succeeded([{"a": 1}, {"b": 2}])
                 return _plain((whole or "")[: max(1, len(whole or "") * 2 // 3)], 200, _JSON)
             case "black_hole":
                 await asyncio.Event().wait()       # until the client, or the sandbox, goes away
@@ -124,13 +124,13 @@ class Rest:
             "gw-ratelimit-limit": "2000", "gw-ratelimit-remaining": "0",
             "gw-ratelimit-reset": str(rule.retry_after_ms),
         }
-        text = dumps(refused("429000", "Too many requests"))
+        text = refused("429000", "Too many requests")
         return web.Response(text=text, status=429, content_type=_JSON, headers=headers)
 
 
 async def _drip(request: web.Request, response: web.Response | None, rule: Rule) -> web.StreamResponse:
     """Send the answer byte by byte, `delay_ms` apart: no single read ever times out."""
-    text = (response.text if response is not None else None) or dumps(succeeded([]))
+    text = (response.text if response is not None else None) or succeeded([])
     stream = web.StreamResponse(headers={"Content-Type": _JSON, "Content-Length": str(len(text.encode()))})
     await stream.prepare(request)
     for byte in text.encode():

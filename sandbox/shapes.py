@@ -57,10 +57,9 @@ def ticker_json(q: Quote) -> Json:
     }
 
 
-def candle_json(candle: Candle) -> list[Any]:
-    return [
-        candle.open_ms, candle.open, candle.high, candle.low, candle.close, candle.volume, candle.turnover
-    ]
+def candle_text(c: Candle) -> str:
+    """Return one candle as JSON: [ms, open, high, low, close, lots, turnover]."""
+    return f"[{c.open_ms},{c.open},{c.high},{c.low},{c.close},{c.volume},{c.turnover}]"
 
 
 def order_json(order: Order, contract: Contract) -> Json:

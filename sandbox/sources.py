@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -35,7 +36,8 @@ def build_source(options: SandboxOptions) -> MarketSource:
 def _synthetic(options: SandboxOptions) -> Any:
     start_prices = saved_prices(options.state) if options.state else {}
     return _load("sandbox.market.synthetic:SyntheticMarket")(
-        pairs=options.pairs, seed=options.seed, volatility=options.volatility, start_prices=start_prices
+        pairs=options.pairs, seed=options.seed, volatility=options.volatility,
+        start_ms=time.time_ns() // 1_000_000, start_prices=start_prices,
     )
 
 

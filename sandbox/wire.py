@@ -33,14 +33,18 @@ def loads(raw: str | bytes) -> Any:
     return json.loads(raw, parse_float=Decimal)
 
 
-def succeeded(data: Any) -> dict[str, Any]:
-    """Return KuCoin's envelope for an answer."""
-    return {"code": SUCCESS, "data": data}
+class ReadyJson(str):
+    """JSON written by hand already: what is asked for often and is long."""
 
 
-def refused(code: str, message: str) -> dict[str, Any]:
-    """Return KuCoin's envelope for a refusal."""
-    return {"code": code, "msg": message}
+def succeeded(data: Any) -> str:
+    """Return KuCoin's envelope for an answer, as JSON."""
+    return f'{{"code":"{SUCCESS}","data":{data if isinstance(data, ReadyJson) else dumps(data)}}}'
+
+
+def refused(code: str, message: str) -> str:
+    """Return KuCoin's envelope for a refusal, as JSON."""
+    return dumps({"code": code, "msg": message})
 
 
 _ESCAPED = "\\u0000"
@@ -48,5 +52,5 @@ _ESCAPED = "\\u0000"
 
 def _mark_number(value: object) -> str:
     if isinstance(value, Decimal):
-        return f"{_MARK}{text(value)}{_MARK}"
+        return f"{_MARK}{value}{_MARK}"        # an exponent, where there is one, is JSON too
     raise TypeError(f"{type(value).__name__} has no place in JSON")
