@@ -41,6 +41,7 @@ log = logging.getLogger("house")
 
 EXIT_WORKERS = 8
 STALE_PAUSE_S = 1.0            # between two REST calls for stale prices
+STREAM_TRUSTED_AFTER_S = 5.0   # without stale prices, before the stream counts as alive again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,22 +143,27 @@ class House:
             return
         stale = self.prices.stale(self.settings.monitor.stale_after_s)
         if stale:
+            # A symbol just followed has no price yet: that is no silence.
+            silent = [symbol for symbol in stale if self.prices.get(symbol) is not None]
+            if silent and self.status.problem("prices", "the stream is silent, held symbols are priced by REST"):
+                log.warning("stream silent, prices by REST symbols=%s", ",".join(silent))
             self._stale_asked_at = now
             self._stale_asking.set()
-            self.exit_pool.submit(lambda: self._fetch_stale(stale), urgent=False)
+            self.exit_pool.submit(self._fetch_held_prices, urgent=False)
+        elif now - self._stale_asked_at > STREAM_TRUSTED_AFTER_S and self.status.clear("prices"):
+            log.info("stream prices held symbols again")
 
-    def _fetch_stale(self, symbols: tuple[str, ...]) -> None:
+    def _fetch_held_prices(self) -> None:
         try:
             tickers = self.client.fetch_tickers(Priority.HIGH)
             received = self.clock.monotonic()
-            log.info("prices by REST, the stream is silent symbols=%s", ",".join(symbols))
-            for ticker in (tickers[symbol] for symbol in symbols if symbol in tickers):
+            for ticker in (tickers[symbol] for symbol in self.prices.followed() if symbol in tickers):
                 self.prices.publish(Price(
                     symbol=ticker.symbol, bid=ticker.bid, ask=ticker.ask, last=ticker.last,
                     mark=(ticker.bid + ticker.ask) / 2, ts_ms=ticker.ts_ms, received=received,
                 ))
         except ExchangeError as error:
-            log.warning("stale prices not refreshed symbols=%s error=%s", ",".join(symbols), error)
+            log.warning("held prices not readable error=%s", error)
         finally:
             self._stale_asking.clear()
 

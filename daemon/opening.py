@@ -84,12 +84,14 @@ class Opener:
         if not wanted or room <= 0:
             return
         tickers = house.client.fetch_tickers(Priority.HIGH)      # what the scan saw may be seconds old
+        opened = 0
         for opportunity in wanted:
             ticker = tickers.get(opportunity.symbol)
-            if room <= 0 or self.blocked_by():
-                return
-            if ticker is not None and self._open_one(opportunity, ticker):
-                room -= 1
+            if opened >= room or self.blocked_by():
+                break
+            if ticker is not None:
+                opened += self._open_one(opportunity, ticker)
+        log.info("scan consumed sequence=%d wanted=%d opened=%d", result.sequence, len(wanted), opened)
 
     def _open_one(self, opportunity: Opportunity, ticker: Ticker) -> bool:
         result = self._open(
@@ -102,7 +104,7 @@ class Opener:
             reasons=(f"score {opportunity.score:.2f}", *opportunity.reasons),
         )
         if isinstance(result, NotOpened):
-            log.info("%s not opened score=%.2f reason=%s", opportunity.symbol, opportunity.score, result.reason)
+            log.debug("%s not opened score=%.2f reason=%s", opportunity.symbol, opportunity.score, result.reason)
             return False
         return True
 

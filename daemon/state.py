@@ -86,10 +86,10 @@ class Status:
             self._problems[what] = text
             return is_news
 
-    def clear(self, what: str) -> None:
-        """*what* works again."""
+    def clear(self, what: str) -> bool:
+        """*what* works again; True if that is news."""
         with self._lock:
-            self._problems.pop(what, None)
+            return self._problems.pop(what, None) is not None
 
     def set_stuck(self, names: list[str]) -> None:
         """Note which threads make no progress."""

@@ -127,7 +127,8 @@ class MarketStream:
         """Keep one connection alive for ever, with a pause that grows while it fails."""
         pause_s = FIRST_PAUSE_S
         while True:
-            wire = PushWire(self._config, self._take_quote, self._take_order)
+            config = {**self._config, "asyncio_loop": asyncio.get_running_loop()}
+            wire = PushWire(config, self._take_quote, self._take_order)
             wire.set_markets(*self._markets())
             started = self._clock.monotonic()
             try:
