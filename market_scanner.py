@@ -1,24 +1,33 @@
-"""The background scan: every pair's candles, scored by the strategy, published as one frozen result."""
+"""The background scan: every pair's candles, scored by the strategy, published as one frozen result.
+
+The scanning thread asks for all tickers, answers from the cache for every pair whose candles are
+still the newest, and hands the others to the workers, most liquid first. Workers wait on the wire
+and do little else: the strategy runs once per new candle, on arrays.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from runtime.locks import condition_on, guarded_dict, named_lock
-from trading.candles import Candles
-from trading.errors import ExchangeError
+from trading import indicators
+from trading.candles import TIMEFRAME_MINUTES, Candles, joined
+from trading.errors import BadResponse, ExchangeError, RadError
 from trading.facts import Opportunity, ScanResult, Ticker
 from trading.ports import Clock, MarketData, Monitor
-from trading.strategies import Signal, Strategy, signal_at
+from trading.reading import SETTLE_MS, Reading, StrategyFailed, read
+from trading.strategies import ATR_PERIOD, Strategy
 from trading.universe import UniverseRules, select
 
 log = logging.getLogger("scan")
 
-SETTLE_MS = 1_500          # KuCoin writes a candle a moment after it has closed
+OVERLAP = 10               # candles asked for again with the missing ones, late entries among them
 PUBLISH_EVERY_S = 0.5      # how often a scan under way may publish what it has found so far
 
 
@@ -29,29 +38,36 @@ class ScanRules:
     timeframe: str = "1m"
     candles: int = 200
     threshold: float = 0.5     # the weakest score that is an opportunity
-    interval_s: float = 5.0    # from the end of one scan to the start of the next
+    interval_s: float = 5.0    # from the end of one scan to the start of the next, if no candle closes
     time_limit_s: float = 30.0
     workers: int = 20
     strategy: str = "trend"
 
 
-@dataclass(slots=True)
-class _Progress:
-    """One scan under way; touched by the scanning thread alone."""
+@dataclass(slots=True, kw_only=True)
+class _Scan:
+    """One scan under way; guarded by _pool_lock."""
 
     started: float
     started_ms: int
     universe: int
-    found: list[Opportunity] = field(default_factory=list)
+    waiting: deque[tuple[str, Ticker]] = field(default_factory=deque)
+    unsettled: int = 0                                            # handed to workers, not answered yet
     scores: dict[str, float] = field(default_factory=dict)
-    scanned: int = 0
-    failed: int = 0
-    published_at: float = 0.0
-    published: int = 0
+    found: list[Opportunity] = field(default_factory=list)
+    failures: list[tuple[str, Exception]] = field(default_factory=list)
+    due: int = 0                                                  # of them, at the start
+    has_news: bool = False                                        # found since it last published
+    is_closed: bool = False                                       # whoever answers now is late
+
+    def settle(self, symbol: str, score: float, opportunity: Opportunity | None) -> None:
+        self.scores[symbol] = score
+        if opportunity is not None:
+            self.found.append(opportunity)
 
 
 class MarketScanner:
-    """Scans on the caller's thread and its own pool `scan-0..n`; its results are read by any thread."""
+    """Scans on the caller's thread and its own workers `scan-0..n`; its results are read by any thread."""
 
     def __init__(
         self,
@@ -71,44 +87,52 @@ class MarketScanner:
         self._stop = threading.Event()
 
         self._cache_lock = named_lock("cache")
-        # Guarded by _cache_lock: (symbol, timeframe) -> (candles, when fetched, exchange's ms).
-        self.cache: dict[tuple[str, str], tuple[Candles, int]] = guarded_dict(self._cache_lock, "cache")
+        # Guarded by _cache_lock: (symbol, timeframe) -> (reading, when asked for in our ms).
+        self.cache: dict[tuple[str, str], tuple[Reading, int]] = guarded_dict(self._cache_lock, "cache")
 
         self._scan_lock = named_lock("scan")
-        self._scanned = condition_on(self._scan_lock)
+        self._published = condition_on(self._scan_lock)
+        self._scan_over = condition_on(self._scan_lock)
         # Guarded by _scan_lock.
         self._latest_opportunities: ScanResult | None = None
-        self._last_opportunity_update = 0
+        self._last_opportunity_update = 0      # our ms
         self._sequence = 0
+        self._taken = 0                        # sequence of the result last consumed
+        self._is_scanning = False
 
-        self._names = iter(range(rules.workers))
-        self._pool = ThreadPoolExecutor(rules.workers, thread_name_prefix="scan", initializer=self._name_worker)
+        self._pool_lock = named_lock("scan pool")
+        self._pairs_waiting = condition_on(self._pool_lock)
+        self._pairs_settled = condition_on(self._pool_lock)
+        # Guarded by _pool_lock.
+        self._scan: _Scan | None = None
+        self._being_fetched: set[str] = set()
+
+        self._threads: tuple[threading.Thread, ...] = ()   # started by the first scan
 
     # ---- scanning -------------------------------------------------------------------------------
 
     def scan(self) -> ScanResult:
         """Scan every pair of the universe once, within the time limit, publishing as it goes.
 
+        A second caller waits until the first scan is over.
+
         Raises:
             ExchangeUnavailable: the tickers could not be fetched; nothing is published.
         """
-        progress, futures = self._begin()
-        deadline = progress.started + self._rules.time_limit_s
-        pending = set(futures)
-        while pending and not self._stop.is_set():
-            left_s = deadline - self._clock.monotonic()
-            if left_s <= 0:
-                break
-            done, pending = wait(pending, timeout=min(left_s, PUBLISH_EVERY_S))
-            for future in done:
-                self._take_in(progress, future)
-            self._publish_early(progress)
-        for future in pending:
-            future.cancel()
-        return self._finish(progress, left_out=len(pending))
+        with self._turn():
+            started, started_ms = self._clock.monotonic(), self._clock.now_ms()
+            tickers = self._market.fetch_tickers()
+            symbols = select(self._market.instruments(), tickers, self._universe, started_ms)
+            scan = _Scan(started=started, started_ms=started_ms, universe=len(symbols))
+            self._hand_out(scan, [(symbol, tickers[symbol]) for symbol in symbols])
+            try:
+                self._follow(scan)
+            finally:
+                self._close(scan)
+            return self._finish(scan)
 
     def run_once(self) -> ScanResult:
-        """Scan once and end the pool: for `scan --once`."""
+        """Scan once and end the workers: for `scan --once`."""
         try:
             return self.scan()
         finally:
@@ -119,75 +143,22 @@ class MarketScanner:
 
         Raises:
             ExchangeUnavailable: its candles could not be fetched: that is not "no signal".
+            StrategyFailed: nor is this.
         """
-        candles = self._candles(symbol)
-        signal = signal_at(self._strategy, candles)
+        now_ms = self._clock.now_ms()
+        reading = self._cached(symbol)
+        if reading is None or not reading.is_newest(now_ms):
+            reading = read(self._strategy, self._fetch(symbol, reading, now_ms), now_ms)
+            self._keep(symbol, reading)
+        return self._judge(symbol, ticker, reading)
+
+    def _judge(self, symbol: str, ticker: Ticker, reading: Reading) -> tuple[float, Opportunity | None]:
+        signal = reading.opinion()
         if signal is None:
             return 0.0, None
         if abs(signal.score) < self._rules.threshold:
             return signal.score, None
-        return signal.score, self._opportunity(symbol, ticker, candles, signal)
-
-    def _begin(self) -> tuple[_Progress, list[Future[tuple[str, float, Opportunity | None]]]]:
-        started, started_ms = self._clock.monotonic(), self._clock.now_ms()
-        tickers = self._market.fetch_tickers()
-        symbols = select(self._market.instruments(), tickers, self._universe, started_ms)
-        progress = _Progress(started=started, started_ms=started_ms, universe=len(symbols))
-        futures = [self._pool.submit(self._work, symbol, tickers[symbol]) for symbol in symbols]
-        return progress, futures
-
-    def _work(self, symbol: str, ticker: Ticker) -> tuple[str, float, Opportunity | None]:
-        score, opportunity = self.scan_pair(symbol, ticker)
-        return symbol, score, opportunity
-
-    def _take_in(self, progress: _Progress, future: Future[tuple[str, float, Opportunity | None]]) -> None:
-        try:
-            symbol, score, opportunity = future.result()
-        except ExchangeError as error:
-            progress.failed += 1
-            log.debug("candles not fetched error=%s", error)
-            return
-        progress.scanned += 1
-        progress.scores[symbol] = score
-        if opportunity is not None:
-            progress.found.append(opportunity)
-
-    def _finish(self, progress: _Progress, left_out: int) -> ScanResult:
-        result = self._publish(progress, complete=not left_out, left_out=left_out)
-        duration_s = self._clock.monotonic() - progress.started
-        self._monitor.record_scan_time(duration_s, progress.scanned, progress.failed)
-        best = result.opportunities[0] if result.opportunities else None
-        log.info(
-            "scan done pairs=%d of=%d failed=%d left_out=%d opportunities=%d best=%s took=%.2fs",
-            progress.scanned, progress.universe, progress.failed, left_out, len(result.opportunities),
-            f"{best.symbol} {best.side.value} {best.score:.2f}" if best else "none", duration_s,
-        )
-        return result
-
-    # ---- candles --------------------------------------------------------------------------------
-
-    def _candles(self, symbol: str) -> Candles:
-        """Return the closed candles, from the cache until a new one has closed."""
-        key = (symbol, self._rules.timeframe)
-        now_ms = self._clock.now_ms()
-        with self._cache_lock:
-            cached = self.cache.get(key)
-        if cached is not None and now_ms < cached[0].next_close_ms + SETTLE_MS:
-            return cached[0]
-        candles = self._market.fetch_candles(symbol, self._rules.timeframe, self._rules.candles)
-        with self._cache_lock:
-            self.cache[key] = (candles, now_ms)
-        return candles
-
-    def atr_of(self, symbol: str) -> Decimal | None:
-        """Return the ATR of a symbol whose candles are at hand; None otherwise."""
-        with self._cache_lock:
-            cached = self.cache.get((symbol, self._rules.timeframe))
-        signal = None if cached is None else signal_at(self._strategy, cached[0])
-        return None if signal is None else Decimal(str(signal.atr))
-
-    def _opportunity(self, symbol: str, ticker: Ticker, candles: Candles, signal: Signal) -> Opportunity:
-        return Opportunity(
+        return signal.score, Opportunity(
             symbol=symbol,
             side=signal.side,
             score=abs(signal.score),
@@ -195,40 +166,200 @@ class MarketScanner:
             atr=Decimal(str(signal.atr)),
             spread=ticker.spread,
             volume_24h=ticker.volume_24h,
-            candle_ms=int(candles.open_ms[-1]),
+            candle_ms=int(reading.candles.open_ms[-1]),
             strategy=self._rules.strategy,
             reasons=signal.reasons,
         )
 
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let one scan run at a time."""
+        with self._scan_over:
+            self._clock.wait_for(self._scan_over, lambda: not self._is_scanning, None)
+            self._is_scanning = True
+        try:
+            if not self._threads:
+                self._start_workers()
+            yield
+        finally:
+            with self._scan_over:
+                self._is_scanning = False
+                self._scan_over.notify_all()
+
+    def _hand_out(self, scan: _Scan, pairs: list[tuple[str, Ticker]]) -> None:
+        """Answer from the cache what it can, and give the rest to the workers."""
+        keys = [(symbol, self._rules.timeframe) for symbol, _ in pairs]
+        with self._cache_lock:
+            cached = [self.cache.get(key) for key in keys]
+        due = []
+        for (symbol, ticker), entry in zip(pairs, cached, strict=True):
+            if entry is None or not entry[0].is_newest(scan.started_ms):
+                due.append((symbol, ticker))
+                continue
+            try:
+                scan.settle(symbol, *self._judge(symbol, ticker, entry[0]))
+            except StrategyFailed as error:
+                scan.failures.append((symbol, error))
+        with self._pairs_waiting:
+            # A pair that a worker of an earlier scan still waits for is not asked for twice: it is left out.
+            scan.waiting.extend(pair for pair in due if pair[0] not in self._being_fetched)
+            scan.unsettled = scan.due = len(scan.waiting)
+            self._scan = scan
+            self._pairs_waiting.notify_all()
+
+    def _follow(self, scan: _Scan) -> None:
+        """Wait for the workers until all have answered or the time is up; publish finds as they come."""
+        deadline = scan.started + self._rules.time_limit_s
+        while self._await(scan, deadline, news=True):
+            self._publish(scan)
+            self._await(scan, min(deadline, self._clock.monotonic() + PUBLISH_EVERY_S), news=False)
+
+    def _await(self, scan: _Scan, until: float, *, news: bool) -> bool:
+        """Wait until the scan is over, for *news* too if wanted; True if there is some and it is not over."""
+        def is_over() -> bool:
+            return not scan.unsettled or self._stop.is_set()
+
+        with self._pairs_settled:
+            self._clock.wait_for(
+                self._pairs_settled,
+                lambda: is_over() or (news and scan.has_news),
+                until - self._clock.monotonic(),
+            )
+            return scan.has_news and not is_over() and self._clock.monotonic() < until
+
+    def _close(self, scan: _Scan) -> None:
+        """Take the pairs not yet begun from the workers; what they still fetch goes into the cache alone."""
+        with self._pool_lock:
+            scan.is_closed = True
+            scan.waiting.clear()
+            self._scan = None
+
+    def _finish(self, scan: _Scan) -> ScanResult:
+        result = self._publish(scan)
+        duration_s = self._clock.monotonic() - scan.started
+        self._monitor.record_scan_time(duration_s, result.scanned, result.failed)
+        best = result.opportunities[0] if result.opportunities else None
+        log.log(
+            logging.INFO if scan.due or result.failed else logging.DEBUG,
+            "scan done pairs=%d of=%d due=%d failed=%d left_out=%d opportunities=%d best=%s took=%.2fs",
+            result.scanned, result.universe, scan.due, result.failed, result.left_out,
+            len(result.opportunities),
+            f"{best.symbol} {best.side.value} {best.score:.2f}" if best else "none", duration_s,
+        )
+        _report(scan.failures)
+        return result
+
+    # ---- candles --------------------------------------------------------------------------------
+
+    def _cached(self, symbol: str) -> Reading | None:
+        with self._cache_lock:
+            entry = self.cache.get((symbol, self._rules.timeframe))
+        return None if entry is None else entry[0]
+
+    def _keep(self, symbol: str, reading: Reading) -> None:
+        """Put a reading into the cache, unless a later one was quicker."""
+        key = (symbol, self._rules.timeframe)
+        with self._cache_lock:
+            there = self.cache.get(key)
+            if there is None or there[0].candles.next_close_ms <= reading.candles.next_close_ms:
+                self.cache[key] = (reading, reading.asked_ms)
+
+    def _fetch(self, symbol: str, cached: Reading | None, now_ms: int) -> Candles:
+        """Return the closed candles: those not yet in *cached* and a few before them, or all anew."""
+        rules = self._rules
+        if cached is not None and (few := cached.missing(now_ms) + OVERLAP) < rules.candles:
+            try:
+                newer = self._market.fetch_candles(symbol, rules.timeframe, few)
+                both = joined(cached.candles, newer, rules.candles)
+            except BadResponse:
+                both = None       # a pair that has not traded for so long: the longer request will tell
+            if both is not None:
+                return both
+        candles = self._market.fetch_candles(symbol, rules.timeframe, rules.candles)
+        if not len(candles):
+            raise BadResponse(f"{symbol} no candles in the answer")
+        return candles
+
+    def atr_of(self, symbol: str) -> Decimal | None:
+        """Return the ATR of a symbol whose candles are at hand; None otherwise."""
+        reading = self._cached(symbol)
+        if reading is None or len(reading.candles) <= ATR_PERIOD:
+            return None
+        atr = float(indicators.atr(reading.candles, ATR_PERIOD)[-1])
+        return Decimal(str(atr)) if atr > 0 else None
+
+    # ---- workers --------------------------------------------------------------------------------
+
+    def _start_workers(self) -> None:
+        self._threads = tuple(
+            threading.Thread(target=self._work, name=f"scan-{index}", daemon=True)
+            for index in range(self._rules.workers)
+        )
+        for thread in self._threads:
+            thread.start()
+
+    def _work(self) -> None:
+        while (task := self._next_pair()) is not None:
+            scan, symbol, ticker = task
+            try:
+                answer = self.scan_pair(symbol, ticker)
+            except Exception as error:  # noqa: BLE001 - the pool outlives a pair; the scan's report says it
+                self._settle(scan, symbol, error)
+            else:
+                self._settle(scan, symbol, answer)
+
+    def _next_pair(self) -> tuple[_Scan, str, Ticker] | None:
+        """Wait for a pair to fetch, the most liquid first; None when it is time to end."""
+        with self._pairs_waiting:
+            while not self._stop.is_set():
+                if self._scan is not None and self._scan.waiting:
+                    symbol, ticker = self._scan.waiting.popleft()
+                    self._being_fetched.add(symbol)
+                    return self._scan, symbol, ticker
+                self._pairs_waiting.wait()
+        return None
+
+    def _settle(self, scan: _Scan, symbol: str, answer: tuple[float, Opportunity | None] | Exception) -> None:
+        with self._pairs_settled:
+            self._being_fetched.discard(symbol)
+            if scan.is_closed:
+                return
+            scan.unsettled -= 1
+            if isinstance(answer, Exception):
+                scan.failures.append((symbol, answer))
+            else:
+                scan.settle(symbol, *answer)
+                scan.has_news |= answer[1] is not None
+            if scan.has_news or not scan.unsettled:
+                self._pairs_settled.notify_all()
+
     # ---- publishing -----------------------------------------------------------------------------
 
-    def _publish_early(self, progress: _Progress) -> None:
-        """Publish a scan under way when it has found something new: its best need not wait for the rest."""
-        now = self._clock.monotonic()
-        if len(progress.found) > progress.published and now - progress.published_at >= PUBLISH_EVERY_S:
-            progress.published, progress.published_at = len(progress.found), now
-            self._publish(progress, complete=False, left_out=0)
-
-    def _publish(self, progress: _Progress, *, complete: bool, left_out: int) -> ScanResult:
-        opportunities = tuple(sorted(progress.found, key=lambda found: (-found.score, found.symbol)))
+    def _publish(self, scan: _Scan) -> ScanResult:
+        """Replace the latest result by what the scan has so far."""
+        with self._pool_lock:
+            scan.has_news = False
+            scores, found, failed = dict(scan.scores), list(scan.found), len(scan.failures)
+        found.sort(key=lambda opportunity: (-opportunity.score, opportunity.symbol))
+        left_out = scan.universe - len(scores) - failed
         finished_ms = self._clock.now_ms()
-        with self._scanned:
+        with self._published:
             self._sequence += 1
             result = ScanResult(
                 sequence=self._sequence,
-                started_ms=progress.started_ms,
+                started_ms=scan.started_ms,
                 finished_ms=finished_ms,
-                opportunities=opportunities,
-                scores=dict(progress.scores),
-                scanned=progress.scanned,
-                failed=progress.failed,
+                opportunities=tuple(found),
+                scores=scores,
+                scanned=len(scores),
+                failed=failed,
                 left_out=left_out,
-                universe=progress.universe,
-                complete=complete,
+                universe=scan.universe,
+                complete=not left_out,
             )
             self._latest_opportunities = result
             self._last_opportunity_update = finished_ms
-            self._scanned.notify_all()
+            self._published.notify_all()
         return result
 
     # ---- reading --------------------------------------------------------------------------------
@@ -240,30 +371,58 @@ class MarketScanner:
         return () if result is None else result.opportunities[:count]
 
     def take_result(self, after: int) -> ScanResult | None:
-        """Return the latest result if it is newer than the *after*th: each is consumed once."""
+        """Return the latest result if it is newer than the *after*th and nobody has taken it yet."""
         with self._scan_lock:
-            result = self._latest_opportunities
-        return result if result is not None and result.sequence > after else None
+            return self._take(after)
 
     def wait_for_result(self, after: int, timeout_s: float) -> ScanResult | None:
-        """Wait for a result newer than the *after*th; None when the time is up or the scanner stops."""
-        with self._scanned:
+        """Wait for a result to take; None when the time is up or the scanner stops."""
+        with self._published:
             self._clock.wait_for(
-                self._scanned, lambda: self._sequence > after or self._stop.is_set(), timeout_s
+                self._published,
+                lambda: self._sequence > max(after, self._taken) or self._stop.is_set(),
+                timeout_s,
             )
-        return self.take_result(after)
+            return self._take(after)
+
+    def _take(self, after: int) -> ScanResult | None:
+        result = self._latest_opportunities
+        if result is None or result.sequence <= max(after, self._taken):
+            return None
+        self._taken = result.sequence
+        return result
+
+    # ---- between scans and at the end -----------------------------------------------------------
 
     def wait_until_due(self, stop: threading.Event) -> None:
-        """Pause between two scans; ends at once when *stop* is set."""
-        self._clock.wait(stop, self._rules.interval_s)
+        """Pause until the interval is over or the next candle is written; ends at once when *stop* is set."""
+        candle_ms = TIMEFRAME_MINUTES[self._rules.timeframe] * 60_000
+        until_candle_s = (candle_ms - (self._clock.now_ms() - SETTLE_MS) % candle_ms) / 1000
+        self._clock.wait(stop, min(self._rules.interval_s, until_candle_s))
 
-    def stop(self) -> None:
-        """End the scan under way and the pool; a worker on the wire ends with its call's deadline."""
+    def stop(self, timeout_s: float = 1.0) -> bool:
+        """End the scan under way and the workers; False if some are still on the wire by then.
+
+        Those end with their call's deadline, and nothing waits for them.
+        """
         self._stop.set()
-        with self._scanned:
-            self._scanned.notify_all()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._pool_lock:
+            self._pairs_waiting.notify_all()
+            self._pairs_settled.notify_all()
+        with self._published:
+            self._published.notify_all()
+        for thread in self._threads:
+            thread.join(timeout_s / len(self._threads))
+        return not any(thread.is_alive() for thread in self._threads)
 
-    def _name_worker(self) -> None:
-        """Name a pool thread `scan-N`; a number is handed out once, next() on an iterator is one step."""
-        threading.current_thread().name = f"scan-{next(self._names, 'x')}"
+
+def _report(failures: list[tuple[str, Exception]]) -> None:
+    """Say once per scan what failed: one line for the exchange's answers, one for faults of our own."""
+    lost = [failure for failure in failures if isinstance(failure[1], ExchangeError)]
+    faults = [failure for failure in failures if not isinstance(failure[1], ExchangeError)]
+    if lost:
+        log.warning("candles not fetched pairs=%d first=%s error=%s", len(lost), *lost[0])
+    if faults:
+        symbol, error = faults[0]
+        unexpected = None if isinstance(error, RadError) else error
+        log.error("scan failed pairs=%d first=%s error=%s", len(faults), symbol, error, exc_info=unexpected)

@@ -39,3 +39,24 @@ class Candles:
     def next_close_ms(self) -> int:
         """When the first candle that is not in here will have closed."""
         return int(self.open_ms[-1]) + 2 * self.interval_ms
+
+
+def joined(older: Candles, newer: Candles, limit: int) -> Candles | None:
+    """Return the last *limit* candles of both, *newer* winning where they overlap; None if a hole is between."""
+    if not len(newer) or not older.open_ms[0] <= newer.open_ms[0] <= older.open_ms[-1] + older.interval_ms:
+        return None
+    kept = int(np.searchsorted(older.open_ms, newer.open_ms[0]))
+
+    def column(before: NDArray[np.float64], after: NDArray[np.float64]) -> Floats:
+        return np.concatenate((before[:kept], after))[-limit:]
+
+    return Candles(
+        symbol=newer.symbol,
+        timeframe=newer.timeframe,
+        open_ms=np.concatenate((older.open_ms[:kept], newer.open_ms))[-limit:],
+        open=column(older.open, newer.open),
+        high=column(older.high, newer.high),
+        low=column(older.low, newer.low),
+        close=column(older.close, newer.close),
+        volume=column(older.volume, newer.volume),
+    )
