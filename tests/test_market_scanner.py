@@ -344,7 +344,7 @@ def test_a_scan_ends_in_time_though_every_worker_is_lost(a_room: Maker) -> None:
 
 def test_late_answers_reach_the_cache_but_no_result(a_room: Maker) -> None:
     """What a worker brings after the limit is there for the next scan; the published result stays as it was."""
-    room = a_room([A, B], workers=2, time_limit_s=30.0)
+    room = a_room([A, B], workers=1, time_limit_s=30.0)     # one worker: A is in when B is asked for
     room.market.closes = {B: 0.9}
     hole = Parking(B)
     room.market.during_fetch = hole
@@ -363,7 +363,7 @@ def test_late_answers_reach_the_cache_but_no_result(a_room: Maker) -> None:
 
 def test_a_pair_still_on_the_wire_is_not_asked_for_twice(a_room: Maker) -> None:
     """One black-holed pair costs one worker, however many scans come and go."""
-    room = a_room([A, B], workers=2, time_limit_s=5.0)
+    room = a_room([B, A], workers=1, time_limit_s=5.0)      # one worker: B is in when A is asked for
     hole = Parking(A)
     room.market.during_fetch = hole
     try:
