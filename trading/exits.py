@@ -42,7 +42,7 @@ class Trailing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitRules:
-    """Which exits are on; None or empty switches one off."""
+    """Which exits are on; None or empty switches one off. The stop cannot be: sizes are reckoned from it."""
 
     stop_loss: Distance
     take_profit: tuple[TakeProfit, ...] = ()
@@ -81,7 +81,9 @@ def decide(
 ) -> Hold | MoveStop | Exit:
     """Return what to do about *position* at *price*.
 
-    Judged by what leaving would fetch: the bid for a long, the ask for a short.
+    Judged by what leaving would fetch: the bid for a long, the ask for a short. Runs on every tick
+    of a held symbol. A stop moves towards profit only, and never as far as the price. An exit on a
+    turned signal would be one more reason here, after the take profit, with the score as a parameter.
     """
     leaving = price.to_leave(position.side)
     if position.side.is_beyond(position.stop_price, leaving):
@@ -97,11 +99,9 @@ def decide(
 def initial_stop(
     side: Side, entry_price: Decimal, atr: Decimal, rules: ExitRules, instrument: Instrument
 ) -> Decimal:
-    """Return where a position entered at *entry_price* is first given up; at least one tick away."""
+    """Return where a position entered at *entry_price* is first given up; on a tick, never at the entry itself."""
     distance = max(rules.stop_loss.of(entry_price, atr), instrument.tick_size)
     stop = instrument.stop_towards_price(side, entry_price - distance * side.sign)
-    if stop == entry_price:
-        stop = entry_price - instrument.tick_size * side.sign
     return max(stop, instrument.tick_size)
 
 
@@ -130,35 +130,38 @@ def _better_stop(
     """The best of break-even and trailing, if it is better than the stop there is."""
     side = position.side
     best = leaving if side.is_beyond(leaving, position.best_price) else position.best_price
-    found = _best_stop(position, best, rules, instrument)
-    if best == position.best_price and found == (position.stop_price, position.stop_reason):
-        return HOLD
-    stop_price, reason = found
-    return MoveStop(stop_price=stop_price, best_price=best, reason=reason)
-
-
-def _best_stop(
-    position: Position, best: Decimal, rules: ExitRules, instrument: Instrument
-) -> tuple[Decimal, ExitReason]:
-    """Return the stop and its name for a best price of *best*; never a worse one than there is."""
-    side = position.side
     profit = (best - position.entry_price) * side.sign
+    nearest = _nearest_stop(side, leaving, instrument)
     stop, reason = position.stop_price, position.stop_reason
-    for candidate, name in _candidates(position, best, profit, rules, instrument):
-        rounded = instrument.price_down(candidate) if side is Side.LONG else instrument.price_up(candidate)
-        if (rounded - stop) * side.sign > 0 and (best - rounded) * side.sign > 0:
-            stop, reason = rounded, name
-    return stop, reason
+    if rules.break_even is not None and profit >= rules.break_even.of(position.entry_price, position.atr):
+        lock = _break_even_price(position, instrument)
+        if _is_better(side, lock, stop) and side.is_beyond(nearest, lock):
+            stop, reason = lock, ExitReason.BREAK_EVEN
+    if rules.trailing is not None and profit >= rules.trailing.activate.of(position.entry_price, position.atr):
+        behind = best - rules.trailing.distance.of(best, position.atr) * side.sign
+        trail = instrument.stop_towards_price(side, behind)
+        # Rules may have grown tighter while nobody watched: as near as may be is then the best there is.
+        trail = min(trail, nearest) if side is Side.LONG else max(trail, nearest)
+        if _is_better(side, trail, stop):
+            stop, reason = trail, ExitReason.TRAILING_STOP
+    if best == position.best_price and stop == position.stop_price:
+        return HOLD
+    return MoveStop(stop_price=stop, best_price=best, reason=reason)
 
 
-def _candidates(
-    position: Position, best: Decimal, profit: Decimal, rules: ExitRules, instrument: Instrument
-) -> list[tuple[Decimal, ExitReason]]:
-    entry, atr, sign = position.entry_price, position.atr, position.side.sign
-    found = []
-    if rules.break_even is not None and profit >= rules.break_even.of(entry, atr):
-        fees = entry * instrument.taker_fee_rate * 2
-        found.append((entry + fees * sign, ExitReason.BREAK_EVEN))
-    if rules.trailing is not None and profit >= rules.trailing.activate.of(entry, atr):
-        found.append((best - rules.trailing.distance.of(best, atr) * sign, ExitReason.TRAILING_STOP))
-    return found
+def _is_better(side: Side, stop: Decimal, than: Decimal) -> bool:
+    return stop > than if side is Side.LONG else stop < than
+
+
+def _nearest_stop(side: Side, leaving: Decimal, instrument: Instrument) -> Decimal:
+    """The closest tick to *leaving* that is not hit by it."""
+    if side is Side.LONG:
+        return instrument.price_up(leaving) - instrument.tick_size
+    return instrument.price_down(leaving) + instrument.tick_size
+
+
+def _break_even_price(position: Position, instrument: Instrument) -> Decimal:
+    """Where leaving pays for the entry and both fees: exit × (1 ∓ fee rate) = entry × (1 ± fee rate)."""
+    paid = instrument.taker_fee_rate * position.side.sign
+    exact = position.entry_price * (1 + paid) / (1 - paid)
+    return instrument.stop_towards_price(position.side, exact)
