@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from decimal import Decimal
 from enum import Enum
-from typing import Any
 
 from trading.facts import ZERO, Instrument, Side, Ticker
 
@@ -15,7 +14,10 @@ MINUTE_MS = 60_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RiskRules:
-    """The limits; None switches one off. Fractions are of equity unless they say otherwise."""
+    """The limits; None switches one off. Fractions are of equity unless they say otherwise.
+
+    *risk_per_trade* is what the first stop costs, fees of entry and exit included.
+    """
 
     risk_per_trade: Decimal
     leverage: Decimal
@@ -24,6 +26,8 @@ class RiskRules:
     max_exposure: Decimal | None = None        # quote currency, of all
     max_spread: Decimal | None = None          # fraction of the price
     max_slippage: Decimal = Decimal("0.005")   # fraction of the price an entry may slip
+    price_band: Decimal | None = Decimal("0.05")   # fraction the price may be away from mark and last
+    min_notional: Decimal | None = None        # quote currency; smaller positions are not worth their fees
     stale_after_ms: int = 10_000
     daily_loss: Decimal | None = None
     drawdown: Decimal | None = None
@@ -68,9 +72,9 @@ class RefusalReason(Enum):
     NOT_TRADABLE = "not_tradable"
     STALE = "stale"
     SPREAD = "spread"
+    PRICE_BAND = "price_band"
     STOP = "stop"
     TOO_SMALL = "too_small"
-    TOO_LARGE = "too_large"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,14 +99,14 @@ class Approved:
     price: Decimal             # what it would cost now
     worst_price: Decimal       # what it may slip to
     stop_price: Decimal
-    notional: Decimal          # at the worst price, quote currency
+    notional: Decimal          # the most it can be worth, quote currency
     atr: Decimal
     strategy: str = ""
     reasons: tuple[str, ...] = ()
-    approval: Any = field(default=None, repr=False, compare=False)
+    approval: InitVar[object]  # not kept, so that `replace` cannot enlarge what was approved
 
-    def __post_init__(self) -> None:
-        if self.approval is not _APPROVAL:
+    def __post_init__(self, approval: object) -> None:
+        if approval is not _APPROVAL:
             raise TypeError("an Approved comes from trading.risk.approve alone")
 
 
@@ -113,17 +117,20 @@ def approve(
     refusal = _refusal(request, account, rules, now_ms)
     if refusal is not None:
         return refusal
-    price = _price(request)
-    worst = _worst_price(request, rules)
-    quantity = _quantity(request, account, rules, worst)
     instrument = request.instrument
-    notional = instrument.notional(quantity, worst)
-    if quantity < instrument.min_quantity or notional < instrument.min_notional:
-        smallest = max(instrument.notional(instrument.min_quantity, worst), instrument.min_notional)
-        return Refused(
-            reason=RefusalReason.TOO_SMALL,
-            text=f"the limits allow less than the smallest order of {smallest:.2f} {instrument.quote}",
-        )
+    price, worst = _price(request), _worst_price(request, rules)
+    dearest = max(price, worst)      # a short that does not slip is worth more than one that does
+    limits = _limits(request, account, rules, dearest)
+    tightest = min(limits, key=limits.__getitem__)
+    quantity = instrument.quantity_down(max(limits[tightest], ZERO))
+    notional = instrument.notional(quantity, dearest)
+    smallest = max(
+        instrument.notional(instrument.min_quantity, dearest), instrument.min_notional, rules.min_notional or ZERO
+    )
+    if quantity < instrument.min_quantity or notional < smallest:
+        allowed = max(instrument.notional(limits[tightest], dearest), ZERO)
+        text = f"{tightest} allows {allowed:.2f} {instrument.quote}, the smallest order is {smallest:.2f}"
+        return Refused(reason=RefusalReason.TOO_SMALL, text=text)
     return Approved(
         symbol=instrument.symbol,
         side=request.side,
@@ -175,7 +182,12 @@ def _refusal(
         return Refused(reason=RefusalReason.STALE, text=f"the price is {(now_ms - ticker.ts_ms) / 1000:.1f} s old")
     if rules.max_spread is not None and ticker.spread > rules.max_spread:
         return Refused(reason=RefusalReason.SPREAD, text=f"the spread is {ticker.spread * 100:.2f}%")
-    if (_price(request) - request.stop_price) * request.side.sign <= 0:
+    price = _price(request)
+    away = min(abs(price / known - 1) for known in (ticker.mark, ticker.last))   # the mark may be a scan old
+    if rules.price_band is not None and away > rules.price_band:
+        text = f"the price is {away * 100:.1f}% away from mark and last trade"
+        return Refused(reason=RefusalReason.PRICE_BAND, text=text)
+    if (price - request.stop_price) * request.side.sign <= 0:
         return Refused(reason=RefusalReason.STOP, text="the stop is on the wrong side of the price")
     return None
 
@@ -190,25 +202,25 @@ def _worst_price(request: EntryRequest, rules: RiskRules) -> Decimal:
     return request.instrument.price_down(worst) if down else request.instrument.price_up(worst)
 
 
-def _quantity(
-    request: EntryRequest, account: AccountState, rules: RiskRules, worst: Decimal
-) -> Decimal:
-    """The most lots within every limit, reckoned at the worst price, rounded down."""
+def _limits(
+    request: EntryRequest, account: AccountState, rules: RiskRules, dearest: Decimal
+) -> dict[str, Decimal]:
+    """The most lots that each limit allows, by its name; value, margin and fees at the dearest price."""
     instrument = request.instrument
-    per_lot = instrument.notional(Decimal(1), worst)
-    risk_per_lot = abs(worst - request.stop_price) * instrument.multiplier
-    leverage = min(rules.leverage, instrument.max_leverage)
-    # Margin for the position, and both fees of it, out of what is available.
-    margin_per_lot = per_lot / leverage + per_lot * instrument.taker_fee_rate * 2
-    limits = [
-        account.equity * rules.risk_per_trade / risk_per_lot,
-        account.available / margin_per_lot,
-        instrument.max_quantity,
-    ]
+    per_lot = instrument.notional(Decimal(1), dearest)
+    both_fees = per_lot * instrument.taker_fee_rate * 2
+    # The stop keeps its distance from whatever price the entry gets: slipping does not widen it.
+    lost_at_stop = instrument.notional(Decimal(1), abs(_price(request) - request.stop_price)) + both_fees
+    margin = per_lot / min(rules.leverage, instrument.max_leverage)
+    limits = {
+        "the risk per trade": account.equity * rules.risk_per_trade / lost_at_stop,
+        "the available balance": account.available / (margin + both_fees),
+        "the exchange": instrument.max_quantity,
+    }
     if request.notional is not None:
-        limits.append(request.notional / per_lot)
+        limits["the size asked for"] = request.notional / per_lot
     if rules.max_notional is not None:
-        limits.append(rules.max_notional / per_lot)
+        limits["the largest position"] = rules.max_notional / per_lot
     if rules.max_exposure is not None:
-        limits.append((rules.max_exposure - sum(account.exposure.values(), ZERO)) / per_lot)
-    return instrument.quantity_down(max(min(limits), ZERO))
+        limits["the largest exposure"] = (rules.max_exposure - sum(account.exposure.values(), ZERO)) / per_lot
+    return limits
