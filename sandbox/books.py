@@ -8,7 +8,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,9 +34,13 @@ class UnreadableBooks(Exception):
 class Books:
     """Saves one exchange to one file, atomically, whenever something has happened."""
 
-    def __init__(self, exchange: Exchange, path: Path) -> None:
+    def __init__(
+        self, exchange: Exchange, path: Path, *, market: str = "", anchor_ms: int | None = None
+    ) -> None:
         self._exchange = exchange
         self._path = path
+        self._market = market
+        self._anchor_ms = exchange.clock.now_ms() if anchor_ms is None else anchor_ms
         self._saved_at_event = -1
         self._frozen: dict[str, str] = {}      # done orders and fills never change: serialised once
 
@@ -87,6 +91,7 @@ class Books:
         prices = {c.symbol: exchange.market.quote(c.symbol).last for c in exchange.market.contracts()}
         head = {
             "version": VERSION, "saved_ms": exchange.clock.now_ms(), "prices": prices,
+            "market": self._market, "anchor_ms": self._anchor_ms,
             "numbers": {"last": exchange.numbers.last, "counters": exchange.numbers.counters},
         }
         accounts = ",".join(self._account(account) for account in exchange.accounts.values())
@@ -114,14 +119,24 @@ class Books:
         return self._frozen[name]
 
 
-def saved_prices(path: Path) -> dict[str, Decimal]:
-    """Return the last prices of a state file, for a market that goes on from them; empty without one."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedMarket:
+    """What a state file knows of the market its books belong to."""
+
+    identity: str
+    anchor_ms: int
+    prices: dict[str, Decimal]
+
+
+def saved_market(path: Path) -> SavedMarket | None:
+    """Return the market of a state file, to go on with; None without one that can be read."""
     try:
         state = json.loads(path.read_text(encoding="utf-8"), object_hook=_revive)
-        prices: dict[str, Decimal] = state["prices"]
+        return SavedMarket(
+            identity=state["market"], anchor_ms=int(state["anchor_ms"]), prices=state["prices"]
+        )
     except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return prices
+        return None
 
 
 def _account_from(row: dict[str, Any]) -> Account:

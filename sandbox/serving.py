@@ -62,7 +62,9 @@ class Sandbox:
             self.tokens,
         )
         self.control = Control(self)
-        self.books = Books(self.exchange, options.state) if options.state else None
+        self.books = Books(
+            self.exchange, options.state, market=options.market_identity(), anchor_ms=options.anchor_ms
+        ) if options.state else None
         self.addresses: Addresses
         self._stopping = asyncio.Event()
         self._runners: list[web.AppRunner] = []

@@ -53,4 +53,9 @@ class SandboxOptions:
     quotas: dict[str, int] = field(default_factory=dict)   # pool -> weight per window
     rate_window_ms: int = 30_000
     state: Path | None = None
+    anchor_ms: int | None = None          # when the market began; a restart with the same market goes on
     rules: ExchangeRules = field(default_factory=ExchangeRules)
+
+    def market_identity(self) -> str:
+        """Return what makes this market this one: books of another are no reason to go on with it."""
+        return f"{self.source} {self.replay} {self.replay_start} {self.granularity} {self.relay}"

@@ -7,8 +7,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import requests
 
-from sandbox.books import Books, UnreadableBooks, saved_prices
+from sandbox.books import Books, UnreadableBooks, saved_market
 from sandbox.embedded import run_sandbox
 from sandbox.exchange import Exchange
 from tests.sandbox.desk import XBT, Desk
@@ -96,7 +97,7 @@ def test_damaged_books_are_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UnreadableBooks):
         Books(exchange, path).load()
     assert path.read_text(encoding="utf-8").endswith("acc")
-    assert saved_prices(path) == {}
+    assert saved_market(path) is None
 
 
 def test_a_served_exchange_saves_when_it_stops(tmp_path: Path) -> None:
@@ -106,7 +107,19 @@ def test_a_served_exchange_saves_when_it_stops(tmp_path: Path) -> None:
         client = SignedClient(running)
         client.order("buy", 10)
         running.set_price(XBT, "50500")
-    assert saved_prices(path)[XBT] == D("50500")
+    market = saved_market(path)
+    assert market is not None
+    assert market.prices[XBT] == D("50500")
     with run_sandbox(FakeMarket(), state=path, balance=D(1)) as running:
         position, = SignedClient(running).data("GET", "/api/v1/positions")
         assert position["currentQty"] == 10
+
+
+def test_a_synthetic_market_goes_on_from_its_last_prices(tmp_path: Path) -> None:
+    """Restarted on its books the price does not jump; started afresh with other pairs it may."""
+    path = tmp_path / "books.json"
+    with run_sandbox(state=path, pairs=5, seed=3) as running:
+        running.set_price(XBT, "12345.6")
+    with run_sandbox(state=path, pairs=5, seed=4) as running:
+        price = requests.get(f"{running.futures_url}/api/v1/ticker?symbol={XBT}", timeout=5).json()
+        assert abs(D(price["data"]["price"]) - D("12345.6")) < D(100)      # under 1 % in a moment
