@@ -136,12 +136,17 @@ def make_contract(base: str, tick_size: Decimal, multiplier: Decimal, max_levera
 
 def fitting_tick(price: Decimal) -> Decimal:
     """Return the power of ten that leaves *price* five significant digits."""
-    return Decimal(1).scaleb(price.adjusted() - 4)
+    return _power_of_ten(price.adjusted() - 4)
 
 
 def fitting_multiplier(price: Decimal) -> Decimal:
     """Return the power of ten that makes one lot worth between 1 and 100 USDT or so."""
-    return Decimal(1).scaleb(1 - price.adjusted())
+    return _power_of_ten(1 - price.adjusted())
+
+
+def _power_of_ten(exponent: int) -> Decimal:
+    """Return it without an exponent in its text: 100, not 1E+2."""
+    return Decimal(10**exponent) if exponent >= 0 else Decimal(1).scaleb(exponent)
 
 
 @cache
