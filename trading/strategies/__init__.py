@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, get_type_hints
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from trading import indicators
 from trading.candles import Candles, Floats
 from trading.errors import ConfigError
 from trading.facts import Side
+from trading.rehearsal import rehearse
 
 ATR_PERIOD = 14
 
@@ -50,30 +51,62 @@ class Signal:
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the strategies there are."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+    """Return the names of the strategies there are: the files in this folder without a leading underscore."""
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(name for name in found if not name.startswith("_")))
 
 
-def load(name: str, params: Mapping[str, Any] | None = None) -> Strategy:
-    """Return the strategy *name* with *params* in place of its defaults.
+def load(name: str, params: Mapping[str, Any] | None = None, *, candles: int | None = None) -> Strategy:
+    """Return the strategy *name* with *params* in place of its defaults, once it has been tried out.
+
+    *candles* is how many it will be given.
 
     Raises:
-        ConfigError: no such strategy, or a parameter it does not have.
+        ConfigError: no such strategy, a fault in its file, or a parameter it does not have or bear.
     """
     if name not in names():
         raise ConfigError(f"scanner.strategy: there is no strategy {name}; there are {', '.join(names())}")
-    made = import_module(f"{__name__}.{name}").Strategy
-    known = {field.name for field in fields(made)}
-    unknown = sorted(set(params or {}) - known)
-    if unknown:
-        raise ConfigError(
-            f"scanner.params: {name} has no {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
-        )
+    kind = _class_of(name)
+    params = params or {}
+    wrong = _wrong_params(kind, params)
+    if wrong:
+        raise ConfigError(f"scanner.params: {name} {wrong}")
     try:
-        strategy: Strategy = made(**(params or {}))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"scanner.params: {name} refuses them: {error}") from error
+        strategy: Strategy = kind(**params)
+        needed = strategy.min_candles
+        if candles is None or needed <= candles:
+            rehearse(strategy)
+    except Exception as error:  # a person's own code may raise anything
+        where = "scanner.params" if params else "scanner.strategy"
+        raise ConfigError(f"{where}: {name} does not work: {str(error) or repr(error)}") from error
+    if candles is not None and needed > candles:
+        raise ConfigError(f"scanner.candles: {name} needs {needed} of them, not {candles}")
     return strategy
+
+
+def _wrong_params(kind: Any, params: Mapping[str, Any]) -> str:
+    """Return what is wrong with *params* for the dataclass *kind*; empty when nothing is."""
+    known = {field.name for field in fields(kind)}
+    unknown = sorted(set(params) - known)
+    if unknown:
+        return f"has no {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
+    wanted = get_type_hints(kind)
+    for name, value in params.items():
+        allowed = {float: (float, int), int: (int,), str: (str,), bool: (bool,)}.get(wanted[name])
+        if allowed is not None and type(value) not in allowed:
+            return f"wants {name} to be {wanted[name].__name__}, not {value!r}"
+    return ""
+
+
+def _class_of(name: str) -> Any:
+    """Return the class `Strategy` of the file *name*."""
+    try:
+        kind = getattr(import_module(f"{__name__}.{name}"), "Strategy", None)
+    except Exception as error:  # a person's own file may hold anything
+        raise ConfigError(f"scanner.strategy: {name}.py cannot be read: {error!r}") from error
+    if not isinstance(kind, type) or not is_dataclass(kind):
+        raise ConfigError(f"scanner.strategy: {name}.py defines no dataclass named Strategy")
+    return kind
 
 
 def signal_at(strategy: Strategy, candles: Candles, index: int = -1) -> Signal | None:

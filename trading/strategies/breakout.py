@@ -46,6 +46,8 @@ class Strategy:
         close = candles.close[index]
         if close > top:
             where = f"close {(close / top - 1) * 100:.2f}% above the high of {self.period} candles"
-        else:
+        elif close < bottom:
             where = f"close {(1 - close / bottom) * 100:.2f}% below the low of {self.period} candles"
+        else:
+            where = f"close within the range of {self.period} candles"
         return (where, f"volume {volume:.1f} times its average")

@@ -54,7 +54,7 @@ class Strategy:
         side = "above" if fast > slow else "below"
         return (
             f"EMA {self.fast} {side} EMA {self.slow} by {abs(fast / slow - 1) * 100:.2f}%",
-            f"MACD {'rising' if histogram > 0 else 'falling'}",
+            f"MACD {'above' if histogram > 0 else 'below'} its signal",
             f"RSI {rsi:.0f}",
             f"volume {volume:.1f} times its average",
         )
