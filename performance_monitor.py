@@ -3,31 +3,95 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from math import ceil
 
-from runtime.locks import named_lock
+from runtime.locks import guarded_dict, named_lock
 from trading.facts import ZERO, ClosedTrade
 from trading.ports import Clock
 
 log = logging.getLogger("perf")
 
-SAMPLES = 2048             # of each series; counts and sums go on beyond it
+# Of each series; counts, sums and maxima go on beyond it. All are copied under the lock at once, so
+# that a longer memory is a longer wait for whoever reports an exit meanwhile.
+SAMPLES = 512
 DAY_MS = 86_400_000
+
+# Families of series, each with a name within it.
+SCAN, UPDATE, CALL, EXECUTION, EXIT, LOCK_WAIT, LOCK_HOLD = range(7)
+Key = tuple[int, str]
+SCANS: Key = (SCAN, "")
+UPDATES: Key = (UPDATE, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """One series: percentiles of its latest samples in seconds, counts of all."""
+    """One series in seconds: percentiles of its latest samples, the rest of all."""
 
     count: int
-    per_second: float          # since the first
+    per_second: float          # since the first; 0 until a second has passed
+    mean: float | None
     p50: float | None
     p95: float | None
     p99: float | None
-    maximum: float | None      # of all
+    maximum: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """What trading earned, in quote currency; replaced whole, never edited."""
+
+    equity: Decimal | None = None
+    equity_ms: int = 0                     # when that was seen
+    peak_equity: Decimal | None = None
+    trades: int = 0
+    wins: int = 0
+    losses: int = 0                        # a trade that comes out even is neither
+    losses_in_a_row: int = 0
+    realised_pnl: Decimal = ZERO           # after fees and funding
+    fees: Decimal = ZERO
+    gains: Decimal = ZERO
+    lost: Decimal = ZERO                   # positive
+    r_sum: Decimal = ZERO
+    day: int = 0                           # of the last trade, days since 1970 UTC
+    day_pnl: Decimal = ZERO                # on that day
+
+    def with_trade(self, trade: ClosedTrade) -> Money:
+        """Return it with one more closed trade."""
+        pnl, day = trade.realised_pnl, trade.closed_ms // DAY_MS
+        if day > self.day:
+            day_pnl = pnl
+        else:
+            day_pnl = self.day_pnl + (pnl if day == self.day else ZERO)
+        return replace(
+            self,
+            trades=self.trades + 1,
+            wins=self.wins + (pnl > 0),
+            losses=self.losses + (pnl < 0),
+            losses_in_a_row=self.losses_in_a_row + 1 if pnl < 0 else 0 if pnl > 0 else self.losses_in_a_row,
+            realised_pnl=self.realised_pnl + pnl,
+            fees=self.fees + trade.fee,
+            gains=self.gains + max(pnl, ZERO),
+            lost=self.lost + max(-pnl, ZERO),
+            r_sum=self.r_sum + trade.r_multiple,
+            day=max(day, self.day),
+            day_pnl=day_pnl,
+        )
+
+    def with_equity(self, equity: Decimal, at_ms: int) -> Money:
+        """Return it with a newer equity."""
+        peak = equity if self.peak_equity is None else max(self.peak_equity, equity)
+        return replace(self, equity=equity, equity_ms=at_ms, peak_equity=peak)
+
+    @property
+    def drawdown(self) -> Decimal:
+        """Fraction below the peak; 0 while either is unknown."""
+        if self.equity is None or not self.peak_equity:
+            return ZERO
+        return max(1 - self.equity / self.peak_equity, ZERO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,89 +102,44 @@ class Stats:
     scans: Summary
     pairs_scanned: int
     pairs_failed: int
-    api_calls: Mapping[str, Summary]                   # by endpoint
-    api_outcomes: Mapping[str, Mapping[str, int]]      # by endpoint: ok, or the error's name
-    executions: Mapping[str, Summary]                  # by purpose: entry, exit
+    api_calls: Mapping[str, Summary]                     # by endpoint
+    api_outcomes: Mapping[str, Mapping[str, int]]        # by endpoint: ok, or the error's name
+    executions: Mapping[str, Summary]                    # by purpose: entry, exit
+    execution_outcomes: Mapping[str, Mapping[str, int]]
     position_updates: Summary
-    exit_stages: Mapping[str, Summary]                 # decided, claimed, sent, acknowledged
-    late_exits: int                                    # over the budget
+    exit_stages: Mapping[str, Summary]                   # decided, claimed, sent, acknowledged
+    late_exits: int                                      # sent over the budget
     lock_waits: Mapping[str, Summary]
     lock_holds: Mapping[str, Summary]
     equity: Decimal | None
     peak_equity: Decimal | None
-    drawdown: Decimal                                  # fraction below the peak
+    drawdown: Decimal                                    # fraction below the peak
     trades: int
     wins: int
     losses: int
     losses_in_a_row: int
-    realised_pnl: Decimal                              # after fees and funding
+    realised_pnl: Decimal                                # after fees and funding
     fees: Decimal
-    realised_pnl_24h: Decimal
-    profit_factor: Decimal | None                      # gains over losses; None before the first loss
-    expectancy_r: Decimal | None                       # mean R multiple
+    day_pnl: Decimal                                     # of trades closed since midnight UTC
+    profit_factor: Decimal | None                        # gains over losses; None before the first loss
+    expectancy_r: Decimal | None                         # mean R multiple
 
 
 class _Series:
     """One series of durations."""
 
-    __slots__ = ("count", "first_at", "maximum", "samples")
+    __slots__ = ("count", "first_at", "maximum", "samples", "total")
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         self.samples: deque[float] = deque(maxlen=SAMPLES)
         self.count = 0
-        self.maximum: float | None = None
-        self.first_at = 0.0
-
-    def add(self, seconds: float, now: float) -> None:
-        if not self.count:
-            self.first_at = now
-        self.samples.append(seconds)
-        self.count += 1
-        if self.maximum is None or seconds > self.maximum:
-            self.maximum = seconds
-
-    def copy(self) -> _Series:
-        copied = _Series()
-        copied.samples = self.samples.copy()
-        copied.count, copied.maximum, copied.first_at = self.count, self.maximum, self.first_at
-        return copied
+        self.total = 0.0
+        self.maximum = 0.0
+        self.first_at = now
 
 
-class _Family(dict[str, _Series]):
-    """Series by name, made on first use."""
-
-    def __missing__(self, name: str) -> _Series:
-        self[name] = _Series()
-        return self[name]
-
-
-@dataclass(slots=True)
-class _Money:
-    equity: Decimal | None = None
-    peak: Decimal | None = None
-    trades: int = 0
-    wins: int = 0
-    losses_in_a_row: int = 0
-    realised: Decimal = ZERO
-    fees: Decimal = ZERO
-    gains: Decimal = ZERO
-    lost: Decimal = ZERO
-    r_sum: Decimal = ZERO
-    recent: deque[tuple[int, Decimal]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
-
-    def add(self, trade: ClosedTrade) -> None:
-        self.trades += 1
-        self.realised += trade.realised_pnl
-        self.fees += trade.fee
-        self.r_sum += trade.r_multiple
-        self.recent.append((trade.closed_ms, trade.realised_pnl))
-        if trade.realised_pnl > 0:
-            self.wins += 1
-            self.gains += trade.realised_pnl
-            self.losses_in_a_row = 0
-        else:
-            self.lost -= trade.realised_pnl
-            self.losses_in_a_row += 1
+# What get_stats copies of a series under the lock: samples, count, total, maximum, first_at.
+_Copy = tuple[list[float], int, float, float, float]
 
 
 class PerformanceMonitor:
@@ -131,18 +150,12 @@ class PerformanceMonitor:
         self._exit_budget_s = exit_budget_s
         self._lock = named_lock("performance")
         # Guarded by _lock.
-        self._scans = _Series()
+        self._series: dict[Key, _Series] = guarded_dict(self._lock, "performance series")
+        self._outcomes: dict[tuple[Key, str], int] = guarded_dict(self._lock, "performance outcomes")
         self._pairs_scanned = 0
         self._pairs_failed = 0
-        self._api = _Family()
-        self._api_outcomes: dict[str, Counter[str]] = {}
-        self._executions = _Family()
-        self._updates = _Series()
-        self._exit_stages = _Family()
         self._late_exits = 0
-        self._lock_waits = _Family()
-        self._lock_holds = _Family()
-        self._money = _Money()
+        self._money = Money()
 
     # ---- recording ------------------------------------------------------------------------------
 
@@ -150,28 +163,23 @@ class PerformanceMonitor:
         """Note one scan: how long, how many pairs read, how many fetches failed."""
         now = self._clock.monotonic()
         with self._lock:
-            self._scans.add(duration_s, now)
+            self._add(SCANS, duration_s, now)
             self._pairs_scanned += scanned
             self._pairs_failed += failed
 
     def record_api_call(self, endpoint: str, duration_s: float, outcome: str) -> None:
         """Note one call: *outcome* is ok, or the name of the error it raised."""
-        now = self._clock.monotonic()
-        with self._lock:
-            self._api[endpoint].add(duration_s, now)
-            self._api_outcomes.setdefault(endpoint, Counter())[outcome] += 1
+        self._record_outcome((CALL, endpoint), duration_s, outcome)
 
     def record_trade_execution(self, symbol: str, purpose: str, duration_s: float, outcome: str) -> None:
-        """Note how long an entry or exit took from decision to certainty."""
-        now = self._clock.monotonic()
-        with self._lock:
-            self._executions[purpose].add(duration_s, now)
+        """Note how long an entry or exit took from decision to certainty, and how it ended."""
+        self._record_outcome((EXECUTION, purpose), duration_s, outcome)
 
     def record_position_update(self, duration_s: float, positions: int) -> None:
         """Note one look at every open position."""
         now = self._clock.monotonic()
         with self._lock:
-            self._updates.add(duration_s, now)
+            self._add(UPDATES, duration_s, now)
 
     def record_exit_latency(self, stages: Mapping[str, float]) -> None:
         """Note one exit: seconds from price receipt to each stage; warn when over the budget."""
@@ -180,7 +188,7 @@ class PerformanceMonitor:
         is_late = sent is not None and sent > self._exit_budget_s
         with self._lock:
             for stage, seconds in stages.items():
-                self._exit_stages[stage].add(seconds, now)
+                self._add((EXIT, stage), seconds, now)
             self._late_exits += is_late
         if is_late:
             log.warning("exit over its budget sent_after=%.1fms budget=%.1fms", stages["sent"] * 1000,
@@ -190,32 +198,32 @@ class PerformanceMonitor:
         """Note one acquisition of a lock."""
         now = self._clock.monotonic()
         with self._lock:
-            self._lock_waits[name].add(wait_s, now)
-            self._lock_holds[name].add(hold_s, now)
+            self._add((LOCK_WAIT, name), wait_s, now)
+            self._add((LOCK_HOLD, name), hold_s, now)
 
     def record_trade(self, trade: ClosedTrade) -> None:
         """Note a closed trade."""
         with self._lock:
-            self._money.add(trade)
+            self._money = self._money.with_trade(trade)
 
     def record_equity(self, equity: Decimal, at_ms: int) -> None:
         """Note what the account is worth."""
         with self._lock:
-            money = self._money
-            money.equity = equity
-            money.peak = equity if money.peak is None else max(money.peak, equity)
+            self._money = self._money.with_equity(equity, at_ms)
 
     def forgive_losses(self) -> None:
         """Begin the count of losses in a row anew: somebody has looked and goes on."""
         with self._lock:
-            self._money.losses_in_a_row = 0
+            self._money = replace(self._money, losses_in_a_row=0)
 
     def restore(self, trades: Iterable[ClosedTrade], peak_equity: Decimal | None) -> None:
-        """Take up what an earlier run has recorded; *trades* in any order."""
+        """Take up what an earlier run has recorded, in place of this one's; *trades* in any order."""
+        money = Money(peak_equity=peak_equity)
+        for trade in sorted(trades, key=lambda trade: trade.closed_ms):
+            money = money.with_trade(trade)
         with self._lock:
-            self._money = _Money(peak=peak_equity, equity=self._money.equity)
-            for trade in sorted(trades, key=lambda trade: trade.closed_ms):
-                self._money.add(trade)
+            seen = self._money
+            self._money = money if seen.equity is None else money.with_equity(seen.equity, seen.equity_ms)
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -224,66 +232,91 @@ class PerformanceMonitor:
         now = self._clock.monotonic()
         now_ms = self._clock.now_ms()
         with self._lock:
-            series = {
-                "scans": self._scans.copy(),
-                "updates": self._updates.copy(),
+            copies: dict[Key, _Copy] = {
+                key: (list(one.samples), one.count, one.total, one.maximum, one.first_at)
+                for key, one in self._series.items()
             }
-            families = {
-                name: {key: one.copy() for key, one in family.items()}
-                for name, family in (
-                    ("api", self._api), ("executions", self._executions), ("stages", self._exit_stages),
-                    ("waits", self._lock_waits), ("holds", self._lock_holds),
-                )
-            }
-            outcomes = {name: dict(counts) for name, counts in self._api_outcomes.items()}
-            pairs_scanned, pairs_failed = self._pairs_scanned, self._pairs_failed
-            late_exits = self._late_exits
+            outcomes = list(self._outcomes.items())
+            pairs_scanned, pairs_failed, late_exits = self._pairs_scanned, self._pairs_failed, self._late_exits
             money = self._money
-            drawn = 1 - money.equity / money.peak if money.equity is not None and money.peak else ZERO
-            figures = {
-                "equity": money.equity, "peak_equity": money.peak, "drawdown": max(drawn, ZERO),
-                "trades": money.trades, "wins": money.wins, "losses": money.trades - money.wins,
-                "losses_in_a_row": money.losses_in_a_row, "realised_pnl": money.realised, "fees": money.fees,
-                "realised_pnl_24h": sum((pnl for at_ms, pnl in money.recent if at_ms > now_ms - DAY_MS), ZERO),
-                "profit_factor": money.gains / money.lost if money.lost else None,
-                "expectancy_r": money.r_sum / money.trades if money.trades else None,
-            }
-        summed = {
-            name: {key: _summary(one, now) for key, one in family.items()} for name, family in families.items()
-        }
+
+        def family(number: int) -> dict[str, Summary]:
+            return {key[1]: _summary(copy, now) for key, copy in copies.items() if key[0] == number}
+
         return Stats(
             at_ms=now_ms,
-            scans=_summary(series["scans"], now),
+            scans=_summary(copies.get(SCANS), now),
             pairs_scanned=pairs_scanned,
             pairs_failed=pairs_failed,
-            api_calls=summed["api"],
-            api_outcomes=outcomes,
-            executions=summed["executions"],
-            position_updates=_summary(series["updates"], now),
-            exit_stages=summed["stages"],
+            api_calls=family(CALL),
+            api_outcomes=_outcomes_of(CALL, outcomes),
+            executions=family(EXECUTION),
+            execution_outcomes=_outcomes_of(EXECUTION, outcomes),
+            position_updates=_summary(copies.get(UPDATES), now),
+            exit_stages=family(EXIT),
             late_exits=late_exits,
-            lock_waits=summed["waits"],
-            lock_holds=summed["holds"],
-            **figures,  # type: ignore[arg-type]
+            lock_waits=family(LOCK_WAIT),
+            lock_holds=family(LOCK_HOLD),
+            equity=money.equity,
+            peak_equity=money.peak_equity,
+            drawdown=money.drawdown,
+            trades=money.trades,
+            wins=money.wins,
+            losses=money.losses,
+            losses_in_a_row=money.losses_in_a_row,
+            realised_pnl=money.realised_pnl,
+            fees=money.fees,
+            day_pnl=money.day_pnl if money.day == now_ms // DAY_MS else ZERO,
+            profit_factor=money.gains / money.lost if money.lost else None,
+            expectancy_r=money.r_sum / money.trades if money.trades else None,
         )
 
+    # ---- inside ---------------------------------------------------------------------------------
 
-def _summary(series: _Series, now: float) -> Summary:
-    ordered = sorted(series.samples)
-    elapsed = now - series.first_at
+    def _record_outcome(self, key: Key, duration_s: float, outcome: str) -> None:
+        now = self._clock.monotonic()
+        counted = (key, outcome)
+        with self._lock:
+            self._add(key, duration_s, now)
+            self._outcomes[counted] = self._outcomes.get(counted, 0) + 1
+
+    def _add(self, key: Key, seconds: float, now: float) -> None:
+        """Add one sample to its series, made on first use; under the lock."""
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = _Series(now)
+        series.samples.append(seconds)
+        series.count += 1
+        series.total += seconds
+        if seconds > series.maximum:
+            series.maximum = seconds
+
+
+def _summary(copy: _Copy | None, now: float) -> Summary:
+    if copy is None:
+        return Summary(count=0, per_second=0.0, mean=None, p50=None, p95=None, p99=None, maximum=None)
+    samples, count, total, maximum, first_at = copy
+    samples.sort()
+    elapsed = now - first_at
     return Summary(
-        count=series.count,
-        per_second=series.count / elapsed if series.count > 1 and elapsed > 0 else 0.0,
-        p50=_percentile(ordered, 0.50),
-        p95=_percentile(ordered, 0.95),
-        p99=_percentile(ordered, 0.99),
-        maximum=series.maximum,
+        count=count,
+        per_second=count / elapsed if elapsed >= 1 else 0.0,
+        mean=total / count,
+        p50=_percentile(samples, 50),
+        p95=_percentile(samples, 95),
+        p99=_percentile(samples, 99),
+        maximum=maximum,
     )
 
 
-def _percentile(ordered: list[float], quantile: float) -> float | None:
-    """Return the nearest-rank percentile: the least value at or above *quantile* of all."""
-    if not ordered:
-        return None
-    rank = -(-quantile * len(ordered) // 1)
-    return ordered[max(0, int(rank) - 1)]
+def _percentile(ordered: list[float], percent: int) -> float:
+    """Return the nearest-rank percentile: the least value with *percent* of all at or below it."""
+    return ordered[ceil(percent * len(ordered) / 100) - 1]
+
+
+def _outcomes_of(family: int, outcomes: list[tuple[tuple[Key, str], int]]) -> dict[str, dict[str, int]]:
+    sorted_out: dict[str, dict[str, int]] = {}
+    for ((number, name), outcome), count in outcomes:
+        if number == family:
+            sorted_out.setdefault(name, {})[outcome] = count
+    return sorted_out
