@@ -68,18 +68,18 @@ class RunningSandbox:
 
 
 @contextmanager
-def run_sandbox(source: MarketSource | None = None, **wishes: Any) -> Iterator[RunningSandbox]:
+def run_sandbox(source: MarketSource | str = "synthetic", **wishes: Any) -> Iterator[RunningSandbox]:
     """Run a sandbox for the length of a `with`.
 
-    *wishes* are fields of `SandboxOptions` or `ExchangeRules`; *source* replaces the market they
-    would describe.
+    *source* is a market, or the name of one that *wishes* describe (synthetic, replay, relay);
+    *wishes* are fields of `SandboxOptions` or `ExchangeRules`.
     """
-    options = _options(wishes)
+    options = _options(wishes | {"source": source if isinstance(source, str) else "given"})
     started: Future[tuple[Addresses, Sandbox, asyncio.AbstractEventLoop]] = Future()
 
     async def main() -> None:
         try:
-            sandbox = Sandbox(source or build_source(options), options)
+            sandbox = Sandbox(build_source(options) if isinstance(source, str) else source, options)
             started.set_result((await sandbox.start(), sandbox, asyncio.get_running_loop()))
         except BaseException as error:
             started.set_exception(error)
