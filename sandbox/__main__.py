@@ -15,7 +15,7 @@ from pathlib import Path
 from sandbox.books import UnreadableBooks
 from sandbox.serving import Sandbox
 from sandbox.settings import DEFAULT_KEY, DEFAULT_PASSPHRASE, DEFAULT_SECRET, POOLS, SandboxOptions
-from sandbox.sources import BadSource, build_source
+from sandbox.sources import BadSource, build_source, freeze
 
 _PARENT_LOOK_S = 0.5
 
@@ -29,21 +29,24 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = _options(wishes)
     try:
-        return asyncio.run(_serve(options, wishes.parent_pid, wishes.exit_with_stdin))
+        return asyncio.run(_serve(options, wishes))
     except (BadSource, UnreadableBooks, OSError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
 
 
-async def _serve(options: SandboxOptions, parent_pid: int | None, exit_with_stdin: bool) -> int:
-    sandbox = Sandbox(build_source(options), options)
+async def _serve(options: SandboxOptions, wishes: argparse.Namespace) -> int:
+    source = build_source(options)
+    if wishes.frozen:
+        freeze(source)
+    sandbox = Sandbox(source, options)
     loop = asyncio.get_running_loop()
     addresses = await sandbox.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, sandbox.stop)
-    if exit_with_stdin:
+    if wishes.exit_with_stdin:
         threading.Thread(target=_await_end_of_stdin, args=(loop, sandbox), name="stdin", daemon=True).start()
-    watch = asyncio.create_task(_watch_parent(parent_pid, sandbox)) if parent_pid else None
+    watch = asyncio.create_task(_watch_parent(wishes.parent_pid, sandbox)) if wishes.parent_pid else None
     print(f"KuCoin sandbox: {len(sandbox.exchange.market.contracts())} contracts, play money")
     print(f"  futures    {addresses.futures_url}   (also {addresses.futures_url}/futures and /spot)")
     print(f"  spot       {addresses.spot_url}")
@@ -110,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pairs", type=int, default=60)
     add("--seed", type=int, default=1)
     add("--volatility", type=float, default=1.0)
+    add("--frozen", action="store_true", help="begin with all prices standing still")
     add("--balance", type=Decimal, default=Decimal(10_000), metavar="USDT")
     add("--tick-ms", type=float, default=100.0, help="how often the market moves")
     add("--key", default=DEFAULT_KEY)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from sandbox.books import SavedMarket, saved_market
 from sandbox.market import make_market
+from sandbox.market.scripted import ScriptedMarket
 from sandbox.market.source import MarketSource
 from sandbox.settings import SandboxOptions
 
@@ -34,6 +35,12 @@ def build_source(options: SandboxOptions) -> MarketSource:
         return make_market(options.source, **_wishes(options, saved))
     except (ValueError, OSError, ImportError) as error:
         raise BadSource(str(error)) from error
+
+
+def freeze(source: MarketSource) -> None:
+    """Let a market stand still, if it is one that can."""
+    if isinstance(source, ScriptedMarket):
+        source.freeze(True)
 
 
 def _wishes(options: SandboxOptions, saved: SavedMarket | None) -> dict[str, Any]:
