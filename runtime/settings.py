@@ -110,7 +110,7 @@ class ScannerSettings(_Section):
 class PositionSettings(_Section):
     """How many positions, how large, and whose."""
 
-    max_open: int = Field(default=6, ge=0, le=100)
+    max_open: int = Field(default=8, ge=0, le=100)
     leverage: Decimal = Field(default=D(3), ge=1, le=125)
     margin_mode: Literal["isolated", "cross"] = "isolated"
     risk_per_trade: Ratio = Field(default=D("0.005"), gt=0, le=D("0.2"))
@@ -129,18 +129,18 @@ class LadderStep(_Section):
 class TrailingSettings(_Section):
     """From a profit of *activate* on, the stop follows the best price at *distance*."""
 
-    activate: ADistance = Distance(fraction=D("0.003"))
-    distance: ADistance = Distance(fraction=D("0.003"))
+    activate: ADistance = Distance(fraction=D("0.006"))
+    distance: ADistance = Distance(fraction=D("0.004"))
 
 
 class ExitSettings(_Section):
     """When a position is left."""
 
-    stop_loss: ADistance = Distance(atr=D("2.5"))
+    stop_loss: ADistance = Distance(atr=D("2"))
     take_profit: Annotated[
         tuple[LadderStep, ...], BeforeValidator(parse_ladder), PlainSerializer(show_ladder)
     ] = (LadderStep(at=Distance(fraction=D("0.02")), share=D("0.5")),)
-    break_even: DistanceOrNone = Distance(fraction=D("0.002"))
+    break_even: DistanceOrNone = None
     max_age_s: SecondsOrNone = Field(alias="max_age", default=4 * 3600.0, gt=0)
     trailing: Annotated[TrailingSettings | None, BeforeValidator(off_is_none)] = TrailingSettings()
 
@@ -198,7 +198,7 @@ class SandboxSettings(_Section):
 
     pairs: int = Field(default=64, ge=1, le=2000)
     seed: int = Field(default=7, ge=0)
-    volatility: float = Field(default=8.0, ge=0, le=100)
+    volatility: float = Field(default=14.0, ge=0, le=100)
     balance: Money = Field(default=D(10_000), gt=0)
     replay: FolderOrNone = None
     replay_start: TextOrNone = None
