@@ -58,7 +58,6 @@ class _Scan:
     failures: list[tuple[str, Exception]] = field(default_factory=list)
     due: int = 0                                                  # of them, at the start
     has_news: bool = False                                        # found since it last published
-    is_closed: bool = False                                       # whoever answers now is late
 
     def settle(self, symbol: str, score: float, opportunity: Opportunity | None) -> None:
         self.scores[symbol] = score
@@ -128,7 +127,7 @@ class MarketScanner:
             try:
                 self._follow(scan)
             finally:
-                self._close(scan)
+                self._call_off()
             return self._finish(scan)
 
     def run_once(self) -> ScanResult:
@@ -227,11 +226,9 @@ class MarketScanner:
             )
             return scan.has_news and not is_over() and self._clock.monotonic() < until
 
-    def _close(self, scan: _Scan) -> None:
+    def _call_off(self) -> None:
         """Take the pairs not yet begun from the workers; what they still fetch goes into the cache alone."""
         with self._pool_lock:
-            scan.is_closed = True
-            scan.waiting.clear()
             self._scan = None
 
     def _finish(self, scan: _Scan) -> ScanResult:
@@ -246,7 +243,9 @@ class MarketScanner:
             len(result.opportunities),
             f"{best.symbol} {best.side.value} {best.score:.2f}" if best else "none", duration_s,
         )
-        _report(scan.failures)
+        with self._pool_lock:
+            failures = list(scan.failures)      # a late worker may still add to them
+        _report(failures)
         return result
 
     # ---- candles --------------------------------------------------------------------------------
@@ -322,8 +321,6 @@ class MarketScanner:
     def _settle(self, scan: _Scan, symbol: str, answer: tuple[float, Opportunity | None] | Exception) -> None:
         with self._pairs_settled:
             self._being_fetched.discard(symbol)
-            if scan.is_closed:
-                return
             scan.unsettled -= 1
             if isinstance(answer, Exception):
                 scan.failures.append((symbol, answer))

@@ -361,6 +361,27 @@ def test_late_answers_reach_the_cache_but_no_result(a_room: Maker) -> None:
     assert room.cached(B)[0].signal.score == 0.9
 
 
+def test_pairs_not_begun_are_called_off(a_room: Maker) -> None:
+    """After the limit no worker begins what the scan had still to do."""
+    room = a_room([A, B], workers=1, time_limit_s=30.0)
+    hole, begun = Parking(A), threading.Event()
+
+    def fetch(symbol: str, limit: int) -> None:
+        hole(symbol, limit)
+        if symbol == B:
+            begun.set()
+
+    room.market.during_fetch = fetch
+    try:
+        with crowd(room.scanner.scan):
+            hole.await_parked(1)
+            room.clock.await_sleepers(1)
+            room.clock.advance(30)
+    finally:
+        hole.let_go()
+    assert not begun.wait(0.1)
+
+
 def test_a_pair_still_on_the_wire_is_not_asked_for_twice(a_room: Maker) -> None:
     """One black-holed pair costs one worker, however many scans come and go."""
     room = a_room([B, A], workers=1, time_limit_s=5.0)      # one worker: B is in when A is asked for
@@ -395,6 +416,15 @@ def test_stopping_ends_a_scan_under_way(a_room: Maker) -> None:
     assert results[0].left_out == 2
     assert results[1] is None
     assert room.market.asked_symbols() == [A]
+
+
+def test_stopping_wakes_who_waits_for_a_result(a_room: Maker) -> None:
+    """The main thread, waiting for opportunities when no scan runs, comes back at once with none."""
+    room = a_room()
+    with crowd(lambda: room.scanner.wait_for_result(0, 3600.0)) as results:
+        room.clock.await_sleepers(1)
+        room.scanner.stop()
+    assert results == [None]
 
 
 def test_scan_once_leaves_no_thread_behind(a_room: Maker) -> None:
