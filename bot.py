@@ -225,10 +225,21 @@ class Bot:
                 log.warning("threads still busy at the end names=%s", ",".join(late))
             if not house.exit_pool.stop(EXITS_GRACE_S):
                 log.warning("exits still under way at the end: recovery looks them up")
+            self._last_look()
             for line in closing_block(house):
                 print(line, flush=True)
         house.close()
         self._control.stop()
+
+
+    def _last_look(self) -> None:
+        """Compare book and exchange once more, so that the last words are true."""
+        if self._house.exchange_process is not None:
+            self._house.exchange_process.freeze()
+        try:
+            self._reconcile()
+        except RadError as error:
+            log.warning("no last look at the exchange error=%s", error)
 
 
 def run(options: RunOptions) -> int:

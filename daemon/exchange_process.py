@@ -9,6 +9,7 @@ import queue
 import subprocess
 import sys
 import threading
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,7 @@ log = logging.getLogger("sandbox")
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
+FREEZE_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ class ExchangeProcess:
     def __init__(self, settings: Settings, *, frozen: bool = False) -> None:
         self._command = _command(settings, frozen=frozen)
         self._process: subprocess.Popen[str] | None = None
+        self._control_url = ""
 
     def start(self) -> ExchangeAddress:
         """Start it and return its address once it answers.
@@ -68,7 +71,17 @@ class ExchangeProcess:
             said = " | ".join(errors[-3:]) or "it said nothing"
             raise ConfigError(f"the embedded exchange did not start: {said}")
         log.info("embedded exchange ready futures=%s pid=%s", ready["futures_url"], self._process.pid)
+        self._control_url = ready["control_url"]
         return ExchangeAddress(**{name: ready[name] for name in ExchangeAddress.__dataclass_fields__})
+
+    def freeze(self) -> None:
+        """Let its market stand still, so that nothing happens there any more that RAD does not see."""
+        if self._control_url and self.is_alive:
+            wish = urllib.request.Request(f"{self._control_url}/freeze", data=b'{"frozen": true}', method="POST")
+            try:
+                urllib.request.urlopen(wish, timeout=FREEZE_TIMEOUT_S).close()
+            except OSError as error:
+                log.warning("embedded exchange not frozen error=%s", error)
 
     @property
     def is_alive(self) -> bool:
