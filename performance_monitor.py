@@ -211,6 +211,11 @@ class PerformanceMonitor:
         with self._lock:
             self._money = self._money.with_equity(equity, at_ms)
 
+    def losses_in_a_row(self) -> int:
+        """Return how many trades in a row have lost, as of now."""
+        with self._lock:
+            return self._money.losses_in_a_row
+
     def forgive_losses(self) -> None:
         """Begin the count of losses in a row anew: somebody has looked and goes on."""
         with self._lock:

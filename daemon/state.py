@@ -135,7 +135,7 @@ class Account:
         else:
             day_start = self.state().day_start_equity
         peak = max(balance.equity, self._journal.peak_equity() or balance.equity)
-        losses = self._monitor.get_stats().losses_in_a_row
+        losses = self._monitor.losses_in_a_row()
         with self._lock:
             self._day = day
             self._state = replace(
