@@ -67,10 +67,7 @@ def load(name: str, params: Mapping[str, Any] | None = None, *, candles: int | N
     if name not in names():
         raise ConfigError(f"scanner.strategy: there is no strategy {name}; there are {', '.join(names())}")
     kind = _class_of(name)
-    params = params or {}
-    wrong = _wrong_params(kind, params)
-    if wrong:
-        raise ConfigError(f"scanner.params: {name} {wrong}")
+    params = _fitting(name, kind, params or {})
     try:
         strategy: Strategy = kind(**params)
         needed = strategy.min_candles
@@ -84,18 +81,23 @@ def load(name: str, params: Mapping[str, Any] | None = None, *, candles: int | N
     return strategy
 
 
-def _wrong_params(kind: Any, params: Mapping[str, Any]) -> str:
-    """Return what is wrong with *params* for the dataclass *kind*; empty when nothing is."""
+def _fitting(name: str, kind: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *params* in the types of the fields of *kind*; a whole number will do for a float."""
     known = {field.name for field in fields(kind)}
     unknown = sorted(set(params) - known)
     if unknown:
-        return f"has no {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
+        raise ConfigError(
+            f"scanner.params: {name} has no {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
+        )
     wanted = get_type_hints(kind)
-    for name, value in params.items():
-        allowed = {float: (float, int), int: (int,), str: (str,), bool: (bool,)}.get(wanted[name])
-        if allowed is not None and type(value) not in allowed:
-            return f"wants {name} to be {wanted[name].__name__}, not {value!r}"
-    return ""
+    fitting = {}
+    for key, value in params.items():
+        if wanted[key] is float and type(value) is int:
+            value = float(value)
+        if wanted[key] in (int, float, str, bool) and type(value) is not wanted[key]:
+            raise ConfigError(f"scanner.params: {name} wants {key} to be {wanted[key].__name__}, not {value!r}")
+        fitting[key] = value
+    return fitting
 
 
 def _class_of(name: str) -> Any:
