@@ -216,14 +216,19 @@ class PositionManager(Book):
         )
         if moved is None:
             return False
-        if moved.stop_price != position.stop_price:
-            log.info(
-                "%s stop moved from=%s to=%s reason=%s best=%s",
-                symbol, position.stop_price, moved.stop_price, move.reason.value, moved.best_price,
-            )
-            self._journal.save_position(moved, wait=False)
-        instrument = self._exchange.instrument(symbol)
-        if self._protection.rules.enabled and self._protection.is_worth_moving(moved, instrument):
+        if moved.stop_price == position.stop_price:
+            return True
+        follow = self._protection.rules.enabled and self._protection.is_worth_moving(
+            moved, self._exchange.instrument(symbol)
+        )
+        # A stop may creep up with every tick: what a person reads is its start and each larger step.
+        is_news = follow or move.reason is not position.stop_reason
+        log.log(
+            logging.INFO if is_news else logging.DEBUG, "%s stop moved from=%s to=%s reason=%s best=%s",
+            symbol, position.stop_price, moved.stop_price, move.reason.value, moved.best_price,
+        )
+        self._journal.save_position(moved, wait=False)
+        if follow:
             self._exit_workers.submit(lambda: self._trail_resting_stop(symbol), urgent=False)
         return True
 
