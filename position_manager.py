@@ -37,6 +37,7 @@ from trading.risk import AccountState, EntryRequest, RiskRules
 
 log = logging.getLogger("trade")
 
+STOP_RETRY_S = 0.2                            # between two tries to place a resting stop
 EXIT_BACKOFF_S = (0.1, 0.25, 0.5, 1.0, 2.0)   # between exits the exchange refuses; they are never given up
 
 
@@ -218,8 +219,10 @@ class PositionManager(Book):
             return False
         if moved.stop_price == position.stop_price:
             return True
-        follow = self._protection.rules.enabled and self._protection.is_worth_moving(
-            moved, self._exchange.instrument(symbol)
+        follow = (
+            self._protection.rules.enabled
+            and self._protection.is_worth_moving(moved, self._exchange.instrument(symbol))
+            and self.may_move_stop(symbol)
         )
         # A stop may creep up with every tick: what a person reads is its start and each larger step.
         is_news = follow or move.reason is not position.stop_reason
@@ -402,12 +405,16 @@ class PositionManager(Book):
         if not self._protection.rules.enabled:
             return False
         deadline = self._clock.monotonic() + self._protection.rules.deadline_s
+        before = self.find(symbol)
         while self._clock.monotonic() < deadline:
             if self._place_stop(symbol) is not None:
                 return True
             position = self.find(symbol)
             if position is None or position.state is not PositionState.OPEN:
                 return False
+            if before is not None and position.protective_stop != before.protective_stop:
+                return True           # another thread was at it, and has placed one
+            self._protection.pause(STOP_RETRY_S)
         log.error("%s no confirmed stop within %.1fs, flattening", symbol, self._protection.rules.deadline_s)
         self._journal.record_event("unprotected", "no confirmed stop on the exchange", symbol)
         try:
@@ -425,6 +432,7 @@ class PositionManager(Book):
         claimed = self.claim_stop_move(symbol)
         if claimed is None:
             return None
+        stop: ProtectiveStop | None = None
         try:
             stop = self._protection.replace(claimed, self._exchange.instrument(symbol))
             if stop is None:
@@ -439,7 +447,8 @@ class PositionManager(Book):
             self._journal.save_position(booked, wait=False)
             return stop
         finally:
-            self.release_stop_move(symbol)
+            # After a failure the monitor's ticks wait a while before they ask again.
+            self.release_stop_move(symbol, pause_s=0.0 if stop else self._protection.rules.min_interval_s)
 
     # ---- small change ---------------------------------------------------------------------------
 

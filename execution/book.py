@@ -36,6 +36,7 @@ class Book:
         self._last_exit_ms: dict[str, int] = {}
         self._entry_times_ms: deque[int] = deque(maxlen=1000)
         self._exit_not_before: dict[str, float] = {}    # monotonic; after an exit was refused
+        self._stop_not_before: dict[str, float] = {}    # monotonic; after a resting stop was not placed
         self._uncertain: set[str] = set()               # position ids whose last order is to be looked up
         self._foreign: frozenset[str] = frozenset()     # symbols in which someone else has a position
         self._serial = 0
@@ -181,6 +182,7 @@ class Book:
         with self._positions_lock:
             self.positions.pop(symbol, None)
             self._exit_not_before.pop(symbol, None)
+            self._stop_not_before.pop(symbol, None)
             self._last_exit_ms[symbol] = closed_ms
 
     def claim_stop_move(self, symbol: str) -> Position | None:
@@ -194,10 +196,17 @@ class Book:
             self.positions[symbol] = claimed
             return claimed
 
-    def release_stop_move(self, symbol: str) -> None:
-        """Give that right back."""
+    def release_stop_move(self, symbol: str, *, pause_s: float) -> None:
+        """Give that right back; the monitor's next wish to move it waits *pause_s*."""
         with self._positions_lock:
             self._moving_stop.discard(symbol)
+            self._stop_not_before[symbol] = self._clock.monotonic() + pause_s
+
+    def may_move_stop(self, symbol: str) -> bool:
+        """Whether nobody is changing the resting stop and the pause after a failure is over."""
+        with self._positions_lock:
+            pausing = self._clock.monotonic() < self._stop_not_before.get(symbol, 0.0)
+            return symbol not in self._moving_stop and not pausing
 
     # ---- under the caller's lock ----------------------------------------------------------------
 

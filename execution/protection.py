@@ -89,6 +89,10 @@ class Protection:
                 log.warning("%s stop uncertain stop_price=%s reason=%s", position.symbol, stop_price, reason)
         return None
 
+    def pause(self, seconds: float) -> None:
+        """Wait before the next try; ends at once when the daemon does."""
+        self._clock.wait(self._stop, seconds)
+
     def replace(self, position: Position, instrument: Instrument) -> ProtectiveStop | None:
         """Place a new stop, confirm it, then cancel the old ones; the old one stays if that fails."""
         new = self.place(position, instrument)

@@ -18,6 +18,7 @@ class ManualClock:
         self._start_ms = now_ms
         self._sleepers: dict[int, threading.Condition] = {}
         self._tickets = 0
+        self.flows = False         # True: whoever pauses moves time on himself; for tests of one thread
 
     def now_ms(self) -> int:
         return self._start_ms + round(self._elapsed_s * 1000)
@@ -60,6 +61,9 @@ class ManualClock:
                 self._unpark(ticket)
 
     def wait(self, stop: threading.Event, timeout_s: float) -> bool:
+        if self.flows:
+            self.advance(timeout_s)
+            return stop.is_set()
         deadline = self._elapsed_s + timeout_s
         ticket = self._park(self._state) if not stop.is_set() else None
         give_up = time.monotonic() + PATIENCE_S

@@ -205,10 +205,9 @@ def test_a_lost_entry_is_believed_lost_only_after_the_wait(clock: ManualClock) -
 
     def count(_client_oid: object) -> None:
         asked.append(clock.now_ms())
-        clock.advance(1.5)
 
     house.exchange.before["find_order"] = count
-    clock.wait = lambda stop, timeout_s: False                    # type: ignore[method-assign]
+    clock.flows = True
     sent_ms = clock.now_ms()
     result = house.manager.open_position(an_entry_request(now_ms=sent_ms), an_account())
     assert isinstance(result, NotOpened)
@@ -221,7 +220,7 @@ def test_a_lost_entry_is_believed_lost_only_after_the_wait(clock: ManualClock) -
 def test_an_unresolved_entry_keeps_its_symbol(clock: ManualClock) -> None:
     """While the look-up gets no answer the symbol stays taken; reconciliation opens it once it can see."""
     house = a_manager(clock=clock)
-    clock.wait = lambda stop, timeout_s: False                    # type: ignore[method-assign]
+    clock.flows = True
     house.exchange.lose_answer = lambda request: "-e" in request.client_oid
 
     def blind(_what: object) -> None:
@@ -250,6 +249,7 @@ def test_a_lost_answer_to_an_exit_is_looked_up_not_resent() -> None:
 
 def test_no_confirmed_stop_means_flat(clock: ManualClock) -> None:
     """Stops that are refused until the deadline: the position is closed and the reason kept."""
+    clock.flows = True
     house = a_manager(clock=clock, protect=ProtectRules(deadline_s=5))
 
     def refuse(request: object) -> None:
