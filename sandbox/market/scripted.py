@@ -114,6 +114,7 @@ class ScriptedMarket:
         passed_ms = max(0, now_ms - self._now_ms) if self._now_ms else 0
         self._now_ms = now_ms
         self._ranges.clear()
+        before = {symbol: self.quote(symbol) for symbol in (*self._wishes, *self._holds)}
         changed: dict[str, None] = {}
         if self._frozen:
             self._stood_still_ms += passed_ms
@@ -121,8 +122,8 @@ class ScriptedMarket:
             changed = dict.fromkeys(self.source.advance(now_ms))
         for symbol in self._holds:
             changed.pop(symbol, None)
-        for symbol in (*self._wishes, *(s for s in self._holds if s not in self._wishes)):
-            if self._follow(symbol, passed_ms):
+        for symbol in before:
+            if self._follow(symbol, before[symbol], passed_ms):
                 changed[symbol] = None
         self._wishes.clear()
         self._retell(now_ms)
@@ -144,10 +145,9 @@ class ScriptedMarket:
 
     # --- following the wishes
 
-    def _follow(self, symbol: str, passed_ms: int) -> bool:
+    def _follow(self, symbol: str, before: Quote, passed_ms: int) -> bool:
         """Move a held symbol to where it should be; tell whether its price has changed."""
         time_ms = self._now_ms - self._stood_still_ms
-        before = self.quote(symbol)
         path: tuple[Decimal, ...] = ()
         hold = self._holds.get(symbol)
         if symbol in self._wishes:
