@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from trading.candles import Candles
 from trading.facts import (
@@ -23,6 +22,9 @@ from trading.facts import (
     Ticker,
 )
 from trading.lifecycle import IntentState
+
+if TYPE_CHECKING:
+    import threading  # for the types of Clock alone: the rules themselves wait for nothing
 
 
 class Clock(Protocol):

@@ -1,0 +1,143 @@
+"""Who may import whom: read from the source, so that no import has to be run for it."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Room -> what it may know of the others; a name stands for itself and everything in it.
+MAY_KNOW = {
+    "trading": set(),
+    "runtime": {"trading"},
+    "kucoin": {"runtime.deadline", "trading"},
+    "execution": {"runtime.locks", "trading"},
+    "market_scanner": {"runtime.locks", "trading"},
+    "performance_monitor": {"runtime.locks", "trading"},
+    "position_manager": {"execution", "runtime.locks", "trading"},
+    "kucoin_client": {"kucoin", "runtime.budget", "runtime.deadline", "runtime.locks", "trading"},
+    "control": {"runtime", "trading"},
+    "daemon": {
+        "control", "execution", "runtime", "trading",
+        "kucoin_client", "market_scanner", "performance_monitor", "position_manager",
+    },
+    "bot": {"control", "daemon", "execution", "runtime", "trading"},
+    "console": {"bot", "control", "runtime", "trading"},
+    "sandbox": set(),          # it meets the bot on the wire alone
+}
+ROOMS = sorted(MAY_KNOW)
+
+# What takes time, touches the world, or answers differently each time: not in the rules.
+IMPURE = {
+    "aiohttp", "asyncio", "ccxt", "concurrent", "datetime", "io", "logging", "multiprocessing", "os", "pathlib",
+    "queue", "random", "requests", "secrets", "select", "socket", "sqlalchemy", "sqlite3", "ssl", "subprocess",
+    "threading", "time", "urllib", "uuid",
+}
+
+
+def sources(room: str) -> list[Path]:
+    """Every file of a room: a package's, or the one module's."""
+    module = ROOT / f"{room}.py"
+    return [module] if module.exists() else sorted((ROOT / room).rglob("*.py"))
+
+
+def imports_of(tree: ast.AST) -> Iterator[str]:
+    """Each module imported anywhere in *tree*; `from a import b` counts as a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "relative imports hide where a room ends"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+class _WithoutTypes(ast.NodeTransformer):
+    """Leaves out what only type checkers import."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" else node
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def is_within(module: str, allowed: set[str]) -> bool:
+    """Whether *module* is one of *allowed* or inside it."""
+    return any(module == name or module.startswith(f"{name}.") for name in allowed)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_knows_only_those_below_it(room: str) -> None:
+    """Imports point down, and neighbours talk through trading/ports.py."""
+    files = sources(room)
+    assert files, f"{room} is gone: take it off the list"
+    too_much = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in files
+        for module in imports_of(tree_of(path))
+        if module.split(".")[0] in MAY_KNOW
+        and module.split(".")[0] != room
+        and not is_within(module, MAY_KNOW[room])
+    ]
+    assert not too_much
+
+
+def test_every_room_is_on_the_list() -> None:
+    """A new package or module has to say whom it may know."""
+    apart = {"tests", "bench", "backtest"}
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    modules = {path.stem for path in ROOT.glob("*.py")}
+    assert packages | modules <= set(ROOMS) | apart
+
+
+@pytest.mark.parametrize("path", sources("trading"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_rules_are_pure(path: Path) -> None:
+    """No thread, clock, dice, disk or wire in trading/: time is handed in, and the same in gives the same out."""
+    found = {module.split(".")[0] for module in imports_of(_WithoutTypes().visit(tree_of(path)))}
+    assert not found & IMPURE
+
+
+def test_only_the_way_to_the_exchange_knows_ccxt() -> None:
+    """Orders and queries go through kucoin_client; pushes come through the stream."""
+    knowing = {
+        str(path.relative_to(ROOT))
+        for room in ROOMS
+        for path in sources(room)
+        if any(is_within(module, {"ccxt"}) for module in imports_of(tree_of(path)))
+    }
+    assert knowing <= {"kucoin/wire.py", "kucoin_client.py", "runtime/stream.py"}
+
+
+def test_locks_are_made_in_one_place() -> None:
+    """A lock made elsewhere would escape the rules that runtime/locks.py enforces."""
+    made = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for room in ROOMS
+        if room != "sandbox"
+        for path in sources(room)
+        if path != ROOT / "runtime" / "locks.py"
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        and node.func.attr in {"Lock", "RLock", "Condition"}
+        and isinstance(node.func.value, ast.Name) and node.func.value.id == "threading"
+    ]
+    assert not made
+
+
+def test_the_import_contracts_are_kept() -> None:
+    """import-linter follows the packages' imports through each other too (pyproject.toml)."""
+    if importlib.util.find_spec("importlinter") is None:
+        pytest.skip("import-linter is not installed; it is in tests/requirements.txt")
+    command = "import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run(['--no-cache']))"
+    ended = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
