@@ -125,7 +125,8 @@ class House:
         self.reconciler = Reconciler(self.client, self.manager, sender, self.journal, protect=protect.enabled)
         scanner = settings.scanner
         self.scanner = MarketScanner(
-            self.client, load_strategy(scanner.strategy, scanner.params), settings.universe_rules(),
+            self.client, load_strategy(scanner.strategy, scanner.params, candles=scanner.candles),
+            settings.universe_rules(),
             self.monitor, self.clock,
             ScanRules(
                 timeframe=scanner.timeframe, candles=scanner.candles, threshold=scanner.threshold,
