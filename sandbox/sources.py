@@ -56,7 +56,7 @@ def _wishes(options: SandboxOptions, saved: SavedMarket | None) -> dict[str, Any
     if options.source == "relay":
         if not options.relay:
             raise BadSource("a relay needs --relay URL")
-        return {"url": options.relay}
+        return {"base_url": options.relay}
     return {
         "pairs": options.pairs, "seed": options.seed, "volatility": options.volatility,
         "start_ms": time.time_ns() // 1_000_000,     # a new path, from where the prices were
