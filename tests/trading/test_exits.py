@@ -149,6 +149,17 @@ def test_tighter_rules_after_a_restart_stop_short_of_the_price(side: Side) -> No
     assert moved.stop_price == (D("104.9") if side is Side.LONG else D("95.1"))   # 108.9 and 90.9 are beyond it
 
 
+@BOTH
+def test_looser_rules_after_a_restart_do_not_take_a_stop_back(side: Side) -> None:
+    """What is locked in stays locked in, whatever break-even and trailing would say now."""
+    rules = exit_rules(
+        break_even=fraction("0.01"), trailing=Trailing(activate=fraction("0.01"), distance=fraction("0.09"))
+    )
+    stop, best = (D(107), D(110)) if side is Side.LONG else (D(93), D(90))
+    position = a_position(side, best_price=best, stop_price=stop, stop_reason=ExitReason.TRAILING_STOP)
+    assert decided(position, a_price(best), rules) == HOLD
+
+
 def test_the_ladder_takes_its_rungs_one_after_another() -> None:
     """Half at 4 %, the rest at 8 %; shares are of what was opened."""
     rules = exit_rules(take_profit=(
