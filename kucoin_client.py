@@ -333,7 +333,7 @@ class KuCoinClient:
         """End the deadline thread and the connections."""
         self._deadlines.stop()
         for wire in self._wires.values():
-            wire.session.close()
+            wire.end()
 
     # ---- the one place that sends ---------------------------------------------------------------
 

@@ -82,6 +82,10 @@ class Wire(ccxt.kucoin):  # type: ignore[misc]
             raise error_type(f"answer without data to {method}")
         return answer["data"]
 
+    def end(self) -> None:
+        """Close its connections."""
+        self.session.close()
+
     def answer_headers(self) -> Mapping[str, str]:
         """Return the headers of the calling thread's last answer; empty if there was none."""
         return self._asked.headers

@@ -17,10 +17,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pytest
 
 from execution.book import NotOpened
+from kucoin.endpoints import CANDLES, PLACE
+from kucoin_client import KuCoinClient
+from market_scanner import MarketScanner, ScanRules
+from performance_monitor import PerformanceMonitor
 from runtime import locks
+from runtime.budget import RateBudget
+from runtime.clock import SystemClock
+from runtime.prices import PriceBook
 from tests.crowd import PATIENCE_S, all_at_once, crowd, frequent_switches
+from tests.fakes import CloseIsScore, FakeMarketData
+from tests.manual_clock import ManualClock
 from tests.trading_house import a_manager, an_account, an_entry_request
-from trading.facts import ClosedTrade, ExitReason, Position
+from trading.facts import ClosedTrade, ExitReason, Position, Priority
+from trading.universe import UniverseRules
 
 D = Decimal
 SYMBOL = "BTC/USDT:USDT"
@@ -193,6 +203,219 @@ def test_no_lock_is_held_while_an_order_is_on_the_wire() -> None:
         assert isinstance(house.manager.open_position(an_entry_request(), an_account()), NotOpened)
         answer.set()
     assert isinstance(results[0], Position)
+
+
+# ---- parallel cache access ----------------------------------------------------------------------
+
+
+def a_scanner(symbols: list[str], market: FakeMarketData, clock: ManualClock) -> MarketScanner:
+    """A scanner with its 20 workers on a market in memory."""
+    return MarketScanner(
+        market, CloseIsScore(), UniverseRules(), PerformanceMonitor(clock), clock,
+        ScanRules(candles=30, threshold=0.5),
+    )
+
+
+def test_twenty_workers_and_readers_share_the_cache() -> None:
+    """Scans fill the cache while others read it: each entry whole, each symbol its own candles."""
+    clock = ManualClock()
+    symbols = [f"C{number}/USDT:USDT" for number in range(60)]
+    market = FakeMarketData(clock, symbols)
+    market.closes = {symbol: number / 60 for number, symbol in enumerate(symbols)}
+    scanner = a_scanner(symbols, market, clock)
+    done = threading.Event()
+
+    def scan() -> None:
+        for _ in range(4):
+            scanner.scan()
+            clock.advance(61)          # a new candle has closed: everything is fetched again
+        done.set()
+
+    def read() -> None:
+        while not done.is_set():
+            for symbol in symbols:
+                with scanner._cache_lock:
+                    cached = scanner.cache.get((symbol, "1m"))
+                if cached is not None:
+                    assert cached[0].candles.symbol == symbol
+                    assert cached[0].candles.close[-1] == market.closes[symbol]
+            assert len(scanner.get_best_pairs(100)) <= len(symbols)
+
+    with frequent_switches():
+        all_at_once(scan, read, read)
+    assert {symbol for symbol, _ in market.asked} == set(symbols)
+    assert market.threads == {f"scan-{number}" for number in range(20)}
+    assert scanner.stop(PATIENCE_S)
+
+
+def test_the_cache_without_its_lock_is_noticed() -> None:
+    """The mutant: whoever touches the cache without the lock is refused, in the scanner's own code too."""
+    clock = ManualClock()
+    scanner = a_scanner([SYMBOL], FakeMarketData(clock, [SYMBOL]), clock)
+    scanner._cache_lock = NoLock()                                # type: ignore[assignment]
+    with pytest.raises(locks.LockBreach, match="without lock 'cache'"):
+        scanner.scan()
+    scanner.stop(PATIENCE_S)
+
+
+# ---- API priority coordination ------------------------------------------------------------------
+
+
+class WireDouble:
+    """The wire under a KuCoinClient: calls named in `withheld` stay until `let_go`."""
+
+    def __init__(self, withheld: str) -> None:
+        self.options = {"timeDifference": 0}
+        self.withheld = withheld
+        self.arrived = threading.Semaphore(0)
+        self.let_go = threading.Event()
+        self.order: list[str] = []
+
+    def ask(self, method: str, _params: object, *, changes: bool) -> object:
+        self.order.append(method)
+        self.arrived.release()
+        if method == self.withheld:
+            assert self.let_go.wait(PATIENCE_S)
+        return {"orderId": "1"} if changes else []
+
+    def answer_headers(self) -> dict[str, str]:
+        return {}
+
+    def end(self) -> None:
+        self.let_go.set()
+
+
+def a_client(wire: WireDouble) -> KuCoinClient:
+    """A client whose calls end in *wire*."""
+    clock = SystemClock()
+    quotas = {"public": 2000, "futures": 2000, "spot": 4000, "management": 2000}
+    client = KuCoinClient(
+        futures_url="http://127.0.0.1:9", spot_url="http://127.0.0.1:9", budget=RateBudget(quotas, clock),
+        clock=clock, monitor=PerformanceMonitor(clock),
+    )
+    client._wires = {True: wire, False: wire}                     # type: ignore[dict-item]
+    return client
+
+
+def test_an_exit_passes_twenty_scans_that_never_come_back() -> None:
+    """With every scan worker parked inside a call, a critical call goes straight through."""
+    wire = WireDouble(withheld=CANDLES.method)
+    client = a_client(wire)
+    scans = [lambda: client._call(CANDLES, {}, Priority.SCAN)] * 20
+    with crowd(*scans):
+        for _ in scans:
+            assert wire.arrived.acquire(timeout=PATIENCE_S)
+        assert client._call(PLACE, {}, Priority.CRITICAL) == {"orderId": "1"}
+        assert wire.order[-1] == PLACE.method
+        wire.let_go.set()
+    client.close()
+
+
+def test_scans_stand_aside_while_an_order_is_under_way() -> None:
+    """A scan that comes during a critical call is sent after it, not beside it."""
+    wire = WireDouble(withheld=PLACE.method)
+    client = a_client(wire)
+    standing = threading.Event()
+    wait_for = client._clock.wait_for
+
+    def note(condition: Any, predicate: Any, timeout_s: Any) -> bool:
+        if condition is client._critical_calls_done and not predicate():
+            standing.set()
+        return wait_for(condition, predicate, PATIENCE_S)
+
+    client._clock.wait_for = note                                 # type: ignore[method-assign]
+    with crowd(lambda: client._call(PLACE, {}, Priority.CRITICAL)):
+        assert wire.arrived.acquire(timeout=PATIENCE_S)
+        with crowd(lambda: client._call(CANDLES, {}, Priority.SCAN)):
+            assert standing.wait(PATIENCE_S)
+            assert wire.order == [PLACE.method]
+            wire.let_go.set()
+    assert wire.order == [PLACE.method, CANDLES.method]
+    assert client._pending_critical_calls == 0
+    client.close()
+
+
+def test_a_critical_call_cannot_wait_for_itself() -> None:
+    """The gate is passed once per request: a second passing inside the first raises."""
+    client = a_client(WireDouble(withheld=""))
+    with client._gate(Priority.CRITICAL), pytest.raises(RuntimeError, match="wait for itself"):
+        client._call(PLACE, {}, Priority.CRITICAL)
+    assert client._pending_critical_calls == 0
+    client.close()
+
+
+def test_critical_calls_are_counted_exactly() -> None:
+    """Many threads enter and leave the gate at once: the count ends at zero and is never negative."""
+    client = a_client(WireDouble(withheld=""))
+    seen: list[int] = []
+
+    def enter_and_leave() -> None:
+        for _ in range(200):
+            with client._gate(Priority.CRITICAL):
+                seen.append(client._pending_critical_calls)
+
+    with frequent_switches():
+        all_at_once(*[enter_and_leave] * 6)
+    assert client._pending_critical_calls == 0
+    assert min(seen) >= 1
+    client.close()
+
+
+# ---- no deadlock under load ---------------------------------------------------------------------
+
+
+def test_no_deadlock_when_everything_happens_at_once() -> None:
+    """Positions, cache, gate, budget, prices and figures under load together: every thread comes home.
+
+    Lock checks are strict: a nested lock or I/O under one, anywhere on these paths, raises.
+    """
+    symbols = [f"C{number}/USDT:USDT" for number in range(6)]
+    house = a_manager(symbols=symbols)
+    clock = SystemClock()
+    market = FakeMarketData(clock, symbols)
+    scanner = MarketScanner(
+        market, CloseIsScore(), UniverseRules(), house.manager._monitor, clock, ScanRules(candles=30)
+    )
+    client = a_client(WireDouble(withheld=""))
+    figures = PerformanceMonitor(clock)
+    prices = PriceBook(clock)
+
+    def trade() -> None:
+        for turn in range(20):
+            symbol = symbols[turn % len(symbols)]
+            house.manager.open_position(an_entry_request(symbol=symbol), an_account())
+            house.manager.close_position(symbol)
+            house.manager.update_positions()
+
+    def scan() -> None:
+        for _ in range(5):
+            scanner.scan()
+            scanner.take_result(0)
+
+    def call() -> None:
+        for turn in range(60):
+            client._call(PLACE if turn % 3 == 0 else CANDLES, {},
+                         Priority.CRITICAL if turn % 3 == 0 else Priority.SCAN)
+
+    def measure() -> None:
+        for turn in range(100):
+            figures.record_api_call("a", 0.001, "ok")
+            figures.record_exit_latency({"sent": 0.001})
+            if turn % 10 == 0:
+                figures.get_stats()
+                locks.lock_stats()
+
+    def tick() -> None:
+        for turn in range(200):
+            prices.follow(symbols[: turn % len(symbols)])
+            prices.wait_for_tick(-1, 0.01)
+            prices.stale(1.0)
+
+    with frequent_switches():
+        all_at_once(trade, trade, scan, call, call, measure, measure, tick)
+    assert client._pending_critical_calls == 0
+    assert scanner.stop(PATIENCE_S)
+    client.close()
 
 
 if __name__ == "__main__":
