@@ -133,7 +133,7 @@ class Pushes:
             "price24HoursBefore": q.last - q.change_24h, "priceChg": q.change_24h,
             "priceChgPct": q.change_rate_24h, "ts": q.ts_ms * 1_000_000, "turnover": q.turnover_24h,
             "volume": q.volume_24h,
-        })
+        }, id=f"{q.ts_ms:016x}{q.sequence % 2**32:08x}")
 
     async def _push_candle(self, topic: str) -> None:
         """Push the open candle when it has changed: seconds, and spot's order of prices."""

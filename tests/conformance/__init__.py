@@ -1,0 +1,1 @@
+"""KuCoin's own clients and specification against the sandbox."""
