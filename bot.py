@@ -34,6 +34,7 @@ MAIN_INTERVAL_S = 1.0
 ACCOUNT_INTERVAL_S = 5.0
 RECONCILE_SOON_S = 1.0           # after anything uncertain
 SUMMARY_INTERVAL_S = 60.0
+MONITOR_BACKOFF_S = 0.25         # whatever goes wrong in it, the monitor looks again at once
 START_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 EXITS_GRACE_S = 4.0              # exits under way when asked to end
 
@@ -90,7 +91,7 @@ class Bot:
         if not self._until_it_answers(self._learn):
             return False
         recovered = recover(house)
-        if not self._until_it_answers(self._reconcile):
+        if not (self._until_it_answers(house.reconciler.catch_up) and self._until_it_answers(self._reconcile)):
             return False
         house.exit_pool.start()
         house.stream.start()
@@ -126,7 +127,8 @@ class Bot:
     def _workers(self) -> list[Worker]:
         house = self._house
         monitor = Worker(
-            "PositionMonitor", self._monitor_step, stop=self.stop, clock=self._clock, stuck_after_s=5.0
+            "PositionMonitor", self._monitor_step, stop=self.stop, clock=self._clock, stuck_after_s=5.0,
+            longest_backoff_s=MONITOR_BACKOFF_S,
         )
         scanner = Worker(
             "BackgroundScanner", self._scan_step, stop=self.stop, clock=self._clock,

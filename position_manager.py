@@ -8,7 +8,8 @@ symbol exactly one gets the claim.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Protocol
@@ -105,7 +106,11 @@ class PositionManager(Book):
             if isinstance(error, JournalError):
                 raise
             return NotOpened(reason=str(error))
-        result = self.settle_entry(plan, outcome)
+        except BaseException:
+            self.mark_uncertain(plan.position_id)
+            raise
+        with self._uncertain_unless_over(plan.position_id):
+            result = self.settle_entry(plan, outcome)
         self._monitor.record_trade_execution(
             plan.symbol, "entry", self._clock.monotonic() - started, type(result).__name__
         )
@@ -192,8 +197,12 @@ class PositionManager(Book):
         begun = 0
         for position in positions:
             price = self._prices.get(position.symbol)
-            if price is not None and price.age_s(started) <= self._rules.stale_after_s:
+            if price is None or price.age_s(started) > self._rules.stale_after_s:
+                continue
+            try:
                 begun += self._watch(position, price)
+            except Exception:  # noqa: BLE001 - one position's trouble must not delay another's exit
+                log.exception("%s not watched", position.symbol)
         self._monitor.record_position_update(self._clock.monotonic() - started, len(positions))
         return begun
 
@@ -247,7 +256,9 @@ class PositionManager(Book):
         if claimed is None:
             return None
         request = self._exit_order(claimed, claimed.quantity)
-        return self._finish_exit(claimed, request, self._sender.send(request, Priority.CRITICAL))
+        with self._uncertain_unless_over(claimed.position_id):
+            outcome = self._sender.send(request, Priority.CRITICAL)
+        return self._finish_exit(claimed, request, outcome)
 
     def _begin_exit(self, position: Position, decision: Exit, price: Price) -> bool:
         """Claim, and hand the exit to a worker: the path from a tick to the wire."""
@@ -262,7 +273,8 @@ class PositionManager(Book):
 
         def act() -> None:
             stages["sent"] = self._clock.monotonic() - price.received
-            outcome = self._sender.send(request, Priority.CRITICAL)
+            with self._uncertain_unless_over(claimed.position_id):
+                outcome = self._sender.send(request, Priority.CRITICAL)
             if isinstance(outcome, Accepted):
                 stages["acknowledged"] = outcome.acknowledged - price.received
             # The order is out; settling it is less urgent than sending the next.
@@ -305,28 +317,33 @@ class PositionManager(Book):
         Anything uncertain leaves the position CLOSING: reconcile looks before anyone tries again.
         """
         started = self._clock.monotonic()
-        outcome = self._sender.find_out(request, claimed.position_id, Purpose.EXIT, first)
-        self._monitor.record_trade_execution(
-            claimed.symbol, "exit", self._clock.monotonic() - started, type(outcome).__name__
-        )
-        match outcome:
-            case Accepted(order_id=order_id):
-                try:
+        with self._uncertain_unless_over(claimed.position_id):
+            outcome = self._sender.find_out(request, claimed.position_id, Purpose.EXIT, first)
+            self._monitor.record_trade_execution(
+                claimed.symbol, "exit", self._clock.monotonic() - started, type(outcome).__name__
+            )
+            match outcome:
+                case Accepted(order_id=order_id):
                     execution = self._sender.settle(order_id, symbol=claimed.symbol)
-                except ExchangeError:
-                    self.mark_uncertain(claimed.position_id)
-                    raise
-                return self.book_exit(claimed, request.client_oid, execution, _reason(claimed))
-            case Rejected(error=NothingToClose()):
-                # The exchange's stop, or a person, was faster: reconcile books it from the fills.
-                self.mark_uncertain(claimed.position_id)
-                raise NothingToClose(f"{claimed.symbol} is closed already")
-            case Rejected(reason=reason):
-                self._exit_refused(claimed, reason)
-                raise ExchangeError(f"{claimed.symbol} exit refused: {reason}")
-            case Unresolved(reason=reason):
-                self.mark_uncertain(claimed.position_id)
-                raise ExchangeError(f"{claimed.symbol} exit uncertain: {reason}")
+                    return self.book_exit(claimed, request.client_oid, execution, _reason(claimed))
+                case Rejected(error=NothingToClose()):
+                    # The exchange's stop, or a person, was faster: reconcile books it from the fills.
+                    raise NothingToClose(f"{claimed.symbol} is closed already")
+                case Unresolved(reason=reason):
+                    raise ExchangeError(f"{claimed.symbol} exit uncertain: {reason}")
+                case Rejected(reason=reason):
+                    pass
+        self._exit_refused(claimed, reason)
+        raise ExchangeError(f"{claimed.symbol} exit refused: {reason}")
+
+    @contextmanager
+    def _uncertain_unless_over(self, position_id: str) -> Iterator[None]:
+        """Whatever interrupts an entry or exit under way leaves it to reconciliation, never to nobody."""
+        try:
+            yield
+        except BaseException:
+            self.mark_uncertain(position_id)
+            raise
 
     def _exit_refused(self, claimed: Position, reason: str) -> None:
         """A plain no: open again, and the next price tick tries again after a short pause."""

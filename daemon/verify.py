@@ -34,7 +34,7 @@ def verify_once(house: House) -> dict[str, Any]:
 def _fill_differences(house: House, fills: tuple[Fill, ...], busy: frozenset[str]) -> tuple[Difference, ...]:
     """Compare the fills of RAD's own orders over what KuCoin lists: the last 24 hours."""
     now_ms = house.clock.now_ms()
-    ours = house.journal.order_ids()
+    ours = house.journal.client_oids()
     booked = house.journal.booked_fills(now_ms - DAY_MS)
     listed = {(fill.symbol, fill.trade_id): fill for fill in fills}
     missing = [

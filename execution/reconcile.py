@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 from execution.book import NotOpened
 from execution.orders import Accepted, Execution, OrderSender, Outcome, Rejected, Unresolved
@@ -31,6 +31,8 @@ from trading.reconciliation import Difference, ExchangeView, Kind, compare
 
 log = logging.getLogger("recon")
 
+MOST_UNRECORDED = 3            # orders of one purpose that may have left without the journal knowing
+
 
 class BookKeeper(Protocol):
     """What reconciling asks of the position manager."""
@@ -50,6 +52,7 @@ class BookKeeper(Protocol):
         self, claimed: Position, client_oid: str, execution: Execution, reason: ExitReason
     ) -> ClosedTrade | None: ...
     def protect(self, symbol: str) -> bool: ...
+    def change_if_open(self, symbol: str, position_id: str, **fields: Any) -> Position | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,7 @@ class Reconciler:
         Raises:
             ExchangeError: the exchange could not be read; nothing was concluded.
         """
+        self._book_late_fills()
         self._resolve_uncertain()
         before = {position.symbol: position for position in self._books.snapshot()}
         view = self.look()
@@ -104,10 +108,47 @@ class Reconciler:
             stop_orders=self._exchange.fetch_stop_orders(),
         )
 
+    def catch_up(self) -> None:
+        """After a restart: number on from the orders that left before it.
+
+        A client id used before the crash must not be used again, or a look-up would find the old order.
+        """
+        for position in self._books.snapshot():
+            exits = self._last_attempt(position, Purpose.EXIT, position.exit_attempt)
+            stops = self._last_attempt(position, Purpose.STOP, position.stop_attempt)
+            self._books.change_if_open(
+                position.symbol, position.position_id, exit_attempt=exits, stop_attempt=stops
+            )
+
+    def _last_attempt(self, position: Position, purpose: Purpose, known: int) -> int:
+        """Return the number of the last order of this purpose that the exchange knows."""
+        last = known
+        for attempt in range(known + 1, known + 1 + MOST_UNRECORDED):
+            client_oid = ClientOid(position_id=position.position_id, purpose=purpose, attempt=attempt)
+            if self._exchange.find_order(str(client_oid)) is not None:
+                last = attempt
+        return last
+
+    def _book_late_fills(self) -> None:
+        """Book fills of RAD's own orders that were not listed yet when the order was settled."""
+        ours = self._journal.client_oids(settled=True)
+        for fill in self._exchange.fetch_recent_fills():
+            client_oid = ours.get(fill.order_id)
+            if client_oid is not None and not self._journal.is_booked(fill.symbol, fill.trade_id):
+                self._journal.record_fills(client_oid, [fill])
+
     # ---- orders whose outcome is not certain ----------------------------------------------------
 
     def _resolve_uncertain(self) -> None:
         uncertain = self._books.take_uncertain()
+        try:
+            self._resolve(uncertain)
+        except BaseException:
+            for position_id in uncertain:       # what is resolved already is passed over next time
+                self._books.mark_uncertain(position_id)
+            raise
+
+    def _resolve(self, uncertain: frozenset[str]) -> None:
         for plan in self._books.entries_under_way():
             if plan.position_id in uncertain:
                 outcome = self._sender.look_up(plan.client_oid, plan.planned_ms)
@@ -184,7 +225,9 @@ class Reconciler:
 
     def _book_what_closed_it(self, position: Position) -> bool:
         """Find the orders that closed a position, or a part of it, behind our back, and book them."""
-        closed_by = self._stop_that_fired(position) or self._someone_else(position)
+        closed_by = (
+            self._own_exit(position) or self._stop_that_fired(position) or self._someone_else(position)
+        )
         if closed_by is None:
             log.error("%s nothing explains what happened to it; entries are blocked", position.symbol)
             return False
@@ -197,6 +240,17 @@ class Reconciler:
         log.warning("%s was closed reason=%s quantity=%s", position.symbol, reason.value, execution.quantity)
         self._books.book_exit(claimed, client_oid, execution, reason)
         return True
+
+    def _own_exit(self, position: Position) -> tuple[str, Execution, ExitReason] | None:
+        """Return an exit of RAD's own that filled and was not booked: it left just before a crash."""
+        for attempt in range(position.exit_attempt, max(0, position.exit_attempt - MOST_UNRECORDED), -1):
+            client_oid = str(ClientOid(
+                position_id=position.position_id, purpose=Purpose.EXIT, attempt=attempt
+            ))
+            order = self._exchange.find_order(client_oid)
+            if order is not None and order.filled_quantity and not order.is_active and not self._is_booked(order):
+                return client_oid, Execution(order=order), position.exit_reason or position.stop_reason
+        return None
 
     def _stop_that_fired(self, position: Position) -> tuple[str, Execution, ExitReason] | None:
         """Return the resting stop's execution; looks at every stop this position has had."""

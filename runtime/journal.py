@@ -211,14 +211,14 @@ class SqlJournal(JournalReader):
         note.has_waiter = wait
         if wait:
             assert_no_lock_held("journal write")
-        with self._lock:
-            if self._closing:
-                raise JournalError(f"the journal is closed; {note.what} was not written")
-            self._make_room(note)
-            self._queue.append(note)
-            self._has_news = True
-            self._unbooked.update(note.books)
-            self._changed.notify_all()
+        try:
+            self._hand_over(note)
+        except JournalError as error:
+            if wait:
+                raise
+            # Whoever does not wait has an exit to send: he is not to stumble over the journal.
+            log.error("note lost what=%s error=%s", note.what, error)
+            return
         if not wait:
             return
         if not note.over.wait(PATIENCE_S):
@@ -227,6 +227,16 @@ class SqlJournal(JournalReader):
             raise JournalError(f"the journal's disk does not answer within {PATIENCE_S:g} s ({note.what})")
         if note.error is not None:
             raise note.error
+
+    def _hand_over(self, note: _Note) -> None:
+        with self._lock:
+            if self._closing:
+                raise JournalError(f"the journal is closed; {note.what} was not written")
+            self._make_room(note)
+            self._queue.append(note)
+            self._has_news = True
+            self._unbooked.update(note.books)
+            self._changed.notify_all()
 
     def _make_room(self, note: _Note) -> None:
         """Under the lock: of what waits, drop what *note* replaces, else what can best be spared."""

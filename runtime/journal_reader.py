@@ -15,7 +15,7 @@ from runtime.journal_schema import EquityPoint, Event, Intent, from_row
 from runtime.locks import assert_no_lock_held
 from trading.errors import JournalError
 from trading.facts import ClosedTrade, Fill, Position
-from trading.lifecycle import PositionState
+from trading.lifecycle import IntentState, PositionState
 
 
 class JournalReader:
@@ -61,10 +61,13 @@ class JournalReader:
         chosen = sa.select(schema.intent).where(schema.intent.c.position_id == position_id)
         return self._facts(Intent, chosen.order_by(schema.intent.c.seq))
 
-    def order_ids(self) -> frozenset[str]:
-        """Return the exchange's ids of all orders RAD knows it sent."""
-        chosen = sa.select(schema.intent.c.order_id).where(schema.intent.c.order_id != "")
-        return frozenset(row[0] for row in self._rows(chosen))
+    def client_oids(self, *, settled: bool = False) -> dict[str, str]:
+        """Return the client id of every order RAD knows it sent, or of the *settled* ones, by order id."""
+        chosen = sa.select(schema.intent.c.order_id, schema.intent.c.client_oid)
+        chosen = chosen.where(schema.intent.c.order_id != "")
+        if settled:
+            chosen = chosen.where(schema.intent.c.state == IntentState.DONE.value)
+        return {row.order_id: row.client_oid for row in self._rows(chosen)}
 
     def fills_of(self, position_id: str) -> tuple[Fill, ...]:
         """Return the fills booked for a position's orders, oldest first."""

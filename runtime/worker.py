@@ -50,12 +50,14 @@ class Worker:
         stop: threading.Event,
         clock: Clock,
         stuck_after_s: float = 30.0,
+        longest_backoff_s: float = LONGEST_BACKOFF_S,
     ) -> None:
         self.name = name
         self._step = step
         self._stop = stop
         self._clock = clock
         self._stuck_after_s = stuck_after_s
+        self._longest_backoff_s = longest_backoff_s
         self._thread: threading.Thread | None = None
         # Written by the worker's own thread (restarts: by its supervisor), read by anyone.
         self._progress_at = clock.monotonic()
@@ -97,7 +99,7 @@ class Worker:
         )
 
     def _run(self) -> None:
-        backoff_s = FIRST_BACKOFF_S
+        backoff_s = min(FIRST_BACKOFF_S, self._longest_backoff_s)
         while not self._stop.is_set():
             try:
                 self._step()
@@ -106,13 +108,13 @@ class Worker:
                 self._last_error = f"{type(error).__name__}: {error}"
                 log.error("step failed again_in=%.1fs error=%s", backoff_s, self._last_error, exc_info=True)
                 self._clock.wait(self._stop, backoff_s)
-                backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+                backoff_s = min(backoff_s * 2, self._longest_backoff_s)
             except BaseException as error:  # noqa: BLE001 - SystemExit ends a thread without a word: say it
                 self._last_error = f"{type(error).__name__}: {error}"
                 log.critical("thread ends name=%s error=%s", self.name, self._last_error)
                 return
             else:
-                backoff_s = FIRST_BACKOFF_S
+                backoff_s = min(FIRST_BACKOFF_S, self._longest_backoff_s)
                 self._steps += 1
             self.progress()
 

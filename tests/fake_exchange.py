@@ -254,6 +254,7 @@ class FakeJournal:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.intents: dict[str, IntentState] = {}
+        self.order_ids: dict[str, str] = {}
         self.requests: dict[str, OrderRequest] = {}
         self.fills: dict[tuple[str, str], Fill] = {}
         self.positions: dict[str, Position] = {}
@@ -276,6 +277,8 @@ class FakeJournal:
     ) -> None:
         self._enter()
         with self._lock:
+            if order_id:
+                self.order_ids[order_id] = client_oid
             if self.intents.get(client_oid, state) is not state:
                 self.intents[client_oid] = check(self.intents[client_oid], state)
 
@@ -284,6 +287,13 @@ class FakeJournal:
         with self._lock:
             for fill in fills:
                 self.fills.setdefault((fill.symbol, fill.trade_id), fill)
+
+    def client_oids(self, *, settled: bool = False) -> dict[str, str]:
+        with self._lock:
+            return {
+                order_id: client_oid for order_id, client_oid in self.order_ids.items()
+                if not settled or self.intents[client_oid] is IntentState.DONE
+            }
 
     def is_booked(self, symbol: str, trade_id: str) -> bool:
         with self._lock:

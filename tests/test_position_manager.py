@@ -310,3 +310,38 @@ def test_a_manual_close_that_is_refused_raises_and_keeps_the_position() -> None:
     with pytest.raises(ExchangeError, match="system busy"):
         house.manager.close_position(SYMBOL)
     assert house.manager.find(SYMBOL).state is PositionState.OPEN  # type: ignore[union-attr]
+
+
+def test_one_positions_trouble_does_not_delay_anothers_exit() -> None:
+    """A position that cannot be judged is logged; the exit beside it goes out in the same look."""
+    other = "ETH/USDT:USDT"
+    house = a_manager(symbols=[SYMBOL, other], exits=exit_rules(take_profit=()))
+    opened(house)
+    house.manager.open_position(an_entry_request(symbol=other), an_account())
+    instrument = house.exchange.instrument
+
+    def fail(symbol: str) -> object:
+        if symbol == SYMBOL:
+            raise ValueError("no rules for this one")
+        return instrument(symbol)
+
+    house.exchange.instrument = fail                              # type: ignore[method-assign,assignment]
+    for symbol in (SYMBOL, other):
+        house.exchange.prices[symbol] = D(48_000)
+        house.prices.set(symbol, D(48_000))
+    house.manager.update_positions()
+    assert [request.symbol for request in house.exchange.exits()] == [other]
+
+
+def test_an_exit_interrupted_by_the_unexpected_is_left_to_reconciliation() -> None:
+    """A fault nobody thought of, after the order left: the position is looked up, not forgotten CLOSING."""
+    house = a_manager()
+    opened(house)
+    house.sender.settle = None                                    # type: ignore[method-assign,assignment]
+    with pytest.raises(TypeError):
+        house.manager.close_position(SYMBOL)
+    assert house.manager.has_uncertain()
+    del house.sender.settle
+    house.reconciler.run()
+    assert len(house.journal.trades) == 1
+    assert len(house.exchange.exits()) == 1

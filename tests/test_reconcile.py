@@ -10,8 +10,8 @@ import pytest
 from execution.book import NotOpened
 from tests.test_position_manager import opened
 from tests.trading_house import SYMBOL, a_manager, an_account, an_entry_request, exit_rules
-from trading.errors import ExchangeUnavailable
-from trading.facts import ExitReason, OrderSide
+from trading.errors import ExchangeUnavailable, NothingToClose
+from trading.facts import ExitReason, OrderRequest, OrderSide, Priority
 from trading.reconciliation import Kind
 
 D = Decimal
@@ -148,3 +148,78 @@ def test_an_orphaned_stop_is_cancelled_and_foreign_ones_are_not() -> None:
     result = house.reconciler.run()
     assert kinds(result) == [Kind.ORPHAN_STOP]
     assert {order.order_id for order in house.exchange.fetch_stop_orders()} == {stop.order_id, "theirs"}
+
+
+def test_an_exit_that_left_just_before_a_crash_is_booked_as_our_own() -> None:
+    """The order filled and nothing was written: after the restart it is found by its client id."""
+    house = a_manager()
+    position = opened(house)
+    exit_oid = f"rad-{position.position_id}-x1"
+    house.exchange.prices[SYMBOL] = D(48_990)
+    house.exchange.place_order(
+        OrderRequest(client_oid=exit_oid, symbol=SYMBOL, side=OrderSide.SELL, quantity=D(39), reduce_only=True),
+        Priority.CRITICAL,
+    )
+    house.reconciler.catch_up()
+    house.reconciler.run()
+    (trade,) = house.journal.trades
+    assert trade.exit_reason is ExitReason.STOP_LOSS
+    assert trade.exit_price == D(48_990)
+    assert house.reconciler.run().found == ()
+
+
+def test_a_client_id_used_before_a_crash_is_not_used_again() -> None:
+    """An exit filled in part and was not recorded: the next one carries the next number."""
+    house = a_manager()
+    position = opened(house)
+    house.exchange.fillable = D(9)
+    house.exchange.place_order(
+        OrderRequest(
+            client_oid=f"rad-{position.position_id}-x1", symbol=SYMBOL, side=OrderSide.SELL, quantity=D(39),
+            reduce_only=True,
+        ),
+        Priority.CRITICAL,
+    )
+    house.exchange.fillable = None
+    house.reconciler.catch_up()
+    house.reconciler.run()
+    assert house.manager.find(SYMBOL).quantity == D(30)           # type: ignore[union-attr]
+    house.manager.close_position(SYMBOL)
+    oids = [request.client_oid for request in house.exchange.exits()]
+    assert len(set(oids)) == len(oids) == 2
+    assert house.exchange.net[SYMBOL] == 0
+
+
+def test_what_is_uncertain_stays_so_when_the_look_up_fails() -> None:
+    """The exchange fails in the middle of resolving: the exit is looked at again by the next run."""
+    house = a_manager()
+    opened(house)
+    house.exchange.prices[SYMBOL] = D(48_900)
+    house.exchange.trigger_stop(SYMBOL)
+    with pytest.raises(NothingToClose):
+        house.manager.close_position(SYMBOL)
+
+    def fail(_what: object) -> None:
+        raise ExchangeUnavailable("no answer")
+
+    house.exchange.before["fetch_positions"] = fail
+    with pytest.raises(ExchangeUnavailable):
+        house.reconciler.run()
+    assert house.manager.has_uncertain()
+    del house.exchange.before["fetch_positions"]
+    house.reconciler.run()
+    assert len(house.journal.trades) == 1
+
+
+def test_fills_listed_late_are_booked_later() -> None:
+    """The exchange lists an exit's fills a minute late: the fee was estimated, the fills are booked then."""
+    house = a_manager()
+    opened(house)
+    listed = house.exchange.fetch_order_fills
+    house.exchange.fetch_order_fills = lambda order_id, priority=Priority.HIGH: ()   # type: ignore[method-assign]
+    house.manager.close_position(SYMBOL)
+    booked = len(house.journal.fills)
+    house.exchange.fetch_order_fills = listed                     # type: ignore[method-assign]
+    house.reconciler.run()
+    assert len(house.journal.fills) == booked + 1
+    assert len(house.journal.fills) == len(house.exchange.fills)

@@ -144,6 +144,9 @@ class Journal(Protocol):
     def is_booked(self, symbol: str, trade_id: str) -> bool:
         """Whether that fill is in the journal."""
 
+    def client_oids(self, *, settled: bool = False) -> Mapping[str, str]:
+        """Return the client id of every order RAD knows it sent, or of the *settled* ones, by order id."""
+
     def save_position(self, position: Position, *, wait: bool = False) -> None:
         """Insert or replace one position."""
 

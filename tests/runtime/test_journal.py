@@ -144,7 +144,7 @@ def test_an_intent_goes_only_where_its_lifecycle_leads(journal: SqlJournal) -> N
     ):
         journal.settle_intent("rad-p1-e0", state, order_id)
         assert journal.intents_of("p1")[0].state is expected
-    assert journal.order_ids() == {"o1"}
+    assert set(journal.client_oids()) == {"o1"}
     assert journal.unsettled_intents() == ()
 
 
@@ -389,9 +389,9 @@ def test_a_mended_disk_is_found_without_a_new_note(
 
 
 def test_memory_is_bounded_while_the_disk_fails(
-    url: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    url: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of what waits, saves of one position are one, events go first, and then the caller is told."""
+    """Of what waits, saves of one position are one, events go first; then the loss is said."""
     journal = SqlJournal(url, clock, label="test", backlog=5)
     gate = Gate(journal, monkeypatch)
     gate.break_disk()
@@ -405,8 +405,10 @@ def test_memory_is_bounded_while_the_disk_fails(
     assert journal.backlog <= 7
     for number in range(4):
         journal.record_fills("", [a_fill(f"t{number}")])
-    with pytest.raises(JournalError, match="5 notes it cannot write; fills of someone else is lost"):
-        journal.record_fills("", [a_fill("one too many")])
+    journal.record_fills("", [a_fill("one too many")])
+    assert "5 notes it cannot write; fills of someone else is lost" in caplog.text
+    with pytest.raises(JournalError, match="5 notes it cannot write"):
+        journal.record_fills("", [a_fill("one too many")], wait=True)
     gate.mend_disk()
     gate.open.set()
     assert journal.close()
@@ -436,7 +438,7 @@ def test_closing_writes_what_is_left(url: str, clock: ManualClock) -> None:
     assert journal.close()
     assert len(JournalReader.open(url).open_positions()) == 50
     with pytest.raises(JournalError, match="the journal is closed"):
-        journal.save_position(a_position())
+        journal.save_position(a_position(), wait=True)
 
 
 def test_closing_on_a_failed_disk_ends_and_says_so(
