@@ -9,35 +9,30 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
-import ccxt
-
 from kucoin import endpoints, parse
 from kucoin.endpoints import Endpoint
-from kucoin.wire import Wire, addresses
+from kucoin.known import KnownInstruments
+from kucoin.sessions import Sessions
 from runtime.budget import RateBudget
-from runtime.deadline import Deadlines
 from runtime.locks import assert_no_lock_held, condition_on, guarded_dict, named_lock
 from trading.candles import TIMEFRAME_MINUTES, Candles
 from trading.errors import (
     BadResponse,
     ExchangeError,
-    ExchangeUnavailable,
     OrderNotFound,
     OutcomeUnknown,
-    RateLimited,
     RequestRefused,
-    UnknownInstrument,
 )
 from trading.facts import (
     ZERO,
     Balance,
     ExchangePosition,
     Fill,
-    Instrument,
     Order,
     OrderRequest,
     Priority,
@@ -50,13 +45,18 @@ log = logging.getLogger("kucoin")
 LONGEST_STAND_ASIDE_S = 1.0     # how long one request waits for critical calls; then scans go on too
 PAGE = 1000
 MOST_PAGES = 20                 # 20,000 rows: more than any account may have
+FUNDING_PAGE = 100
+MOST_CANDLES = 500              # of one answer
+DAY_MS = 86_400_000
+REMEMBERED_ORDERS = 2_000       # whose symbol is known, so that fewer fills have to be read
+WARM_CONNECTIONS = 8            # as many as there are exit workers
 
 
 class _Passing(threading.local):
     inside = False
 
 
-class KuCoinClient:
+class KuCoinClient(KnownInstruments):
     """`trading.ports.Exchange` and `MarketData`; every method may be called from any thread.
 
     `load` comes first, once, before threads start.
@@ -70,38 +70,29 @@ class KuCoinClient:
         key: str = "",
         secret: str = "",
         passphrase: str = "",
+        key_version: str = "2",
         budget: RateBudget,
         clock: Clock,
-        monitor: Monitor,
+        monitor: Monitor | None = None,
         deadline_s: float = 10.0,
     ) -> None:
         self.futures_url = futures_url
-        self.spot_url = spot_url
         self._budget = budget
         self._clock = clock
         self._monitor = monitor
-        self._deadline_s = deadline_s
-        self._deadlines = Deadlines()
-        access = {"key": key, "secret": secret, "passphrase": passphrase}
-        # Exits and stops have a session of their own: its sockets are never queued for behind a scan.
-        self._wires = {
-            critical: Wire(futures_url=futures_url, spot_url=spot_url, timeout_s=deadline_s, **access)
-            for critical in (True, False)
-        }
+        super().__init__(Sessions(
+            futures_url=futures_url, spot_url=spot_url, key=key, secret=secret, passphrase=passphrase,
+            key_version=key_version, budget=budget, clock=clock, deadline_s=deadline_s,
+        ))
 
         self._critical_call_lock = named_lock("critical calls")
         self._critical_calls_done = condition_on(self._critical_call_lock)
         self._pending_critical_calls = 0          # guarded by _critical_call_lock
         self._passing = _Passing()
 
-        self._metadata_lock = named_lock("metadata")
-        # Guarded by _metadata_lock; replaced whole, never edited.
-        self._symbol_metadata_cache: dict[str, Instrument] = guarded_dict(self._metadata_lock, "metadata")
-        self._by_id: Mapping[str, Instrument] = {}
-        self._contracts: Mapping[str, parse.Row] = {}
+        # Guarded by _metadata_lock.
         self._margin_modes: dict[str, str] = guarded_dict(self._metadata_lock, "margin modes")
-
-    # ---- instruments ----------------------------------------------------------------------------
+        self._symbol_of_order: dict[str, str] = guarded_dict(self._metadata_lock, "symbols of orders")
 
     def load(self) -> None:
         """Learn every market, once, before threads start.
@@ -110,43 +101,10 @@ class KuCoinClient:
             ExchangeError: no answer, or one that cannot be read.
         """
         assert_no_lock_held("load markets")
-        self._budget.take(endpoints.PUBLIC, endpoints.LOAD_MARKETS_WEIGHT, Priority.HIGH)
-        wire = self._wires[False]
-        with self._deadlines.limit(self._deadline_s * 3):
-            try:
-                wire.load_markets(False, {"marginables": False})
-            except ExchangeError:
-                raise
-            except (ccxt.BaseError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-                raise ExchangeUnavailable(f"the markets could not be loaded ({type(error).__name__})") from error
-        self._wires[True].set_markets_from_exchange(wire)
-        self.refresh_instruments()
+        self._budget.take(endpoints.CONTRACTS.pool, endpoints.CONTRACTS.weight, Priority.HIGH)
+        self._sessions.load()
+        self.refresh_instruments(Priority.HIGH)
         log.info("markets loaded instruments=%d", len(self.instruments()))
-
-    def refresh_instruments(self) -> None:
-        """Fetch every contract's rules anew and replace them whole."""
-        listed = parse.rows(self._call(endpoints.CONTRACTS, {}, Priority.HIGH))
-        rows = [row for row in listed if parse.is_linear_usdt_perpetual(row)]
-        found = [parse.instrument_of(row, self._symbol_of(row)) for row in rows]
-        fresh: dict[str, Instrument] = guarded_dict(self._metadata_lock, "metadata")
-        with self._metadata_lock:
-            fresh.update({instrument.symbol: instrument for instrument in found})
-            self._symbol_metadata_cache = fresh
-            self._by_id = parse.by_id(found)
-            self._contracts = {str(row["symbol"]): row for row in rows}
-
-    def instruments(self) -> Mapping[str, Instrument]:
-        """Return every instrument by symbol, from memory."""
-        with self._metadata_lock:
-            return dict(self._symbol_metadata_cache)
-
-    def instrument(self, symbol: str) -> Instrument:
-        """Return one instrument from memory, by ccxt's symbol or KuCoin's id. Raises UnknownInstrument."""
-        with self._metadata_lock:
-            found = self._symbol_metadata_cache.get(symbol) or self._by_id.get(symbol.upper())
-        if found is None:
-            raise UnknownInstrument(f"KuCoin lists no {symbol}")
-        return found
 
     # ---- market data ----------------------------------------------------------------------------
 
@@ -156,33 +114,37 @@ class KuCoinClient:
         Source: GET /api/v1/allTickers and /api/v1/contracts/active.
         """
         if priority is Priority.SCAN:
-            self.refresh_instruments()
+            self.refresh_instruments(priority)
         data = parse.rows(self._call(endpoints.TICKERS, {}, priority))
-        with self._metadata_lock:
-            by_id, contracts = self._by_id, self._contracts
+        by_id, contracts = self._listed()
         tickers = (
             parse.ticker_of(row, by_id[str(row.get("symbol"))], contracts.get(str(row.get("symbol"))))
             for row in data
             if str(row.get("symbol")) in by_id
         )
-        return {ticker.symbol: ticker for ticker in tickers if ticker is not None}
+        found = {ticker.symbol: ticker for ticker in tickers if ticker is not None}
+        if not found:
+            raise BadResponse("not one instrument in the list of tickers")
+        return found
 
     def fetch_candles(self, symbol: str, timeframe: str, limit: int) -> Candles:
         """Return up to *limit* closed candles, oldest first, gaps filled with the previous close.
 
+        Raises:
+            BadResponse: also when not one has closed: no trade is no candle, and no array is empty.
+
         Source: GET /api/v1/kline/query, at most 500.
         """
         instrument = self.instrument(symbol)
-        minutes = TIMEFRAME_MINUTES[timeframe]
-        now_ms = self._clock.now_ms() - self.clock_offset_ms()
+        step_ms = TIMEFRAME_MINUTES[timeframe] * 60_000
+        end_ms = (self._clock.now_ms() - self.clock_offset_ms()) // step_ms * step_ms
+        first_ms = end_ms - min(limit, MOST_CANDLES) * step_ms
         params = {
-            "symbol": instrument.exchange_id,
-            "granularity": minutes,
-            "from": now_ms // (minutes * 60_000) * (minutes * 60_000) - limit * minutes * 60_000,
-            "to": now_ms,
+            "symbol": instrument.exchange_id, "granularity": TIMEFRAME_MINUTES[timeframe],
+            "from": first_ms, "to": end_ms - 1,      # whether the end counts is not documented
         }
         data = self._call(endpoints.CANDLES, params, Priority.SCAN)
-        return parse.candles_of(data, instrument.symbol, timeframe, limit, now_ms)
+        return parse.candles_of(data, instrument.symbol, timeframe, first_ms, end_ms)
 
     # ---- account --------------------------------------------------------------------------------
 
@@ -198,31 +160,40 @@ class KuCoinClient:
 
         Source: GET /api/v1/positions.
         """
-        found = []
-        for row in parse.rows(self._call(endpoints.POSITIONS, {"currency": "USDT"}, priority)):
-            if parse.number(row, "currentQty"):
-                found.append(parse.position_of(row, self.instrument(parse.text(row, "symbol"))))
-        return tuple(found)
+        held = [
+            row for row in parse.rows(self._call(endpoints.POSITIONS, {"currency": "USDT"}, priority))
+            if parse.number(row, "currentQty")
+        ]
+        return tuple(parse.position_of(*known) for known in self._with_instruments(held, priority))
 
     def fetch_funding(self, symbol: str, since_ms: int) -> Decimal:
         """Return the funding received (negative: paid) since then. Source: GET /api/v1/funding-history."""
-        params = {"symbol": self.instrument(symbol).exchange_id, "startAt": since_ms}
-        data = self._call(endpoints.FUNDING, params, Priority.NORMAL)
-        listed = data.get("dataList") if isinstance(data, Mapping) else None
-        return sum((parse.number(row, "funding") for row in parse.rows(listed)), ZERO)
+        params = {"symbol": self.instrument(symbol).exchange_id, "startAt": since_ms, "maxCount": FUNDING_PAGE}
+        total, offset = ZERO, dict[str, str]()
+        for _ in range(MOST_PAGES):
+            page, has_more = parse.funding_of(self._call(endpoints.FUNDING, params | offset, Priority.NORMAL))
+            total += sum((parse.number(row, "funding") for row in page), ZERO)
+            if not has_more or not page:
+                return total
+            offset = {"offset": parse.text(page[-1], "id")}
+        raise RequestRefused(f"more than {MOST_PAGES} pages of funding")
+
+    def fetch_api_key(self) -> parse.ApiKey:
+        """Return what the key may do. Source: GET /api/v1/user/api-key, at the spot address."""
+        return parse.api_key_of(self._call(endpoints.API_KEY, {}, Priority.NORMAL))
 
     def set_margin_mode(self, symbol: str, margin_mode: str) -> None:
         """Make *symbol* isolated or cross; asks only the first time. Source: changeMarginMode."""
         instrument = self.instrument(symbol)
         with self._metadata_lock:
-            if self._margin_modes.get(symbol) == margin_mode:
+            if self._margin_modes.get(instrument.symbol) == margin_mode:
                 return
         params = {"symbol": instrument.exchange_id}
         data = self._call(endpoints.MARGIN_MODE, params, Priority.HIGH)
         if not isinstance(data, Mapping) or parse.text(data, "marginMode").lower() != margin_mode:
             self._call(endpoints.CHANGE_MARGIN_MODE, {**params, "marginMode": margin_mode.upper()}, Priority.HIGH)
         with self._metadata_lock:
-            self._margin_modes[symbol] = margin_mode
+            self._margin_modes[instrument.symbol] = margin_mode
 
     # ---- orders ---------------------------------------------------------------------------------
 
@@ -234,11 +205,13 @@ class KuCoinClient:
             OutcomeUnknown: it may have happened: look it up by its client id.
             ExchangeUnavailable: it certainly was not sent, or was turned away unread.
         """
-        body = parse.order_body(request, self.instrument(request.symbol))
+        instrument = self.instrument(request.symbol)
+        body = parse.order_body(request, instrument)
         data = self._call(endpoints.PLACE, body, priority)
         order_id = data.get("orderId") if isinstance(data, Mapping) else None
         if not order_id:
             raise OutcomeUnknown(f"order {request.client_oid} answered without an id")
+        self._remember_order(str(order_id), instrument.exchange_id)
         return str(order_id)
 
     def cancel_order(self, order_id: str, priority: Priority) -> None:
@@ -254,40 +227,57 @@ class KuCoinClient:
             data = self._call(endpoints.ORDER_BY_CLIENT_OID, {"clientOid": client_oid}, priority)
         except OrderNotFound:
             return None
-        order = self._order(data)
+        order = self._order(data, priority)
         if order.client_oid != client_oid:
             raise BadResponse(f"asked for order {client_oid}, told of {order.client_oid or 'none'}")
         return order
 
     def fetch_order(self, order_id: str, priority: Priority = Priority.HIGH) -> Order:
         """Return one order. Source: GET /api/v1/orders/{orderId}. Raises OrderNotFound."""
-        return self._order(self._call(endpoints.ORDER, {"orderId": order_id}, priority))
+        order = self._order(self._call(endpoints.ORDER, {"orderId": order_id}, priority), priority)
+        if order.order_id != order_id:
+            raise BadResponse(f"asked for order {order_id}, told of {order.order_id}")
+        return order
 
     def fetch_open_orders(self, priority: Priority = Priority.NORMAL) -> tuple[Order, ...]:
         """Return every active order that is not an untriggered stop. Source: GET /api/v1/orders."""
-        return tuple(map(self._order, self._pages(endpoints.OPEN_ORDERS, {"status": "active"}, priority)))
+        return self._orders(self._pages(endpoints.OPEN_ORDERS, {"status": "active"}, priority), priority)
 
     def fetch_stop_orders(
         self, symbol: str | None = None, priority: Priority = Priority.NORMAL
     ) -> tuple[Order, ...]:
         """Return every untriggered stop order. Source: GET /api/v1/stopOrders."""
         params = {} if symbol is None else {"symbol": self.instrument(symbol).exchange_id}
-        return tuple(map(self._order, self._pages(endpoints.STOP_ORDERS, params, priority)))
+        return self._orders(self._pages(endpoints.STOP_ORDERS, params, priority), priority)
 
     def fetch_recent_fills(
         self, symbol: str | None = None, priority: Priority = Priority.NORMAL
     ) -> tuple[Fill, ...]:
-        """Return the fills of the last 24 hours, oldest first. Source: GET /api/v1/fills."""
+        """Return the fills of the last 24 hours, oldest first. Source: GET /api/v1/recentFills.
+
+        That list is fresh but ends at a thousand; beyond it /fills goes on, which may lag.
+        """
         params = {} if symbol is None else {"symbol": self.instrument(symbol).exchange_id}
-        return self._fills(self._pages(endpoints.FILLS, params, priority))
+        listed = parse.rows(self._call(endpoints.RECENT_FILLS, params, priority))
+        if len(listed) >= PAGE:
+            since_ms = self._clock.now_ms() - self.clock_offset_ms() - DAY_MS
+            listed = [*listed, *self._pages(endpoints.FILLS, {**params, "startAt": since_ms}, priority)]
+        return self._fills(listed, priority)
 
     def fetch_order_fills(self, order_id: str, priority: Priority = Priority.HIGH) -> tuple[Fill, ...]:
-        """Return the fills of one order, oldest first. Source: GET /api/v1/recentFills.
+        """Return the fills of one order, oldest first. Source: GET /api/v1/recentFills, /api/v1/fills.
 
-        The other list, /fills, says of itself that it is not real-time.
+        The second, which says of itself that it is not real-time, is asked for what the first has not.
         """
-        listed = parse.rows(self._call(endpoints.RECENT_FILLS, {}, priority))
-        return self._fills([row for row in listed if row.get("orderId") == order_id])
+        with self._metadata_lock:
+            exchange_id = self._symbol_of_order.get(order_id)
+        params = {} if exchange_id is None else {"symbol": exchange_id}
+        recent = parse.rows(self._call(endpoints.RECENT_FILLS, params, priority))
+        listed = [row for row in recent if row.get("orderId") == order_id]
+        if not listed:
+            older = self._pages(endpoints.FILLS, {"orderId": order_id}, priority)
+            listed = [row for row in older if row.get("orderId") == order_id]
+        return self._fills(listed, priority)
 
     # ---- time and connections -------------------------------------------------------------------
 
@@ -296,87 +286,54 @@ class KuCoinClient:
 
         Returns milliseconds by which ours is ahead. Source: GET /api/v1/timestamp.
         """
-        asked_ms = self._clock.now_ms()
-        server_ms = int(self._call(endpoints.SERVER_TIME, {}, Priority.HIGH))
-        offset_ms = (asked_ms + self._clock.now_ms()) // 2 - server_ms
-        for wire in self._wires.values():
-            wire.options["timeDifference"] = offset_ms
-        if abs(offset_ms) > 1000:
-            log.warning("clock differs from the exchange's ahead_by=%dms", offset_ms)
-        return offset_ms
+        return self._sessions.set_clock_by(self._call(endpoints.SERVER_TIME, {}, Priority.HIGH))
 
     def clock_offset_ms(self) -> int:
         """Return the offset last measured, milliseconds by which our clock is ahead."""
-        return int(self._wires[False].options["timeDifference"])
+        return self._sessions.clock_offset_ms()
 
-    def warm_up(self) -> None:
-        """Open the connection exits will use, TLS and all, before one is needed."""
-        self._call(endpoints.SERVER_TIME, {}, Priority.CRITICAL)
+    def warm_up(self, connections: int = WARM_CONNECTIONS) -> None:
+        """Open the connections exits will use, TLS and all, before one is needed."""
+        everybody_asks = threading.Barrier(connections)
+
+        def ask() -> None:
+            everybody_asks.wait(self._sessions.deadline_s)     # side by side, or one connection would serve all
+            self._call(endpoints.SERVER_TIME, {}, Priority.CRITICAL)
+
+        with ThreadPoolExecutor(connections, thread_name_prefix="warm-up") as pool:
+            for asked in [pool.submit(ask) for _ in range(connections)]:
+                asked.result()
 
     def stream_config(self) -> dict[str, Any]:
         """Return what ccxt.pro needs to speak to the same addresses with the same key."""
-        wire = self._wires[False]
-        return {
-            "apiKey": wire.apiKey, "secret": wire.secret, "password": wire.password,
-            "enableRateLimit": False, "newUpdates": True,
-            "urls": {"api": addresses(self.futures_url, self.spot_url)},
-            "options": {"hf": True, "uta": False, "defaultType": "swap",
-                        "timeDifference": self.clock_offset_ms()},
-        }
+        return self._sessions.stream_config()
 
     def markets(self) -> tuple[list[Any], Any]:
         """Return the loaded markets and currencies as ccxt's `set_markets` takes them."""
-        wire = self._wires[False]
+        wire = self._sessions.common
         return list(wire.markets.values()), wire.currencies
 
     def close(self) -> None:
-        """End the deadline thread and the connections."""
-        self._deadlines.stop()
-        for wire in self._wires.values():
-            wire.end()
+        """Cut what is under way and end the connections."""
+        self._sessions.close()
 
     # ---- the one place that sends ---------------------------------------------------------------
 
-    def _call(self, endpoint: Endpoint, params: Mapping[str, Any] | list[Any], priority: Priority) -> Any:
+    def _call(self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority) -> Any:
         assert_no_lock_held(f"exchange call {endpoint.method}")
         with self._gate(priority):
             self._budget.take(endpoint.pool, endpoint.weight, priority)
             started = self._clock.monotonic()
             outcome = "ok"
             try:
-                return self._ask(endpoint, params, priority)
+                return self._sessions.ask(endpoint, params, priority)
             except ExchangeError as error:
                 outcome = type(error).__name__
                 raise
             finally:
-                self._monitor.record_api_call(endpoint.method, self._clock.monotonic() - started, outcome)
-
-    def _ask(self, endpoint: Endpoint, params: Mapping[str, Any] | list[Any], priority: Priority) -> Any:
-        wire = self._wires[priority is Priority.CRITICAL]
-        try:
-            with self._deadlines.limit(self._deadline_s) as call:
-                return wire.ask(endpoint.method, params, changes=endpoint.changes)
-        except RateLimited as error:
-            if error.retry_after_ms:
-                self._budget.hold(endpoint.pool, error.retry_after_ms / 1000)
-            raise
-        except (ExchangeUnavailable, OutcomeUnknown) as error:
-            if call.expired:
-                raise type(error)(f"no whole answer within {self._deadline_s:.0f} s") from error
-            raise
-        finally:
-            self._learn_rate(endpoint.pool, wire.answer_headers())
-
-    def _learn_rate(self, pool: str, headers: Mapping[str, str]) -> None:
-        try:
-            self._budget.correct(
-                pool,
-                limit=int(headers["gw-ratelimit-limit"]),
-                remaining=int(headers["gw-ratelimit-remaining"]),
-                resets_in_s=int(headers["gw-ratelimit-reset"]) / 1000,
-            )
-        except (KeyError, ValueError):
-            pass    # KuCoin promises the headers for the pools of a user, not for the public one
+                if self._monitor is not None:
+                    taken_s = self._clock.monotonic() - started
+                    self._monitor.record_api_call(endpoint.method, taken_s, outcome)
 
     @contextmanager
     def _gate(self, priority: Priority) -> Iterator[None]:
@@ -426,20 +383,26 @@ class KuCoinClient:
                 return found
         raise RequestRefused(f"more than {MOST_PAGES} pages")
 
-    def _order(self, row: Any) -> Order:
+    def _order(self, row: Any, priority: Priority) -> Order:
+        """Return the order that was asked for by its id."""
         if not isinstance(row, Mapping):
             raise BadResponse("order answer without fields")
-        return parse.order_of(row, self.instrument(parse.text(row, "symbol")))
+        found = self._orders([row], priority)
+        if not found:
+            raise BadResponse(f"an order of {row.get('symbol')}, which RAD does not trade")
+        return found[0]
 
-    def _fills(self, listed: Sequence[parse.Row]) -> tuple[Fill, ...]:
-        fills = [parse.fill_of(row, self.instrument(parse.text(row, "symbol"))) for row in listed]
-        return tuple(sorted(fills, key=lambda fill: fill.ts_ms))
+    def _orders(self, listed: Sequence[parse.Row], priority: Priority) -> tuple[Order, ...]:
+        return tuple(parse.order_of(*known) for known in self._with_instruments(listed, priority))
 
-    def _symbol_of(self, row: parse.Row) -> str:
-        """Return ccxt's symbol for a contract; built by its rule for one listed since `load`."""
-        wire = self._wires[False]
-        known = (wire.markets_by_id or {}).get(row["symbol"])
-        if known:
-            return str(known[0]["symbol"])
-        base = wire.safe_currency_code(row["baseCurrency"])
-        return f"{base}/{row['quoteCurrency']}:{row['settleCurrency']}"
+    def _fills(self, listed: Sequence[parse.Row], priority: Priority) -> tuple[Fill, ...]:
+        """Return fills, each once, oldest first."""
+        fills = (parse.fill_of(*known) for known in self._with_instruments(listed, priority))
+        once = {(fill.symbol, fill.trade_id, fill.order_id): fill for fill in fills}
+        return tuple(sorted(once.values(), key=lambda fill: fill.ts_ms))
+
+    def _remember_order(self, order_id: str, exchange_id: str) -> None:
+        with self._metadata_lock:
+            if len(self._symbol_of_order) >= REMEMBERED_ORDERS:
+                del self._symbol_of_order[next(iter(self._symbol_of_order))]
+            self._symbol_of_order[order_id] = exchange_id

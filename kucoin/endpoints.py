@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 PUBLIC, FUTURES, SPOT, MANAGEMENT = "public", "futures", "spot", "management"
 
 
+class Effect(Enum):
+    """What a request may have done by the time its answer is lost."""
+
+    NONE = "none"              # or nothing that asking again would not mend
+    PLACES = "places"
+    CANCELS = "cancels"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One call: ccxt's name for it, what it costs, and whether it can change anything."""
+    """One call: ccxt's name for it, what it costs, and what it may do."""
 
     method: str                # ccxt's implicit method
     pool: str
     weight: int
-    changes: bool = False      # an order or a cancel: unanswered means it may have happened
+    effect: Effect = Effect.NONE
+    exact: bool = True         # numbers as Decimal; candles are for indicators, and there are many
 
 
-def _public(method: str, weight: int) -> Endpoint:
-    return Endpoint(method=f"futuresPublic{method}", pool=PUBLIC, weight=weight)
+def _public(method: str, weight: int, *, exact: bool = True) -> Endpoint:
+    return Endpoint(method=f"futuresPublic{method}", pool=PUBLIC, weight=weight, exact=exact)
 
 
-def _private(method: str, weight: int, *, changes: bool = False) -> Endpoint:
-    return Endpoint(method=f"futuresPrivate{method}", pool=FUTURES, weight=weight, changes=changes)
+def _private(method: str, weight: int, effect: Effect = Effect.NONE) -> Endpoint:
+    return Endpoint(method=f"futuresPrivate{method}", pool=FUTURES, weight=weight, effect=effect)
 
 
 CONTRACTS = _public("GetContractsActive", 3)
+CONTRACT = _public("GetContractsSymbol", 3)
 TICKERS = _public("GetAllTickers", 5)
-CANDLES = _public("GetKlineQuery", 3)
+CANDLES = _public("GetKlineQuery", 3, exact=False)
 SERVER_TIME = _public("GetTimestamp", 2)
 
 ACCOUNT = _private("GetAccountOverview", 5)
@@ -41,8 +52,7 @@ FILLS = _private("GetFills", 5)
 FUNDING = _private("GetFundingHistory", 5)
 MARGIN_MODE = _private("GetPositionGetMarginMode", 2)
 CHANGE_MARGIN_MODE = _private("PostPositionChangeMarginMode", 2)
-PLACE = _private("PostOrders", 2, changes=True)
-CANCEL = _private("DeleteOrdersOrderId", 1, changes=True)
+PLACE = _private("PostOrders", 2, Effect.PLACES)
+CANCEL = _private("DeleteOrdersOrderId", 1, Effect.CANCELS)
 
-KEY_INFO = Endpoint(method="privateGetUserApiKey", pool=MANAGEMENT, weight=20)
-LOAD_MARKETS_WEIGHT = 3 + 4 + 15 + 3   # currencies, symbols, allTickers, contracts/active
+API_KEY = Endpoint(method="privateGetUserApiKey", pool=MANAGEMENT, weight=20)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from trading.candles import TIMEFRAME_MINUTES, Candles
-from trading.errors import BadResponse
+from trading.candles import TIMEFRAME_MINUTES, Candles, Floats
+from trading.errors import BadResponse, OrderRejected
 from trading.facts import (
     ZERO,
     Balance,
@@ -25,17 +28,43 @@ from trading.facts import (
 
 Row = Mapping[str, Any]
 Fact = TypeVar("Fact")
+Taken = ParamSpec("Taken")
+
+log = logging.getLogger("kucoin")
 
 PERPETUAL = "FFWCSX"
 NS_PER_MS = 1_000_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """What the key may do. Source: GET /api/v1/user/api-key."""
+
+    permissions: frozenset[str]
+    version: int
+    bound_to_ip: bool
+
+
+def readable(make: Callable[Taken, Fact]) -> Callable[Taken, Fact]:
+    """Let *make* raise BadResponse for whatever is wrong with a row, be it a field or a value."""
+    @wraps(make)
+    def reading(*args: Taken.args, **kwargs: Taken.kwargs) -> Fact:
+        try:
+            return make(*args, **kwargs)
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+            raise BadResponse(f"an answer that does not make sense ({type(error).__name__}: {error})") from error
+    return reading
+
+
 def number(row: Row, name: str) -> Decimal:
     """Return a field as an exact number, whether KuCoin sent it as a number or a string."""
     try:
-        return Decimal(str(row[name]))
+        found = Decimal(str(row[name]))
     except (KeyError, InvalidOperation) as error:
         raise BadResponse(f"answer without a readable {name}") from error
+    if not found.is_finite():
+        raise BadResponse(f"answer with {found} for {name}")
+    return found
 
 
 def optional(row: Row, name: str) -> Decimal | None:
@@ -60,11 +89,7 @@ def rows(data: Any) -> list[Row]:
     return data
 
 
-def each(data: Any, make: Callable[[Row], Fact]) -> tuple[Fact, ...]:
-    """Return *make* of every row."""
-    return tuple(make(row) for row in rows(data))
-
-
+@readable
 def instrument_of(row: Row, symbol: str) -> Instrument:
     """Source: GET /api/v1/contracts/active."""
     return Instrument(
@@ -85,6 +110,11 @@ def instrument_of(row: Row, symbol: str) -> Instrument:
     )
 
 
+def delisted(instrument: Instrument) -> Instrument:
+    """Return *instrument* as one that is no longer listed: known, so as to be closed, not opened."""
+    return replace(instrument, tradable=False)
+
+
 def is_linear_usdt_perpetual(row: Row) -> bool:
     """Whether RAD trades it: USDT-margined, not inverse, without an expiry."""
     return (
@@ -95,6 +125,7 @@ def is_linear_usdt_perpetual(row: Row) -> bool:
     )
 
 
+@readable
 def ticker_of(row: Row, instrument: Instrument, contract: Row | None) -> Ticker | None:
     """Return a line of GET /api/v1/allTickers; None for one without both sides (nothing to trade on)."""
     bid, ask, last = optional(row, "bestBidPrice"), optional(row, "bestAskPrice"), optional(row, "price")
@@ -112,41 +143,45 @@ def ticker_of(row: Row, instrument: Instrument, contract: Row | None) -> Ticker 
     )
 
 
-def candles_of(data: Any, symbol: str, timeframe: str, limit: int, now_ms: int) -> Candles:
-    """Return the closed candles, holes filled with the previous close and no volume.
+@readable
+def candles_of(data: Any, symbol: str, timeframe: str, first_ms: int, end_ms: int) -> Candles:
+    """Return the candles that opened in [*first_ms*, *end_ms*), holes filled: previous close, no volume.
+
+    The last one is known by time: KuCoin leaves out intervals without a trade, at the end too.
 
     Source: GET /api/v1/kline/query: [open ms, open, high, low, close, volume in lots, turnover].
     """
     step = TIMEFRAME_MINUTES[timeframe] * 60_000
     if not isinstance(data, list):
         raise BadResponse("a list of candles was expected and something else came")
-    try:
-        found = {int(row[0]): [float(field) for field in row[1:6]] for row in data}
-    except (TypeError, ValueError, IndexError) as error:
-        raise BadResponse("unreadable candle") from error
-    closed = sorted(opened for opened in found if opened + step <= now_ms)
-    if not closed:
+    told = np.array([row[:6] for row in data], dtype=np.float64).reshape(-1, 6)
+    told = told[(told[:, 0] >= first_ms) & (told[:, 0] < end_ms)]
+    if not len(told):
         raise BadResponse(f"{symbol} no closed candle in the answer")
-    # KuCoin leaves out intervals without a trade, at the end too: the last closed one is known by time.
-    last = now_ms // step * step - step
-    opens = np.arange(closed[0], last + step, step, dtype=np.int64)[-limit:]
-    table = np.empty((len(opens), 5))
-    previous = found[closed[0]][3]
-    for earlier in closed:
-        if earlier >= opens[0]:
-            break
-        previous = found[earlier][3]
-    for index, opened in enumerate(opens):
-        row = found.get(int(opened))
-        table[index] = row if row is not None else (previous, previous, previous, previous, 0.0)
-        previous = table[index, 3]
+    if not np.isfinite(told).all() or (told[:, 1:5] <= 0).any() or (told[:, 2] < told[:, 3]).any():
+        raise BadResponse(f"{symbol} candle without a possible price")
+    opened = told[:, 0].astype(np.int64)
+    if (opened % step).any():
+        raise BadResponse(f"{symbol} candle beside the {timeframe} grid")
+    opens = np.arange(opened.min(), end_ms, step, dtype=np.int64)
+    which = np.full(len(opens), -1)
+    which[(opened - opens[0]) // step] = np.arange(len(told))
+    traded = which >= 0
+    # The latest row at or before each slot: slots count up, rows may come in any order.
+    latest = which[np.maximum.accumulate(np.where(traded, np.arange(len(opens)), 0))]
+    close = told[latest, 4]
+
+    def column(number: int, otherwise: Floats) -> Floats:
+        return np.where(traded, told[latest, number], otherwise)
+
     return Candles(
         symbol=symbol, timeframe=timeframe, open_ms=opens,
-        open=table[:, 0].copy(), high=table[:, 1].copy(), low=table[:, 2].copy(),
-        close=table[:, 3].copy(), volume=table[:, 4].copy(),
+        open=column(1, close), high=column(2, close), low=column(3, close),
+        close=close, volume=column(5, np.zeros(len(opens))),
     )
 
 
+@readable
 def balance_of(row: Row) -> Balance:
     """Source: GET /api/v1/account-overview."""
     return Balance(
@@ -157,6 +192,7 @@ def balance_of(row: Row) -> Balance:
     )
 
 
+@readable
 def position_of(row: Row, instrument: Instrument) -> ExchangePosition:
     """Source: GET /api/v1/positions; currentQty is signed."""
     quantity = number(row, "currentQty")
@@ -174,6 +210,7 @@ def position_of(row: Row, instrument: Instrument) -> ExchangePosition:
     )
 
 
+@readable
 def order_of(row: Row, instrument: Instrument) -> Order:
     """Source: GET /api/v1/orders/{orderId}, also of stop orders."""
     filled = number(row, "dealSize")
@@ -200,6 +237,7 @@ def order_of(row: Row, instrument: Instrument) -> Order:
     )
 
 
+@readable
 def fill_of(row: Row, instrument: Instrument) -> Fill:
     """Source: GET /api/v1/recentFills; tradeTime is in nanoseconds."""
     return Fill(
@@ -225,9 +263,12 @@ def order_body(request: OrderRequest, instrument: Instrument) -> dict[str, Any]:
         "marginMode": request.margin_mode.upper(),
     }
     if request.quantity is not None:
+        if request.quantity % 1 or request.quantity < 1:
+            raise OrderRejected(f"{request.symbol} {plain(request.quantity)} lots cannot be ordered: not sent")
         body["size"] = int(request.quantity)
     if request.leverage is not None:
-        body["leverage"] = plain(request.leverage)
+        whole = request.leverage == request.leverage.to_integral_value()
+        body["leverage"] = int(request.leverage) if whole else plain(request.leverage)
     if request.price is not None:
         body["price"] = plain(request.price)
         body["timeInForce"] = "IOC" if request.immediate_or_cancel else "GTC"
@@ -256,6 +297,35 @@ def _flag(row: Row, name: str) -> bool:
     return value
 
 
-def by_id(found: Iterable[Instrument]) -> dict[str, Instrument]:
-    """Return instruments by KuCoin's own id."""
-    return {instrument.exchange_id: instrument for instrument in found}
+def listed(data: Any, symbol_of: Callable[[Row], str]) -> dict[str, tuple[Instrument, Row]]:
+    """Return every contract RAD can trade, by KuCoin's id, with its row.
+
+    One that cannot be read is left out and said: it must not take the others with it.
+    """
+    found: dict[str, tuple[Instrument, Row]] = {}
+    for row in filter(is_linear_usdt_perpetual, rows(data)):
+        try:
+            instrument = instrument_of(row, symbol_of(row))
+        except BadResponse as error:
+            log.warning("contract left out contract=%s error=%s", row.get("symbol"), error)
+            continue
+        found[instrument.exchange_id] = (instrument, row)
+    if not found:
+        raise BadResponse("no contract in the list of contracts")
+    return found
+
+
+@readable
+def api_key_of(row: Row) -> ApiKey:
+    """Source: GET /api/v1/user/api-key; its permissions are a list with commas."""
+    return ApiKey(
+        permissions=frozenset(name.strip() for name in text(row, "permission").split(",") if name.strip()),
+        version=int(number(row, "apiVersion")),
+        bound_to_ip=bool(row.get("ipWhitelist")),
+    )
+
+
+@readable
+def funding_of(data: Row) -> tuple[list[Row], bool]:
+    """Return the rows of a page of funding, and whether there are more. Source: GET /api/v1/funding-history."""
+    return rows(data["dataList"]), bool(data["hasMore"])

@@ -2,12 +2,14 @@
 
 A pool is refilled whole when its window ends; the window opens at the first request in it (KuCoin:
 fixed, not rolling). Scans may not spend what an exit could need: each priority stops short of the
-quota by its reserve. Within a priority it is first come, first served.
+quota by its reserve, and an exit is stopped by the exchange's own count alone, never by ours.
+Within a priority it is first come, first served.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from runtime.locks import condition_on, named_lock
@@ -18,6 +20,7 @@ from trading.ports import Clock
 log = logging.getLogger("rate")
 
 WINDOW_S = 30.0
+LONGEST_HOLD_S = 60.0          # whatever a header says
 RESERVES = {Priority.CRITICAL: 0.0, Priority.HIGH: 0.03, Priority.NORMAL: 0.08, Priority.SCAN: 0.15}
 LONGEST_WAIT_S = {Priority.CRITICAL: 5.0, Priority.HIGH: 15.0, Priority.NORMAL: 35.0, Priority.SCAN: 65.0}
 
@@ -37,8 +40,11 @@ class PoolUse:
 @dataclass(slots=True)
 class _Pool:
     quota: int
-    used: int = 0
-    window_ends: float | None = None       # monotonic; None: no window open
+    used: int = 0                          # the larger of our count and the exchange's
+    told_used: int = 0                     # the exchange's alone
+    window_opened: float | None = None     # monotonic; None: no window open
+    window_ends: float = 0.0
+    told_end: bool = False                 # whether the exchange has said when it ends
     held_until: float = 0.0
     waiting: list[tuple[Priority, int]] = field(default_factory=list)
 
@@ -46,7 +52,7 @@ class _Pool:
 class RateBudget:
     """Hands out weight; any thread."""
 
-    def __init__(self, quotas: dict[str, int], clock: Clock) -> None:
+    def __init__(self, quotas: Mapping[str, int], clock: Clock) -> None:
         self._clock = clock
         self._lock = named_lock("rate budget")
         self._turn = condition_on(self._lock)
@@ -55,37 +61,55 @@ class RateBudget:
         self._tickets = 0
         self._stopped = False
 
-    def take(self, pool: str, weight: int, priority: Priority) -> None:
-        """Wait until *weight* may be spent, and spend it.
+    def take(self, pool: str, weight: int, priority: Priority, longest_s: float | None = None) -> None:
+        """Wait until *weight* may be spent, and spend it; *longest_s* bounds the wait, by default by priority.
 
         Raises:
-            RateLimited: not within the priority's longest wait, or the daemon is stopping.
+            RateLimited: not in that time, or the daemon is stopping.
         """
         with self._turn:
             state = self._pools[pool]
             self._tickets += 1
             ticket = (priority, self._tickets)
             state.waiting.append(ticket)
+            patience_s = LONGEST_WAIT_S[priority] if longest_s is None else longest_s
             try:
-                if not self._wait(state, ticket, weight):
+                if not self._wait(state, ticket, weight, patience_s):
                     raise RateLimited(f"no room in the {pool} pool for a {priority.name.lower()} request")
+                if state.window_opened is None:
+                    state.window_opened = self._clock.monotonic()
+                    state.window_ends = state.window_opened + WINDOW_S
                 state.used += weight
             finally:
                 state.waiting.remove(ticket)
                 self._turn.notify_all()
 
-    def correct(self, pool: str, *, limit: int, remaining: int, resets_in_s: float) -> None:
-        """Believe the exchange's own count; answers arrive out of order, so only a higher use counts."""
+    def correct(
+        self, pool: str, *, limit: int, remaining: int, resets_in_s: float, asked_at: float
+    ) -> None:
+        """Believe the exchange's own count, told in the answer to a request sent at *asked_at*, monotonic.
+
+        Answers overtake each other: one asked for before this window opened speaks of another, and
+        within a window only a higher use counts.
+        """
+        if limit <= 0:
+            return
         with self._turn:
             state = self._pools[pool]
             self._roll(state)
             state.quota = limit
-            if state.window_ends is None:
-                state.window_ends = self._clock.monotonic() + resets_in_s
-            state.used = max(state.used, limit - remaining)
+            if state.window_opened is None or asked_at < state.window_opened:
+                return
+            # A lower bound of the true end: the answer was written after the request was sent.
+            ends = asked_at + min(max(0.0, resets_in_s), LONGEST_HOLD_S)
+            state.window_ends = max(state.window_ends, ends) if state.told_end else ends
+            state.told_end = True
+            state.told_used = max(state.told_used, limit - remaining)
+            state.used = max(state.used, state.told_used)
 
     def hold(self, pool: str, seconds: float) -> None:
         """Send nothing from *pool* for *seconds*: the exchange said so."""
+        seconds = min(seconds, LONGEST_HOLD_S)
         with self._turn:
             state = self._pools[pool]
             state.held_until = max(state.held_until, self._clock.monotonic() + seconds)
@@ -104,7 +128,7 @@ class RateBudget:
                     used=state.used,
                     waiting=len(state.waiting),
                     held_s=max(0.0, state.held_until - now),
-                    resets_in_s=max(0.0, (state.window_ends or now) - now),
+                    resets_in_s=0.0 if state.window_opened is None else state.window_ends - now,
                 )
                 for name, state in self._pools.items()
             )
@@ -117,34 +141,38 @@ class RateBudget:
 
     # ---- under the lock -------------------------------------------------------------------------
 
-    def _wait(self, state: _Pool, ticket: tuple[Priority, int], weight: int) -> bool:
+    def _wait(self, state: _Pool, ticket: tuple[Priority, int], weight: int, patience_s: float) -> bool:
         priority = ticket[0]
-        give_up = self._clock.monotonic() + LONGEST_WAIT_S[priority]
-        while True:
-            if self._stopped and priority is not Priority.CRITICAL:
-                return False
-            now = self._clock.monotonic()
-            if ticket == min(state.waiting) and self._fits(state, priority, weight):
-                if state.window_ends is None:
-                    state.window_ends = now + WINDOW_S
+        give_up = self._clock.monotonic() + patience_s
+
+        def has_turn() -> bool:
+            return ticket == min(state.waiting) and self._fits(state, priority, weight)
+
+        def is_over() -> bool:
+            return self._stopped and priority is not Priority.CRITICAL
+
+        while not is_over():
+            if has_turn():
                 return True
+            now = self._clock.monotonic()
             if now >= give_up:
                 return False
-            opens = max(state.held_until, state.window_ends or now)
-            pause_s = min(opens, give_up) - now if opens > now else give_up - now
-            self._clock.wait_for(
-                self._turn,
-                lambda: self._stopped or (ticket == min(state.waiting) and self._fits(state, priority, weight)),
-                pause_s,
-            )
+            opens = max(state.held_until, state.window_ends)
+            pause_s = (min(opens, give_up) if opens > now else give_up) - now
+            self._clock.wait_for(self._turn, lambda: is_over() or has_turn(), pause_s)
+        return False
 
     def _fits(self, state: _Pool, priority: Priority, weight: int) -> bool:
         self._roll(state)
         if self._clock.monotonic() < state.held_until:
             return False
+        if priority is Priority.CRITICAL:
+            return not state.told_used or state.told_used + weight <= state.quota
+        # A weight beyond the share goes alone, or it would never go.
         return state.used + weight <= max(state.quota * (1 - RESERVES[priority]), weight)
 
     def _roll(self, state: _Pool) -> None:
-        if state.window_ends is not None and self._clock.monotonic() >= state.window_ends:
-            state.window_ends = None
-            state.used = 0
+        if state.window_opened is not None and self._clock.monotonic() >= state.window_ends:
+            state.window_opened = None
+            state.told_end = False
+            state.used = state.told_used = 0

@@ -1,8 +1,8 @@
 """Total wall-clock deadlines for blocking HTTP: a dripping server does not hold a thread.
 
-`requests`' timeout is per socket operation: an answer that drips one byte at a time never reaches
-it. Here the live socket of each call is known, and shut down when the call's time is up; the thread
-that was reading wakes at once with an error.
+A socket's timeout is per operation: an answer that drips one byte at a time never reaches it. Here
+the live socket of each call is known, and shut down when the call's time is up; the thread that was
+reading wakes at once with an error. Connecting and the name look-up are bounded by what is left.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -17,37 +18,58 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
-from requests.adapters import HTTPAdapter
+from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from runtime.locks import condition_on, named_lock
+from runtime.resolving import Resolver
+
+DEFAULT_CONNECT_S = 10.0       # outside a deadline
+LEAST_S = 0.001                # a timeout of zero would mean "do not block"
+
+_resolver = Resolver()
+# Which call a connection serves, and so whether a cut may touch it; held for one system call at most.
+_owners = named_lock("connections")
 
 
 class Call:
     """One request under a deadline."""
 
-    __slots__ = ("ends", "expired", "finished", "_socket")
+    __slots__ = ("ends", "expired", "finished", "_connection", "_socket")
 
     def __init__(self, ends: float) -> None:
         self.ends = ends
         self.expired = False
         self.finished = False
+        # Guarded by _owners.
+        self._connection: _Watched | None = None
         self._socket: socket.socket | None = None
 
-    def watch(self, connection_socket: socket.socket | None) -> None:
-        """Know the socket the call runs over; a call already over loses it at once."""
-        self._socket = connection_socket
-        if self.expired:
-            self.cut()
+    def left_s(self) -> float:
+        """Seconds until it is cut."""
+        return max(LEAST_S, self.ends - monotonic())
+
+    def runs_over(self, connection: _Watched, its_socket: socket.socket | None) -> None:
+        """Know where the call runs; the connection serves no earlier call any more."""
+        with _owners:
+            connection.serves = self
+            self._connection = connection
+            self._socket = its_socket
+            expired = self.expired
+        if expired:
+            raise TimeoutError("the time of this call is up")
 
     def cut(self) -> None:
         """End the call: whoever reads from its socket wakes with an error."""
-        self.expired = True
-        if self._socket is not None and not self.finished:
-            # The plain shutdown, also of a TLS socket: its own version is not made for other threads.
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        with _owners:
+            self.expired = True
+            # A connection that went back to the pool may be serving somebody else by now.
+            if self._socket is not None and self._connection is not None and self._connection.serves is self:
+                # The plain shutdown, also of a TLS socket: its own version is not made for other threads.
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 class _Current(threading.local):
@@ -119,16 +141,60 @@ class _Watched:
     """A connection that tells the current call which socket it uses."""
 
     sock: Any
+    host: str
+    port: int
+    socket_options: Any
+    serves: Call | None = None
+    # Until TLS has shaken hands its socket is out of reach: a copy of the descriptor serves.
+    _copy: socket.socket | None = None
 
     def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
-        if _current.call is not None:
-            _current.call.watch(self.sock)
+        try:
+            super().connect()  # type: ignore[misc]
+        finally:
+            if self._copy is not None:
+                self._copy.close()
+                self._copy = None
+            if _current.call is not None:
+                _current.call.runs_over(self, self.sock)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if _current.call is not None:
-            _current.call.watch(self.sock)
+            _current.call.runs_over(self, self.sock)
         super().request(*args, **kwargs)  # type: ignore[misc]
+
+    def _new_conn(self) -> socket.socket:
+        call = _current.call
+        ends = monotonic() + (call.left_s() if call is not None else DEFAULT_CONNECT_S)
+        connected = self._reach_any(ends)
+        for option in self.socket_options or ():
+            connected.setsockopt(*option)
+        if call is not None:
+            self._copy = socket.socket(connected.family, connected.type, fileno=os.dup(connected.fileno()))
+            call.runs_over(self, self._copy)
+        return connected
+
+    def _reach_any(self, ends: float) -> socket.socket:
+        """Connect to the first address that answers before *ends*."""
+        failure: OSError = OSError("no address")
+        try:
+            addresses = _resolver.resolve(self.host, self.port, max(LEAST_S, ends - monotonic()))
+        except OSError as error:
+            raise NewConnectionError(self, f"no address for {self.host}: {error}") from error  # type: ignore[arg-type]
+        for family, address in addresses:
+            if ends <= monotonic():
+                break
+            reached = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                reached.settimeout(max(LEAST_S, ends - monotonic()))
+                reached.connect((address, self.port))
+                return reached
+            except OSError as error:
+                reached.close()
+                failure = error
+        if isinstance(failure, TimeoutError):
+            raise ConnectTimeoutError(self, f"no connection to {self.host} in time") from failure
+        raise NewConnectionError(self, f"no connection to {self.host}: {failure}") from failure  # type: ignore[arg-type]
 
 
 class _HTTPConnection(_Watched, HTTPConnection):
@@ -147,12 +213,8 @@ class _HTTPSPool(HTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
 
 
-class DeadlineAdapter(HTTPAdapter):
-    """The transport of a `requests.Session` whose calls obey `Deadlines.limit`; never retries."""
-
-    def __init__(self, connections: int) -> None:
-        super().__init__(pool_connections=4, pool_maxsize=connections, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+def deadline_pools(connections: int, *, ca_certs: str) -> PoolManager:
+    """Return kept-alive connections, *connections* per host, whose calls obey `Deadlines.limit`."""
+    pools = PoolManager(num_pools=4, maxsize=connections, block=False, ca_certs=ca_certs)
+    pools.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+    return pools

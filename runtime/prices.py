@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from runtime.locks import condition_on, guarded_dict, named_lock
 from trading.facts import Price
 from trading.ports import Clock
+
+OVERTAKEN_S = 2.0              # an answer by REST may be this much older than the push that overtook it
 
 
 class PriceBook:
@@ -23,9 +25,17 @@ class PriceBook:
 
     def publish(self, price: Price) -> None:
         """Take in one price, and wake the monitor if somebody holds the symbol."""
+        self.publish_many((price,))
+
+    def publish_many(self, prices: Iterable[Price]) -> None:
+        """Take in several prices at once; the monitor is woken once."""
         with self._ticked:
-            self._prices[price.symbol] = price
-            if price.symbol in self._followed:
+            rings = False
+            for price in prices:
+                if not self._is_overtaken(price):
+                    self._prices[price.symbol] = price
+                    rings = rings or price.symbol in self._followed
+            if rings:
                 self._ticks += 1
                 self._ticked.notify_all()
 
@@ -33,6 +43,11 @@ class PriceBook:
         """Return the latest, however old; None if there never was one."""
         with self._prices_lock:
             return self._prices.get(symbol)
+
+    def snapshot(self, symbols: Iterable[str]) -> Mapping[str, Price]:
+        """Return the latest of each of *symbols* that has one, all of one moment."""
+        with self._prices_lock:
+            return {symbol: price for symbol in symbols if (price := self._prices.get(symbol)) is not None}
 
     def follow(self, symbols: Iterable[str]) -> None:
         """Replace the set of symbols whose prices are wanted."""
@@ -68,3 +83,8 @@ class PriceBook:
         with self._ticked:
             self._ticks += 1
             self._ticked.notify_all()
+
+    def _is_overtaken(self, price: Price) -> bool:
+        """Whether what is known is newer by the exchange's time; an old one is not defended for long."""
+        known = self._prices.get(price.symbol)
+        return known is not None and price.ts_ms < known.ts_ms and price.received - known.received < OVERTAKEN_S

@@ -1,0 +1,108 @@
+"""Every contract's rules in memory, and how one never heard of is learnt."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from kucoin import endpoints, parse
+from kucoin.endpoints import Endpoint
+from kucoin.sessions import Sessions
+from runtime.locks import guarded_dict, named_lock
+from trading.errors import UnknownInstrument
+from trading.facts import Instrument, Priority
+
+log = logging.getLogger("kucoin")
+
+
+class KnownInstruments(ABC):
+    """The part of KuCoinClient that knows what is listed; any thread."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._metadata_lock = named_lock("metadata")
+        # Guarded by _metadata_lock; each is replaced whole, never edited.
+        self._symbol_metadata_cache: dict[str, Instrument] = guarded_dict(self._metadata_lock, "metadata")
+        self._by_id: Mapping[str, Instrument] = {}
+        self._contracts: Mapping[str, parse.Row] = {}
+        self._foreign_ids: frozenset[str] = frozenset()
+
+    @abstractmethod
+    def _call(self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority) -> Any:
+        """Pass the gate and the budget, and return the answer's `data`."""
+
+    def refresh_instruments(self, priority: Priority = Priority.NORMAL) -> None:
+        """Fetch every contract's rules anew and replace them whole.
+
+        One no longer listed stays known as not tradable: a position in it still has to be closed.
+        """
+        self._learn(parse.listed(self._call(endpoints.CONTRACTS, {}, priority), self._symbol_of))
+
+    def _learn(self, found: Mapping[str, tuple[Instrument, parse.Row]], *, complete: bool = True) -> None:
+        fresh: dict[str, Instrument] = guarded_dict(self._metadata_lock, "metadata")
+        with self._metadata_lock:
+            known = self._symbol_metadata_cache.values()
+            kept = {old.symbol: parse.delisted(old) if complete else old for old in known}
+            fresh.update(kept | {instrument.symbol: instrument for instrument, _ in found.values()})
+            self._symbol_metadata_cache = fresh
+            self._by_id = {instrument.exchange_id: instrument for instrument in fresh.values()}
+            rows = {exchange_id: row for exchange_id, (_, row) in found.items()}
+            self._contracts = rows if complete else {**self._contracts, **rows}
+
+    def instruments(self) -> Mapping[str, Instrument]:
+        """Return every instrument by symbol, from memory."""
+        with self._metadata_lock:
+            return dict(self._symbol_metadata_cache)
+
+    def instrument(self, symbol: str) -> Instrument:
+        """Return one instrument from memory, by ccxt's symbol or KuCoin's id. Raises UnknownInstrument."""
+        with self._metadata_lock:
+            found = self._symbol_metadata_cache.get(symbol) or self._by_id.get(symbol.upper())
+        if found is None:
+            raise UnknownInstrument(f"KuCoin lists no {symbol}")
+        return found
+
+    def _instrument_of(self, row: parse.Row, priority: Priority) -> Instrument | None:
+        """Return the instrument a row is about; None for a kind RAD does not trade.
+
+        An id never heard of is asked about: a position may not be left out because a list was short.
+        """
+        exchange_id = parse.text(row, "symbol")
+        with self._metadata_lock:
+            known = self._by_id.get(exchange_id)
+            is_foreign = exchange_id in self._foreign_ids
+        if known is not None or is_foreign:
+            return known
+        contract = self._call(endpoints.CONTRACT, {"symbol": exchange_id}, priority)
+        if isinstance(contract, Mapping) and parse.is_linear_usdt_perpetual(contract):
+            self._learn(parse.listed([contract], self._symbol_of), complete=False)
+            return self.instrument(exchange_id)
+        with self._metadata_lock:
+            self._foreign_ids |= {exchange_id}
+        log.warning("not a kind of contract RAD trades, its rows are passed over contract=%s", exchange_id)
+        return None
+
+    def _listed(self) -> tuple[Mapping[str, Instrument], Mapping[str, parse.Row]]:
+        """Return instruments and their latest rows, both by KuCoin's id."""
+        with self._metadata_lock:
+            return self._by_id, self._contracts
+
+    def _with_instruments(
+        self, listed: Sequence[parse.Row], priority: Priority
+    ) -> Iterator[tuple[parse.Row, Instrument]]:
+        """Pair rows with their instruments; rows about other kinds of contract are passed over."""
+        for row in listed:
+            instrument = self._instrument_of(row, priority)
+            if instrument is not None:
+                yield row, instrument
+
+    def _symbol_of(self, row: parse.Row) -> str:
+        """Return ccxt's symbol for a contract; built by its rule for one listed since `load`."""
+        wire = self._sessions.common
+        known = (wire.markets_by_id or {}).get(parse.text(row, "symbol"))
+        if known:
+            return str(known[0]["symbol"])
+        base = wire.safe_currency_code(parse.text(row, "baseCurrency"))
+        return f"{base}/{row['quoteCurrency']}:{row['settleCurrency']}"

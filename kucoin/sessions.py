@@ -1,0 +1,121 @@
+"""Two wires with one deadline and one idea of the time: exits never queue behind a scan's sockets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import ccxt
+
+from kucoin.endpoints import Endpoint
+from kucoin.wire import Wire, addresses
+from runtime.budget import RateBudget
+from runtime.deadline import Deadlines
+from trading.errors import BadResponse, ExchangeError, ExchangeUnavailable, OutcomeUnknown, RateLimited
+from trading.facts import Priority
+from trading.ports import Clock
+
+log = logging.getLogger("kucoin")
+
+LOAD_DEADLINES = 3             # the list of markets is long: so many times the usual deadline
+NOTED_SKEW_MS = 1_000
+
+
+class Sessions:
+    """Sends a request that has been let through, and tells the budget what came of it; any thread."""
+
+    def __init__(
+        self, *, futures_url: str, spot_url: str, key: str, secret: str, passphrase: str, key_version: str,
+        budget: RateBudget, clock: Clock, deadline_s: float,
+    ) -> None:
+        self._budget = budget
+        self._clock = clock
+        self.deadline_s = deadline_s
+        self._urls = addresses(futures_url, spot_url)
+        self._deadlines = Deadlines()
+
+        def wire() -> Wire:
+            return Wire(
+                futures_url=futures_url, spot_url=spot_url, key=key, secret=secret, passphrase=passphrase,
+                key_version=key_version, timeout_s=deadline_s, clock=clock,
+            )
+
+        self.critical, self.common = wire(), wire()
+
+    def load(self) -> None:
+        """Learn ccxt's names of every market, once, before threads start. Raises ExchangeError."""
+        try:
+            with self._deadlines.limit(self.deadline_s * LOAD_DEADLINES):
+                self.common.load_markets()
+        except ExchangeError:
+            raise
+        except (ccxt.BaseError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise BadResponse(f"the list of markets cannot be read ({type(error).__name__})") from error
+        self.critical.set_markets_from_exchange(self.common)
+
+    def ask(self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority) -> Any:
+        """Return the `data` of one answer. Raises ExchangeError, within the deadline."""
+        wire = self.critical if priority is Priority.CRITICAL else self.common
+        asked_at = self._clock.monotonic()
+        try:
+            with self._deadlines.limit(self.deadline_s) as call:
+                return wire.ask(endpoint, params)
+        except RateLimited as error:
+            if error.retry_after_ms:
+                self._budget.hold(endpoint.pool, error.retry_after_ms / 1000)
+            raise
+        except (ExchangeUnavailable, OutcomeUnknown) as error:
+            if call.expired:
+                raise type(error)(f"no whole answer within {self.deadline_s:g} s") from error
+            raise
+        finally:
+            self._learn_rate(endpoint.pool, wire.answer_headers(), asked_at)
+
+    def set_clock_by(self, answer: Any) -> int:
+        """Sign by the exchange's time from now on; *answer* is this thread's last to SERVER_TIME.
+
+        Returns milliseconds by which our clock is ahead.
+        """
+        try:
+            ahead_ms = self.common.clock_ahead_ms(int(answer))
+        except (TypeError, ValueError) as error:
+            raise BadResponse("the exchange's time cannot be read") from error
+        for wire in (self.critical, self.common):
+            wire.options["timeDifference"] = ahead_ms
+        if abs(ahead_ms) > NOTED_SKEW_MS:
+            log.warning("clock differs from the exchange's ahead_by=%dms", ahead_ms)
+        return ahead_ms
+
+    def clock_offset_ms(self) -> int:
+        """Return milliseconds by which our clock was ahead when last measured."""
+        return int(self.common.options["timeDifference"])
+
+    def stream_config(self) -> dict[str, Any]:
+        """Return what ccxt.pro needs to speak to the same addresses with the same key."""
+        wire = self.common
+        return {
+            "apiKey": wire.apiKey, "secret": wire.secret, "password": wire.password,
+            "enableRateLimit": False, "newUpdates": True,
+            "urls": {"api": dict(self._urls)},
+            "options": {"hf": True, "uta": False, "defaultType": "swap",
+                        "timeDifference": self.clock_offset_ms()},
+        }
+
+    def close(self) -> None:
+        """Cut what is under way, end the deadline thread, close the connections."""
+        self._deadlines.stop()
+        for wire in (self.critical, self.common):
+            wire.close_connections()
+
+    def _learn_rate(self, pool: str, headers: Mapping[str, str], asked_at: float) -> None:
+        try:
+            self._budget.correct(
+                pool,
+                limit=int(headers["gw-ratelimit-limit"]),
+                remaining=int(headers["gw-ratelimit-remaining"]),
+                resets_in_s=int(headers["gw-ratelimit-reset"]) / 1000,
+                asked_at=asked_at,
+            )
+        except (KeyError, ValueError):
+            pass    # KuCoin promises the headers for the pools of a user, not for the public one

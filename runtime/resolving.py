@@ -1,0 +1,72 @@
+"""Host names to addresses without waiting longer than the caller has: a dead resolver stops no exit."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from runtime.locks import condition_on, guarded_dict, named_lock
+
+Answer = list[tuple[int, str]]         # (address family, numeric address)
+
+
+class Resolver:
+    """Asks anew for each connection; what it was told last serves when no answer comes in time."""
+
+    def __init__(self, ask: Callable[..., list[Any]] = socket.getaddrinfo) -> None:
+        self._ask = ask
+        self._lock = named_lock("resolver")
+        self._answered = condition_on(self._lock)
+        # Guarded by _lock.
+        self._known: dict[str, Answer] = guarded_dict(self._lock, "known addresses")
+        self._asking: set[str] = set()
+        self._failures: dict[str, OSError] = guarded_dict(self._lock, "resolver failures")
+
+    def resolve(self, host: str, port: int, timeout_s: float) -> Answer:
+        """Return the addresses of *host*.
+
+        Raises:
+            OSError: no answer in time, or "no such host", and none known from before.
+        """
+        if _is_numeric(host):
+            return [(socket.AF_INET6 if ":" in host else socket.AF_INET, host)]
+        with self._answered:
+            if host not in self._asking:
+                self._asking.add(host)
+                # getaddrinfo cannot be interrupted: it blocks a thread of its own, not the caller.
+                threading.Thread(target=self._look_up, args=(host, port), name="Resolver", daemon=True).start()
+            self._answered.wait_for(lambda: host not in self._asking, timeout_s)
+            known = self._known.get(host)
+            failure = self._failures.get(host)
+        if known:
+            return known
+        raise failure or TimeoutError(f"no address for {host} in time")
+
+    def _look_up(self, host: str, port: int) -> None:
+        answer: Answer = []
+        failure: OSError | None = None
+        try:
+            told = self._ask(host, port, type=socket.SOCK_STREAM)
+            answer = [(int(found[0]), str(found[4][0])) for found in told]
+        except OSError as error:
+            failure = error
+        finally:
+            with self._answered:
+                self._asking.discard(host)
+                if answer:
+                    self._known[host] = answer
+                if failure is not None:
+                    self._failures[host] = failure
+                self._answered.notify_all()
+
+
+def _is_numeric(host: str) -> bool:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except OSError:
+            continue
+        return True
+    return False
