@@ -43,9 +43,10 @@ class KnownInstruments(ABC):
     def _learn(self, found: Mapping[str, tuple[Instrument, parse.Row]], *, complete: bool = True) -> None:
         fresh: dict[str, Instrument] = guarded_dict(self._metadata_lock, "metadata")
         with self._metadata_lock:
-            known = self._symbol_metadata_cache.values()
-            kept = {old.symbol: parse.delisted(old) if complete else old for old in known}
-            fresh.update(kept | {instrument.symbol: instrument for instrument, _ in found.values()})
+            fresh.update({instrument.symbol: instrument for instrument, _ in found.values()})
+            for symbol, old in self._symbol_metadata_cache.items():
+                if symbol not in fresh:
+                    fresh[symbol] = parse.delisted(old) if complete else old
             self._symbol_metadata_cache = fresh
             self._by_id = {instrument.exchange_id: instrument for instrument in fresh.values()}
             rows = {exchange_id: row for exchange_id, (_, row) in found.items()}

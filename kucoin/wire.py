@@ -16,6 +16,7 @@ from typing import Any
 
 import ccxt
 import certifi
+import orjson
 import urllib3
 
 from kucoin.endpoints import Effect, Endpoint
@@ -158,7 +159,7 @@ class Wire(ccxt.kucoin):  # type: ignore[misc]
 def parsed(body: bytes, *, exact: bool) -> Any:
     """Return an answer's JSON, its fractions as Decimal if *exact*; None if it is not JSON."""
     try:
-        return json.loads(body, parse_float=Decimal if exact else None, parse_constant=_refuse)
+        return json.loads(body, parse_float=Decimal, parse_constant=_refuse) if exact else orjson.loads(body)
     except (ValueError, RecursionError):
         return None
 
