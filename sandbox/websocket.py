@@ -19,6 +19,7 @@ from sandbox.wire import dumps, loads
 MOST_MESSAGES = 100                # of a client in _MESSAGE_WINDOW_S
 _MESSAGE_WINDOW_S = 10.0
 _MOST_UNSENT = 50_000              # a client that reads this slowly is cut off
+_GOODBYE_S = 1.0                   # for the answer to a close; a deaf client must not hold up the end
 
 
 class Session:
@@ -84,7 +85,7 @@ class Hub:
         """Run one connection until it ends."""
         if self.faults.for_push("ws_refuse", "connect"):
             return web.Response(status=503, text="service busy, please retry later")
-        socket = web.WebSocketResponse(autoping=True, max_msg_size=1 << 20)
+        socket = web.WebSocketResponse(timeout=_GOODBYE_S, autoping=True, max_msg_size=1 << 20)
         await socket.prepare(request)
         token = self.tokens.find(request.query.get("token", ""))
         connect_id = request.query.get("connectId", "")
@@ -140,8 +141,8 @@ class Hub:
         return len(chosen)
 
     async def close(self) -> None:
-        for session in list(self.sessions):
-            await session.socket.close(code=WSCloseCode.GOING_AWAY)
+        closing = (session.socket.close(code=WSCloseCode.GOING_AWAY) for session in list(self.sessions))
+        await asyncio.gather(*closing)
 
     async def _listen(self, session: Session) -> None:
         silence_s = (self.rules.ws_ping_interval_ms + self.rules.ws_ping_timeout_ms) / 1000
