@@ -32,6 +32,7 @@ OK, ERROR, BAD_CONFIG, STUCK = 0, 1, 4, 70
 
 MAIN_INTERVAL_S = 1.0
 ACCOUNT_INTERVAL_S = 5.0
+CLOCK_INTERVAL_S = 60.0          # a clock drifts, or is set: signatures live five seconds
 RECONCILE_SOON_S = 1.0           # after anything uncertain
 SUMMARY_INTERVAL_S = 60.0
 MONITOR_BACKOFF_S = 0.25         # whatever goes wrong in it, the monitor looks again at once
@@ -57,6 +58,7 @@ class Bot:
             port=house.settings.control.port,
             data_dir=house.settings.data_dir,
         )
+        self._next_clock = self._clock.monotonic() + CLOCK_INTERVAL_S
         self._next_account = 0.0
         self._next_reconcile = 0.0
         self._next_summary = self._clock.monotonic() + SUMMARY_INTERVAL_S
@@ -102,8 +104,7 @@ class Bot:
         return True
 
     def _learn(self) -> None:
-        self._house.client.load()
-        self._house.client.measure_clock_offset()
+        self._house.connect()
         self._refresh_account()
         self._house.client.warm_up()
 
@@ -157,6 +158,7 @@ class Bot:
             if any(state.name == "PositionMonitor" for state in stuck):
                 log.critical("the position monitor is stuck and cannot be revived: ending to be restarted")
                 return STUCK
+            self._guarded("clock", self._measure_clock_if_due)
             self._guarded("account", self._refresh_account_if_due)
             self._guarded("reconcile", self._reconcile_if_due)
             self._guarded("entries", self._opener.step)
@@ -175,6 +177,12 @@ class Bot:
             self._house.status.problem(what, f"{type(error).__name__}: {error}")
             log.exception("%s failed unexpectedly", what)
             self._clock.wait(self.stop, MAIN_INTERVAL_S)
+
+    def _measure_clock_if_due(self) -> None:
+        now = self._clock.monotonic()
+        if now >= self._next_clock:
+            self._next_clock = now + CLOCK_INTERVAL_S
+            self._house.client.measure_clock_offset()
 
     def _refresh_account_if_due(self) -> None:
         now = self._clock.monotonic()
@@ -268,7 +276,7 @@ def scan_once(options: RunOptions) -> list[dict[str, Any]]:
     from control.views import opportunity_view
 
     with build(options, trading=False) as house:
-        house.client.load()
+        house.connect()
         result = house.scanner.run_once()
         return [opportunity_view(opportunity) for opportunity in result.opportunities]
 
@@ -276,7 +284,7 @@ def scan_once(options: RunOptions) -> list[dict[str, Any]]:
 def verify(options: RunOptions) -> dict[str, Any]:
     """Compare the journal with the exchange while no daemon runs."""
     with build(options, trading=False, frozen=True) as house:
-        house.client.load()
+        house.connect()
         return verify_once(house)
 
 

@@ -137,6 +137,11 @@ class House:
 
     # ---- what several rooms ask -----------------------------------------------------------------
 
+    def connect(self) -> None:
+        """Learn the exchange's time, then its markets; raises ExchangeError."""
+        self.client.measure_clock_offset()       # before anything signed: our clock may be off
+        self.client.load()
+
     def ask_for_stale_prices(self) -> None:
         """Have one REST call made for held symbols whose stream is silent; never in the caller's thread."""
         now = self.clock.monotonic()

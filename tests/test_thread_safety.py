@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pytest
 
 from execution.book import NotOpened
-from kucoin.endpoints import CANDLES, PLACE
+from kucoin.endpoints import CANDLES, PLACE, Endpoint
 from kucoin_client import KuCoinClient
 from market_scanner import MarketScanner, ScanRules
 from performance_monitor import PerformanceMonitor
@@ -261,31 +261,27 @@ def test_the_cache_without_its_lock_is_noticed() -> None:
 # ---- API priority coordination ------------------------------------------------------------------
 
 
-class WireDouble:
-    """The wire under a KuCoinClient: calls named in `withheld` stay until `let_go`."""
+class Withholding:
+    """What sends under a KuCoinClient: the call named `withheld` stays on the wire until `let_go`."""
 
     def __init__(self, withheld: str) -> None:
-        self.options = {"timeDifference": 0}
         self.withheld = withheld
         self.arrived = threading.Semaphore(0)
         self.let_go = threading.Event()
         self.order: list[str] = []
 
-    def ask(self, method: str, _params: object, *, changes: bool) -> object:
-        self.order.append(method)
+    def ask(self, endpoint: Endpoint, _params: object, _priority: Priority) -> object:
+        self.order.append(endpoint.method)
         self.arrived.release()
-        if method == self.withheld:
+        if endpoint.method == self.withheld:
             assert self.let_go.wait(PATIENCE_S)
-        return {"orderId": "1"} if changes else []
+        return {"orderId": "1"} if endpoint is PLACE else []
 
-    def answer_headers(self) -> dict[str, str]:
-        return {}
-
-    def end(self) -> None:
+    def close(self) -> None:
         self.let_go.set()
 
 
-def a_client(wire: WireDouble) -> KuCoinClient:
+def a_client(wire: Withholding) -> KuCoinClient:
     """A client whose calls end in *wire*."""
     clock = SystemClock()
     quotas = {"public": 2000, "futures": 2000, "spot": 4000, "management": 2000}
@@ -293,13 +289,14 @@ def a_client(wire: WireDouble) -> KuCoinClient:
         futures_url="http://127.0.0.1:9", spot_url="http://127.0.0.1:9", budget=RateBudget(quotas, clock),
         clock=clock, monitor=PerformanceMonitor(clock),
     )
-    client._wires = {True: wire, False: wire}                     # type: ignore[dict-item]
+    client._sessions.close()
+    client._sessions = wire                                       # type: ignore[assignment]
     return client
 
 
 def test_an_exit_passes_twenty_scans_that_never_come_back() -> None:
     """With every scan worker parked inside a call, a critical call goes straight through."""
-    wire = WireDouble(withheld=CANDLES.method)
+    wire = Withholding(withheld=CANDLES.method)
     client = a_client(wire)
     scans = [lambda: client._call(CANDLES, {}, Priority.SCAN)] * 20
     with crowd(*scans):
@@ -313,7 +310,7 @@ def test_an_exit_passes_twenty_scans_that_never_come_back() -> None:
 
 def test_scans_stand_aside_while_an_order_is_under_way() -> None:
     """A scan that comes during a critical call is sent after it, not beside it."""
-    wire = WireDouble(withheld=PLACE.method)
+    wire = Withholding(withheld=PLACE.method)
     client = a_client(wire)
     standing = threading.Event()
     wait_for = client._clock.wait_for
@@ -337,7 +334,7 @@ def test_scans_stand_aside_while_an_order_is_under_way() -> None:
 
 def test_a_critical_call_cannot_wait_for_itself() -> None:
     """The gate is passed once per request: a second passing inside the first raises."""
-    client = a_client(WireDouble(withheld=""))
+    client = a_client(Withholding(withheld=""))
     with client._gate(Priority.CRITICAL), pytest.raises(RuntimeError, match="wait for itself"):
         client._call(PLACE, {}, Priority.CRITICAL)
     assert client._pending_critical_calls == 0
@@ -346,7 +343,7 @@ def test_a_critical_call_cannot_wait_for_itself() -> None:
 
 def test_critical_calls_are_counted_exactly() -> None:
     """Many threads enter and leave the gate at once: the count ends at zero and is never negative."""
-    client = a_client(WireDouble(withheld=""))
+    client = a_client(Withholding(withheld=""))
     seen: list[int] = []
 
     def enter_and_leave() -> None:
@@ -376,7 +373,7 @@ def test_no_deadlock_when_everything_happens_at_once() -> None:
     scanner = MarketScanner(
         market, CloseIsScore(), UniverseRules(), house.manager._monitor, clock, ScanRules(candles=30)
     )
-    client = a_client(WireDouble(withheld=""))
+    client = a_client(Withholding(withheld=""))
     figures = PerformanceMonitor(clock)
     prices = PriceBook(clock)
 
