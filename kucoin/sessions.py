@@ -47,7 +47,7 @@ class Sessions:
         """Learn ccxt's names of every market, once, before threads start. Raises ExchangeError."""
         try:
             with self._deadlines.limit(self.deadline_s * LOAD_DEADLINES):
-                self.common.load_markets()
+                self.common.load_markets(False, {"marginables": False})
         except ExchangeError:
             raise
         except (ccxt.BaseError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:

@@ -115,6 +115,18 @@ class Wire(ccxt.kucoin):  # type: ignore[misc]
 
     # ---- ccxt's hooks ---------------------------------------------------------------------------
 
+    def futuresPublicGetContractsActive(self, params: Any = None) -> Any:  # ccxt's name
+        """Return the list of contracts, a paused perpetual looking like one.
+
+        Without a next funding time ccxt takes it for a dated contract, misses the date and raises:
+        one paused contract would keep every market from being loaded.
+        """
+        answer = super().futuresPublicGetContractsActive(params or {})
+        for row in answer["data"] if isinstance(answer["data"], list) else ():
+            if isinstance(row, dict) and row.get("expireDate") is None and row.get("nextFundingRateTime") is None:
+                row["nextFundingRateTime"] = 0
+        return answer
+
     def milliseconds(self) -> int:
         """Return the time signatures carry, before ccxt subtracts `timeDifference`."""
         return self._clock.now_ms()

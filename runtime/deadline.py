@@ -155,8 +155,8 @@ class _Watched:
             if self._copy is not None:
                 self._copy.close()
                 self._copy = None
-            if _current.call is not None:
-                _current.call.runs_over(self, self.sock)
+        if _current.call is not None:
+            _current.call.runs_over(self, self.sock)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if _current.call is not None:

@@ -30,8 +30,8 @@ def a_contract_row(symbol: str = "XBTUSDTM", base: str = "XBT", **overrides: Any
         "symbol": symbol, "rootSymbol": "USDT", "type": "FFWCSX", "firstOpenDate": 1585555200000,
         "expireDate": None, "baseCurrency": base, "quoteCurrency": "USDT", "settleCurrency": "USDT",
         "maxOrderQty": 1000000, "maxPrice": 1000000, "lotSize": 1, "tickSize": 0.1, "multiplier": 0.001,
-        "makerFeeRate": 0.0002, "takerFeeRate": 0.0006, "isInverse": False, "status": "Open", "markPrice": 86378.69,
-        "turnoverOf24h": 1034643198.3265533, "maxLeverage": 125, **overrides,
+        "makerFeeRate": 0.0002, "takerFeeRate": 0.0006, "isInverse": False, "status": "Open",
+        "markPrice": 86378.69, "turnoverOf24h": 1034643198.3265533, "maxLeverage": 125, **overrides,
     }
 
 

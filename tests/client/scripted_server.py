@@ -32,6 +32,20 @@ class Scripted:
     connections: int = 0
     answer: Callable[[Asked, socket.socket], None] = lambda _asked, _peer: None
     ended: threading.Event = field(default_factory=threading.Event)
+    _arrived: threading.Condition = field(default_factory=threading.Condition)
+
+    def arrive(self, asked: Asked) -> None:
+        with self._arrived:
+            self.asked.append(asked)
+            self._arrived.notify_all()
+
+    def await_asked(self, path: str, count: int) -> None:
+        """Block until *path* was asked for *count* times."""
+        def times() -> int:
+            return sum(asked.path.partition("?")[0] == path for asked in self.asked)
+
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: times() >= count, PATIENCE_S), f"{path} asked {times()} times"
 
 
 def envelope(data: Any, **headers: str) -> bytes:
@@ -77,7 +91,7 @@ def scripted_server(answer: Callable[[Asked, socket.socket], None]) -> Iterator[
         with peer, peer.makefile("rb") as stream:
             try:
                 while (asked := _read(stream)) is not None:
-                    script.asked.append(asked)
+                    script.arrive(asked)
                     script.answer(asked, peer)
             except OSError:
                 pass        # the client hung up: often what a test is about

@@ -1,0 +1,116 @@
+"""The price book: the latest counts, and the bell rings for what is held."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from runtime.clock import SystemClock
+from runtime.prices import PriceBook
+from tests.crowd import all_at_once, crowd, frequent_switches
+from tests.manual_clock import ManualClock
+from trading.facts import Price
+
+D = Decimal
+BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
+
+
+def a_price(symbol: str = BTC, value: int = 100, **overrides: Any) -> Price:
+    """Bid, ask, last and mark at *value*, received at 0."""
+    wish: dict[str, Any] = {
+        "symbol": symbol, "bid": D(value), "ask": D(value), "last": D(value), "mark": D(value),
+        "ts_ms": 1_000, "received": 0.0,
+    }
+    return Price(**{**wish, **overrides})
+
+
+def test_a_held_symbol_rings_and_another_does_not(clock: ManualClock) -> None:
+    """The monitor sleeps through prices nobody holds and wakes at one somebody does."""
+    prices = PriceBook(clock)
+    prices.follow([BTC])
+    with crowd(lambda: prices.wait_for_tick(0, 60)) as woken:
+        clock.await_sleepers(1)
+        prices.publish(a_price(ETH))
+        prices.publish(a_price(BTC))
+    assert woken == [1]
+
+
+def test_a_tick_before_the_wait_is_not_missed(clock: ManualClock) -> None:
+    """What rang since the last look returns at once; without news the time runs out."""
+    prices = PriceBook(clock)
+    prices.follow([BTC])
+    prices.publish(a_price())
+    assert prices.wait_for_tick(0, 60) == 1
+    with crowd(lambda: prices.wait_for_tick(1, 60)) as woken:
+        clock.await_sleepers(1)
+        clock.advance(60)
+    assert woken == [1]
+
+
+def test_the_bell_rings_without_a_price(clock: ManualClock) -> None:
+    """At the end, or when something else is to be looked at."""
+    prices = PriceBook(clock)
+    with crowd(lambda: prices.wait_for_tick(0, 60)) as woken:
+        clock.await_sleepers(1)
+        prices.wake()
+    assert woken == [1]
+
+
+def test_several_prices_ring_once(clock: ManualClock) -> None:
+    """A REST answer for all held symbols is one look for the monitor."""
+    prices = PriceBook(clock)
+    prices.follow([BTC, ETH])
+    prices.publish_many([a_price(BTC), a_price(ETH)])
+    assert prices.wait_for_tick(0, 0) == 1
+    assert set(prices.snapshot([BTC, ETH, "SOL/USDT:USDT"])) == {BTC, ETH}
+
+
+def test_what_is_no_longer_held_is_forgotten(clock: ManualClock) -> None:
+    """A symbol taken up again begins without the price of last time."""
+    prices = PriceBook(clock)
+    prices.follow([BTC])
+    prices.publish(a_price())
+    prices.follow([ETH])
+    prices.follow([BTC])
+    assert prices.get(BTC) is None
+    assert prices.followed() == {BTC}
+
+
+def test_stale_is_old_or_never_seen(clock: ManualClock) -> None:
+    """Ages count from receipt; a price exactly as old as allowed still serves."""
+    prices = PriceBook(clock)
+    prices.follow([BTC, ETH])
+    prices.publish(a_price(BTC, received=clock.monotonic()))
+    clock.advance(2)
+    assert prices.stale(2.0) == (ETH,)
+    clock.advance(0.5)
+    assert set(prices.stale(2.0)) == {BTC, ETH}
+
+
+def test_an_overtaken_answer_does_not_turn_a_price_back(clock: ManualClock) -> None:
+    """A REST answer older than the push before it is dropped, but an old price is not kept for ever."""
+    prices = PriceBook(clock)
+    prices.publish(a_price(value=100, ts_ms=2_000, received=1.0))
+    prices.publish(a_price(value=90, ts_ms=1_000, received=1.5))
+    assert prices.get(BTC) == a_price(value=100, ts_ms=2_000, received=1.0)
+    prices.publish(a_price(value=90, ts_ms=1_000, received=3.0))      # two seconds later: the only news there is
+    assert prices.get(BTC) == a_price(value=90, ts_ms=1_000, received=3.0)
+
+
+def test_readers_and_writers_at_once() -> None:
+    """Readers see whole prices, never half of two, and every tick of a held symbol is counted."""
+    prices = PriceBook(SystemClock())
+    prices.follow([BTC])
+
+    def write() -> None:
+        for value in range(1, 200):
+            prices.publish(a_price(value=value, ts_ms=value))
+
+    def read() -> None:
+        for _ in range(200):
+            price = prices.get(BTC)
+            assert price is None or price.bid == price.ask == price.mark
+
+    with frequent_switches():
+        all_at_once(write, read, read)
+    assert prices.wait_for_tick(0, 0) == 199
