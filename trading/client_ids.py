@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_PATTERN = re.compile(r"rad-([0-9a-z]{10,16})-([exs])(\d{1,6})")
+# As `str()` writes it and no other way: a look-up by the id made anew must find the same order.
+_PATTERN = re.compile(r"rad-([0-9a-z]{10,16})-([exs])(0|[1-9][0-9]{0,5})")
 
 
 class Purpose(Enum):

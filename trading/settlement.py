@@ -49,6 +49,7 @@ def opened(
     """Return the position an entry made: the stop keeps its planned distance from the real price."""
     distance = abs(plan.price - plan.stop_price)
     stop_price = instrument.stop_towards_price(plan.side, price - distance * plan.side.sign)
+    stop_price = max(stop_price, instrument.tick_size)      # filled far below the plan: still a price
     return Position(
         position_id=plan.position_id,
         symbol=plan.symbol,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from decimal import Decimal
 
@@ -319,20 +318,3 @@ def test_a_short_mirrors_a_long(entry: int, path: list[int], activate: Decimal, 
             assert (up.best_price - entry, up.reason) == (entry - down.best_price, down.reason)
             long = replace(long, stop_price=up.stop_price, best_price=up.best_price, stop_reason=up.reason)
             short = replace(short, stop_price=down.stop_price, best_price=down.best_price, stop_reason=down.reason)
-
-
-def test_a_decision_costs_microseconds() -> None:
-    """It runs on every tick between a price and the wire: far below 50 µs, the best of five rounds."""
-    rules = exit_rules(
-        take_profit=(TakeProfit(at=fraction("0.2"), share=D("0.5")),), break_even=fraction("0.01"),
-        trailing=Trailing(activate=fraction("0.01"), distance=fraction("0.01")), max_age_ms=10**9,
-    )
-    position, price = a_position(), a_price(103)
-
-    def round_s() -> float:
-        began = time.perf_counter()
-        for _ in range(500):
-            decide(position, price, NOW_MS, rules, CONTRACT)
-        return (time.perf_counter() - began) / 500
-
-    assert min(round_s() for _ in range(5)) < 50e-6
