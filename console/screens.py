@@ -84,7 +84,7 @@ THREADS = (
     Column("steps", _get("steps"), right=True),
     Column("failures", _get("failures"), right=True),
     Column("restarts", _get("restarts"), right=True),
-    Column("idle", lambda row: f"{row.get('idle_s') or 0:.1f} s", right=True),
+    Column("idle", lambda row: "–" if row.get("idle_s") is None else f"{row['idle_s']:.1f} s", right=True),
     Column("last error", _get("last_error"), grows=True, spare=1),
 )
 

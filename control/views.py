@@ -180,6 +180,13 @@ def thread_view(state: WorkerState) -> JsonObject:
     }
 
 
+def _unsupervised(name: str) -> JsonObject:
+    return {
+        "name": name, "state": "running", "steps": None, "failures": None, "restarts": None,
+        "idle_s": None, "stuck_after_s": None, "last_error": "",
+    }
+
+
 def lock_view(stats: LockStats) -> JsonObject:
     """Return how long one lock was waited for and held, in microseconds."""
     return {
@@ -192,10 +199,15 @@ def lock_view(stats: LockStats) -> JsonObject:
     }
 
 
-def threads_view(states: Iterable[WorkerState], locks: Iterable[LockStats]) -> JsonObject:
-    """Return what `threads` says; the busiest locks come first."""
+def threads_view(
+    states: Iterable[WorkerState], locks: Iterable[LockStats], others: Iterable[str] = ()
+) -> JsonObject:
+    """Return what `threads` says: the supervised ones, then the names of all *others* that live.
+
+    The busiest locks come first.
+    """
     return {
-        "threads": [thread_view(state) for state in states],
+        "threads": [thread_view(state) for state in states] + [_unsupervised(name) for name in others],
         "locks": [
             lock_view(stats) for stats in sorted(locks, key=lambda each: (-each.acquisitions, each.name))
         ],

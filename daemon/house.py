@@ -92,7 +92,7 @@ class House:
         self.exit_pool = UrgentPool("exit", EXIT_WORKERS)
         self.stream = MarketStream(
             self.prices, clock,
-            config=self.client.stream_config(),
+            config=self.client.stream_config,
             markets=self.client.markets,
             symbol_of=lambda exchange_id: self.client.instrument(exchange_id).symbol,
             spend=lambda private: self.budget.take("futures" if private else "public", 10, Priority.HIGH),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from decimal import Decimal
 from typing import Any
 
@@ -74,7 +75,10 @@ class Desk:
         return [views.trade_view(trade) for trade in self._house.journal.trades(limit)]
 
     def threads(self) -> JsonObject:
-        return views.threads_view(self._house.worker_states(), lock_stats())
+        states = self._house.worker_states()
+        supervised = {state.name for state in states}
+        others = sorted(thread.name for thread in threading.enumerate() if thread.name not in supervised)
+        return views.threads_view(states, lock_stats(), others)
 
     def verify(self) -> JsonObject:
         return verify_once(self._house)
