@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 
 from runtime.locks import assert_no_lock_held
-from tests.trading_house import a_contract
+from tests.builders import a_ticker, an_instrument
 from trading.candles import TIMEFRAME_MINUTES, Candles, Floats
 from trading.errors import BadResponse, ExchangeUnavailable
 from trading.facts import Instrument, Priority, Ticker
 from trading.ports import Clock
 
 D = Decimal
-
-
-def a_ticker(symbol: str = "BTC/USDT:USDT", **overrides: Any) -> Ticker:
-    """1,000,000 USDT a day at 100, bid 99.9, ask 100.1."""
-    ticker = Ticker(
-        symbol=symbol, bid=D("99.9"), ask=D("100.1"), last=D(100), mark=D(100), volume_24h=D(1_000_000), ts_ms=0
-    )
-    return replace(ticker, **overrides)
 
 
 def some_candles(
@@ -53,10 +44,11 @@ class FakeMarketData:
         self._clock = clock
         self._lock = threading.Lock()
         listed = list(symbols)
-        self._instruments = {symbol: a_contract(symbol) for symbol in listed}
+        self._instruments = {symbol: an_instrument(symbol) for symbol in listed}
         # Most liquid first, in the order given.
         self.tickers = {
-            symbol: a_ticker(symbol, volume_24h=D(1_000_000 - rank)) for rank, symbol in enumerate(listed)
+            symbol: a_ticker("99.9", "100.1", symbol=symbol, volume_24h=D(1_000_000 - rank))
+            for rank, symbol in enumerate(listed)
         }
         self.closes: dict[str, float] = {}
         self.volumes: dict[str, float] = {}

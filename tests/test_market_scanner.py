@@ -12,13 +12,14 @@ import pytest
 
 from market_scanner import OVERLAP, PUBLISH_EVERY_S, MarketScanner, ScanRules
 from runtime import locks
+from tests.builders import a_ticker
 from tests.crowd import PATIENCE_S, all_at_once, crowd, frequent_switches
-from tests.fakes import NO_ANSWER, NO_CANDLES, CloseIsScore, FakeMarketData, a_ticker
+from tests.fakes import NO_ANSWER, NO_CANDLES, CloseIsScore, FakeMarketData, some_candles
 from tests.manual_clock import ManualClock
 from trading.candles import Candles, Floats
 from trading.errors import ExchangeUnavailable
 from trading.facts import ScanResult, Side
-from trading.reading import LATE_MS, SETTLE_MS, StrategyFailed
+from trading.reading import LATE_MS, SETTLE_MS, Reading, StrategyFailed, read
 from trading.strategies import Strategy
 from trading.universe import UniverseRules
 
@@ -601,6 +602,58 @@ def test_an_older_answer_does_not_replace_a_newer_one(a_room: Maker) -> None:
     assert room.cached(A)[0].candles.open_ms[-1] == START_MS
 
 
+class MeetingCache(dict[Any, Any]):
+    """A cache in which two that keep a reading meet after their look; the older one is written last."""
+
+    def __init__(self, newest_ms: int) -> None:
+        super().__init__()
+        self._newest_ms = newest_ms
+        self._barrier = threading.Barrier(2)
+        self._newest_is_in = threading.Event()
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        found = super().get(key, default)
+        try:
+            self._barrier.wait(0.3)              # alone under the lock nobody comes
+        except threading.BrokenBarrierError:
+            pass
+        return found
+
+    def __setitem__(self, key: Any, entry: tuple[Reading, int]) -> None:
+        if entry[0].candles.open_ms[-1] == self._newest_ms:
+            super().__setitem__(key, entry)
+            self._newest_is_in.set()
+        else:
+            self._newest_is_in.wait(0.3)         # under the lock the newer one cannot come: go on
+            super().__setitem__(key, entry)
+
+
+def newest_kept_of_two(room: Room) -> int:
+    """Let two workers keep an older and a newer answer for one pair at once; return what the cache has then."""
+    scanner: Any = room.scanner
+    older, newer = (
+        read(CloseIsScore(), some_candles(A, last_ms, 30), asked_ms=START_MS)
+        for last_ms in (START_MS, START_MS + MINUTE_MS)
+    )
+    scanner.cache = cache = MeetingCache(START_MS + MINUTE_MS)
+    all_at_once(lambda: scanner._keep(A, older), lambda: scanner._keep(A, newer))
+    (entry,) = cache.values()
+    return int(entry[0].candles.open_ms[-1])
+
+
+def test_two_that_keep_at_once_leave_the_newer(a_room: Maker) -> None:
+    """Two workers with an older and a newer answer meet at the cache: the newer one stays."""
+    assert newest_kept_of_two(a_room()) == START_MS + MINUTE_MS
+
+
+def test_two_that_keep_without_the_lock_leave_the_older(a_room: Maker) -> None:
+    """The mutant: with the cache lock taken away the test above would find the older candles."""
+    room = a_room()
+    scanner: Any = room.scanner
+    scanner._cache_lock = NoLock()
+    assert newest_kept_of_two(room) == START_MS
+
+
 def test_the_cache_may_not_be_touched_without_its_lock(a_room: Maker) -> None:
     """In tests even a look at the cache outside its lock is a breach."""
     room = a_room()
@@ -614,5 +667,5 @@ def test_a_fresh_ticker_prices_an_old_candle(a_room: Maker) -> None:
     room = a_room([A])
     room.market.closes = {A: 0.9}
     room.scanner.scan()
-    room.market.tickers = {A: a_ticker(A, last=D(123))}
+    room.market.tickers = {A: a_ticker(symbol=A, last=D(123))}
     assert [found.price for found in room.scanner.scan().opportunities] == [D(123)]

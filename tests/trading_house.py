@@ -13,11 +13,13 @@ from execution.protection import Protection, ProtectRules
 from execution.reconcile import Reconciler
 from position_manager import PositionManager, PositionRules
 from runtime.clock import SystemClock
+from tests.builders import an_account as an_account
+from tests.builders import an_instrument
 from tests.fake_exchange import DirectWorkers, FakeExchange, FakeJournal, FakePrices
 from trading.exits import Distance, ExitRules, TakeProfit, Trailing
 from trading.facts import Instrument, Side, Ticker
 from trading.ports import Clock
-from trading.risk import AccountState, EntryRequest, RiskRules
+from trading.risk import EntryRequest, RiskRules
 
 D = Decimal
 SYMBOL = "BTC/USDT:USDT"
@@ -63,13 +65,7 @@ class TradingHouse:
 
 def a_contract(symbol: str = SYMBOL, **overrides: Any) -> Instrument:
     """A contract of 0.001 base a lot with a tick of 0.1."""
-    base = symbol.split("/")[0]
-    contract = Instrument(
-        symbol=symbol, exchange_id=f"{base}USDTM", base=base, quote="USDT",
-        multiplier=D("0.001"), lot_size=D(1), tick_size=D("0.1"), min_quantity=D(1), max_quantity=D(1_000_000),
-        max_leverage=D(100),
-    )
-    return replace(contract, **overrides)
+    return an_instrument(symbol, **{"multiplier": D("0.001"), **overrides})
 
 
 def exit_rules(**overrides: Any) -> ExitRules:
@@ -90,11 +86,6 @@ def risk_rules(**overrides: Any) -> RiskRules:
         risk_per_trade=D("0.01"), leverage=D(5), max_open=50, max_notional=D(2_000), orders_per_minute=1_000
     )
     return replace(rules, **overrides)
-
-
-def an_account(**overrides: Any) -> AccountState:
-    """10,000 USDT, nothing lost yet."""
-    return replace(AccountState(equity=D(10_000), available=D(10_000)), **overrides)
 
 
 def an_entry_request(
