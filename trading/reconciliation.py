@@ -12,7 +12,7 @@ from trading.facts import ExchangePosition, Order, Position
 
 
 class Kind(Enum):
-    """What a difference is; docs/RECONCILIATION.md says what is done about each."""
+    """What a difference is; docs/RECONCILIATION.md says what is concluded and done about each."""
 
     GONE = "gone"                       # in the book, not on the exchange
     SMALLER = "smaller"                 # the exchange has less than the book

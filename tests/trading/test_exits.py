@@ -75,6 +75,8 @@ def test_trailing_waits_for_its_activation_and_then_follows(side: Side) -> None:
     rules = trailing(fraction("0.02"), fraction("0.01"))
     position = a_position(side)
     early, active = (a_price("101.9"), a_price(103)) if side is Side.LONG else (a_price("98.1"), a_price(97))
+    just = a_price(100 + 2 * side.sign)                    # at the activation, not only past it
+    assert decided(position, just, rules).reason is ExitReason.TRAILING_STOP
     assert decided(position, early, rules) == MoveStop(
         stop_price=position.stop_price, best_price=early.bid, reason=ExitReason.STOP_LOSS
     )
@@ -186,12 +188,28 @@ def test_a_rung_is_whole_lots(lots: int, left: int, share: str, leaves: int) -> 
     assert decided(position, a_price(105), rules) == Exit(reason=ExitReason.TAKE_PROFIT, quantity=D(leaves))
 
 
-def test_a_rung_leaves_nothing_that_cannot_be_closed() -> None:
-    """A rest below the smallest order goes with it."""
-    contract = an_instrument(min_quantity=D(4))
+@pytest.mark.parametrize(("lot", "left", "leaves"), [
+    ("10", 100, 40),           # 33 lots of one: 3.3 of ten, so four
+    ("0.1", 10, "3.3"),        # 33 of a tenth exactly
+    ("0.001", 1, "0.33"),
+])
+def test_a_rung_is_whole_lots_of_any_size(lot: str, left: int, leaves: int | str) -> None:
+    """A third of what was opened, on contracts with larger and smaller lots."""
+    contract = an_instrument(lot_size=D(lot), min_quantity=D(lot))
+    rules = exit_rules(take_profit=(TakeProfit(at=fraction("0.01"), share=D("0.33")),))
+    position = a_position(quantity=D(left), initial_quantity=D(left))
+    assert decided(position, a_price(105), rules, contract) == Exit(
+        reason=ExitReason.TAKE_PROFIT, quantity=D(leaves)
+    )
+
+
+@pytest.mark.parametrize(("smallest", "leaves"), [(3, 7), (4, 10)])
+def test_a_rung_leaves_nothing_that_cannot_be_closed(smallest: int, leaves: int) -> None:
+    """Seven leave three: a rest below the smallest order goes with them."""
+    contract = an_instrument(min_quantity=D(smallest))
     rules = exit_rules(take_profit=(TakeProfit(at=fraction("0.01"), share=D("0.7")),))
     assert decided(a_position(), a_price(105), rules, contract) == Exit(
-        reason=ExitReason.TAKE_PROFIT, quantity=D(10)      # 7 would leave 3
+        reason=ExitReason.TAKE_PROFIT, quantity=D(leaves)
     )
 
 
