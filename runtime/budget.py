@@ -100,9 +100,11 @@ class RateBudget:
             state.quota = limit
             if state.window_opened is None or asked_at < state.window_opened:
                 return
-            # A lower bound of the true end: the answer was written after the request was sent.
-            ends = asked_at + min(max(0.0, resets_in_s), LONGEST_HOLD_S)
-            state.window_ends = max(state.window_ends, ends) if state.told_end else ends
+            resets_in_s = min(max(0.0, resets_in_s), LONGEST_HOLD_S)
+            # The answer was written between the two: so the window ends between these.
+            earliest, latest = asked_at + resets_in_s, self._clock.monotonic() + resets_in_s
+            if not state.told_end or not earliest <= state.window_ends <= latest:
+                state.window_ends = earliest if not state.told_end or earliest > state.window_ends else latest
             state.told_end = True
             state.told_used = max(state.told_used, limit - remaining)
             state.used = max(state.used, state.told_used)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import re
 import threading
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
@@ -20,6 +21,7 @@ import ccxt.pro
 
 from runtime.prices import PriceBook
 from trading.client_ids import Purpose, parse
+from trading.errors import UnknownInstrument
 from trading.facts import Price
 from trading.ports import Clock
 
@@ -29,6 +31,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 MOST_TOPICS = 100              # KuCoin's limit per subscription
 MOST_STALE_TOPICS = 50         # subscriptions nobody wants any more, before the connection is made anew
 NS_PER_MS = 1_000_000
+_TOKEN = re.compile(r"token=[^&\s'\"]*")
 
 
 class PushWire(ccxt.pro.kucoin):  # type: ignore[misc]
@@ -58,17 +61,18 @@ class MarketStream:
         prices: PriceBook,
         clock: Clock,
         *,
-        config: Mapping[str, Any],
+        config: Callable[[], Mapping[str, Any]],
         markets: Callable[[], tuple[list[Any], Any]],
         symbol_of: Callable[[str], str],
         spend: Callable[[bool], None],
         on_stop_filled: Callable[[], None],
     ) -> None:
-        """*config* is ccxt's; *markets* returns what `set_markets` takes; *symbol_of* maps KuCoin's ids;
-        *spend* takes a connection's weight from the budget (True: a private one)."""
+        """*config* returns ccxt's, asked for at each connection: the clock may have been measured since;
+        *markets* returns what `set_markets` takes; *symbol_of* maps KuCoin's ids; *spend* takes a
+        connection's weight from the budget (True: a private one)."""
         self._prices = prices
         self._clock = clock
-        self._config = dict(config)
+        self._config = config
         self._markets = markets
         self._symbol_of = symbol_of
         self._spend = spend
@@ -79,8 +83,8 @@ class MarketStream:
         self._changed: asyncio.Event | None = None
         # Written by the stream's thread alone, read by any.
         self.connections = 0                  # how often a connection was made
+        self.connected = False                # prices: something came over the connection there is
         self.last_message_at: float | None = None
-        self._subscribed: set[str] = set()
 
     def start(self) -> None:
         """Start the thread."""
@@ -112,7 +116,7 @@ class MarketStream:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         tasks = [asyncio.create_task(self._forever(self._quotes, private=False))]
-        if self._config.get("apiKey"):
+        if self._config().get("apiKey"):
             tasks.append(asyncio.create_task(self._forever(self._orders, private=True)))
         while not self._ending.is_set():
             await self._changed.wait()
@@ -127,24 +131,29 @@ class MarketStream:
         """Keep one connection alive for ever, with a pause that grows while it fails."""
         pause_s = FIRST_PAUSE_S
         while True:
-            config = {**self._config, "asyncio_loop": asyncio.get_running_loop()}
-            wire = PushWire(config, self._take_quote, self._take_order)
-            wire.set_markets(*self._markets())
             started = self._clock.monotonic()
             try:
-                await session(wire)
-            except asyncio.CancelledError:
-                raise
+                await self._connection(session)
             except Exception as error:  # noqa: BLE001 - whatever broke the connection, it is made anew
                 log.warning("stream lost kind=%s again_in=%.1fs error=%s: %s",
-                            "orders" if private else "prices", pause_s, type(error).__name__, str(error)[:120])
-            finally:
-                with contextlib.suppress(Exception):
-                    await asyncio.wait_for(wire.close(), 1.0)
+                            "orders" if private else "prices", pause_s, type(error).__name__, _fit_to_log(error))
+            if not private:
+                self.connected = False
             if self._clock.monotonic() - started > LONGEST_PAUSE_S:
                 pause_s = FIRST_PAUSE_S
             await asyncio.sleep(pause_s * random.uniform(0.75, 1.25))
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _connection(self, session: Callable[[PushWire], Any]) -> None:
+        """Run *session* on a wire of its own and close it."""
+        config = {**self._config(), "asyncio_loop": asyncio.get_running_loop()}
+        wire = PushWire(config, self._take_quote, self._take_order)
+        try:
+            wire.set_markets(*self._markets())
+            await session(wire)
+        finally:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(wire.close(), 1.0)
 
     async def _quotes(self, wire: PushWire) -> None:
         """Subscribe to what is followed as it changes; ends when the connection does."""
@@ -197,13 +206,13 @@ class MarketStream:
             bid, ask = Decimal(str(data["bestBidPrice"])), Decimal(str(data["bestAskPrice"]))
             symbol = self._symbol_of(str(data["symbol"]))
             ts_ms = int(data["ts"]) // NS_PER_MS
-        except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+        except (KeyError, TypeError, ValueError, InvalidOperation, UnknownInstrument) as error:
             log.warning("unreadable push error=%s", type(error).__name__)
             return
         if bid <= 0 or ask <= 0:
             return                            # one side is empty: that is not a price
         middle = (bid + ask) / 2
-        self.last_message_at = received
+        self.last_message_at, self.connected = received, True
         self._prices.publish(Price(
             symbol=symbol, bid=bid, ask=ask, last=middle, mark=middle, ts_ms=ts_ms, received=received
         ))
@@ -220,3 +229,8 @@ class MarketStream:
 
 def _chunks(symbols: list[str]) -> list[list[str]]:
     return [symbols[start:start + MOST_TOPICS] for start in range(0, len(symbols), MOST_TOPICS)]
+
+
+def _fit_to_log(error: Exception) -> str:
+    """Return the start of an error's text, without the token that an address may carry."""
+    return _TOKEN.sub("token=…", str(error))[:120]

@@ -178,6 +178,20 @@ def test_answers_that_overtake_each_other(clock: ManualClock) -> None:
     assert (use(budget).used, use(budget).resets_in_s) == (3, 30)
 
 
+def test_the_latest_word_on_the_end_of_a_window(clock: ManualClock) -> None:
+    """Told of an end in 30 s, then of a window that is empty and ends in 2: believed, later and sooner."""
+    budget = a_budget(clock)
+    budget.take("public", 3, SCAN)
+    told(budget, clock, used=3, resets_in_s=30)
+    told(budget, clock, used=2000, resets_in_s=2)
+    assert use(budget).resets_in_s == 2
+    told(budget, clock, used=2000, resets_in_s=9)
+    assert use(budget).resets_in_s == 9
+    clock.advance(4)
+    told(budget, clock, used=2000, resets_in_s=6, asked_at=0)      # slow: the end lies between 6 and 10
+    assert use(budget).resets_in_s == 5
+
+
 def test_another_quota_is_learnt(clock: ManualClock) -> None:
     """A VIP's quota comes with the first answer; a quota of zero is nonsense."""
     budget = a_budget(clock)
