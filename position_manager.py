@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
 from execution.book import Book, NotOpened
+from execution.guarding import Guard
 from execution.orders import Accepted, Execution, OrderSender, Outcome, Rejected, Unresolved
 from execution.protection import Protection
 from trading import settlement
@@ -30,7 +31,6 @@ from trading.facts import (
     Position,
     Price,
     Priority,
-    ProtectiveStop,
 )
 from trading.lifecycle import IntentState, PositionState
 from trading.ports import Clock, Exchange, Journal, Monitor, Prices
@@ -38,7 +38,6 @@ from trading.risk import AccountState, EntryRequest, RiskRules
 
 log = logging.getLogger("trade")
 
-STOP_RETRY_S = 0.2                            # between two tries to place a resting stop
 EXIT_BACKOFF_S = (0.1, 0.25, 0.5, 1.0, 2.0)   # between exits the exchange refuses; they are never given up
 
 
@@ -81,7 +80,7 @@ class PositionManager(Book):
         self._monitor = monitor
         self._rules = rules
         self._sender = sender
-        self._protection = protection
+        self._guard = Guard(self, protection, exchange, journal, clock)
         self._exit_workers = exit_workers
 
     # ---- opening --------------------------------------------------------------------------------
@@ -203,6 +202,7 @@ class PositionManager(Book):
                 begun += self._watch(position, price)
             except Exception:  # noqa: BLE001 - one position's trouble must not delay another's exit
                 log.exception("%s not watched", position.symbol)
+        begun += self._flatten_overdue()
         self._monitor.record_position_update(self._clock.monotonic() - started, len(positions))
         return begun
 
@@ -211,7 +211,7 @@ class PositionManager(Book):
         decision = decide(position, price, self._clock.now_ms(), self._rules.exits, instrument)
         match decision:
             case Exit():
-                return self._begin_exit(position, decision, price)
+                return self._begin_exit(position, decision, price.received)
             case MoveStop():
                 return self._move_stop(position, decision)
             case _:
@@ -228,11 +228,7 @@ class PositionManager(Book):
             return False
         if moved.stop_price == position.stop_price:
             return True
-        follow = (
-            self._protection.rules.enabled
-            and self._protection.is_worth_moving(moved, self._exchange.instrument(symbol))
-            and self.may_move_stop(symbol)
-        )
+        follow = self._guard.wants_to_follow(moved)
         # A stop may creep up with every tick: what a person reads is its start and each larger step.
         is_news = follow or move.reason is not position.stop_reason
         log.log(
@@ -241,7 +237,7 @@ class PositionManager(Book):
         )
         self._journal.save_position(moved, wait=False)
         if follow:
-            self._exit_workers.submit(lambda: self._trail_resting_stop(symbol), urgent=False)
+            self._exit_workers.submit(lambda: self._follow(symbol), urgent=False)
         return True
 
     # ---- closing --------------------------------------------------------------------------------
@@ -260,23 +256,23 @@ class PositionManager(Book):
             outcome = self._sender.send(request, Priority.CRITICAL)
         return self._finish_exit(claimed, request, outcome)
 
-    def _begin_exit(self, position: Position, decision: Exit, price: Price) -> bool:
-        """Claim, and hand the exit to a worker: the path from a tick to the wire."""
-        stages = {"decided": self._clock.monotonic() - price.received}
+    def _begin_exit(self, position: Position, decision: Exit, received: float) -> bool:
+        """Claim, and hand the exit to a worker: the path from a tick, *received* then, to the wire."""
+        stages = {"decided": self._clock.monotonic() - received}
         claimed = self.claim_closing(
             position.symbol, decision.reason, position_id=position.position_id, patient=True
         )
         if claimed is None:
             return False
         request = self._exit_order(claimed, decision.quantity)
-        stages["claimed"] = self._clock.monotonic() - price.received
+        stages["claimed"] = self._clock.monotonic() - received
 
         def act() -> None:
-            stages["sent"] = self._clock.monotonic() - price.received
+            stages["sent"] = self._clock.monotonic() - received
             with self._uncertain_unless_over(claimed.position_id):
                 outcome = self._sender.send(request, Priority.CRITICAL)
             if isinstance(outcome, Accepted):
-                stages["acknowledged"] = outcome.acknowledged - price.received
+                stages["acknowledged"] = outcome.acknowledged - received
             # The order is out; settling it is less urgent than sending the next.
             self._exit_workers.submit(lambda: self._settle_exit(claimed, request, outcome, stages), urgent=False)
 
@@ -381,7 +377,7 @@ class PositionManager(Book):
         The symbol stays claimed until its stops are swept: a stop left behind could close the next
         position in it.
         """
-        self._protection.sweep(left.symbol)
+        self._guard.sweep(left.symbol)
         trade = settlement.trade_of(left, self._clock.now_ms(), reason, self._funding(left))
         try:
             self._journal.close_position(left, trade)
@@ -419,53 +415,35 @@ class PositionManager(Book):
 
     def protect(self, symbol: str) -> bool:
         """Put a confirmed stop on the exchange within the deadline, or flatten; True if it rests."""
-        if not self._protection.rules.enabled:
-            return False
-        deadline = self._clock.monotonic() + self._protection.rules.deadline_s
-        before = self.find(symbol)
-        while self._clock.monotonic() < deadline:
-            if self._place_stop(symbol) is not None:
-                return True
-            position = self.find(symbol)
-            if position is None or position.state is not PositionState.OPEN:
-                return False
-            if before is not None and position.protective_stop != before.protective_stop:
-                return True           # another thread was at it, and has placed one
-            self._protection.pause(STOP_RETRY_S)
-        log.error("%s no confirmed stop within %.1fs, flattening", symbol, self._protection.rules.deadline_s)
-        self._journal.record_event("unprotected", "no confirmed stop on the exchange", symbol)
-        try:
-            self.close_position(symbol, ExitReason.UNPROTECTED)
-        except ExchangeError as error:
-            log.error("%s flattening failed, the monitor guards on error=%s", symbol, error)
+        if not self._guard.rules.enabled or self._guard.protect(symbol):
+            return self._guard.rules.enabled
+        position = self.find(symbol)
+        if position is not None and position.state is PositionState.OPEN:
+            self._say_unprotected(position)
+            try:
+                self.close_position(symbol, ExitReason.UNPROTECTED)
+            except ExchangeError as error:
+                log.error("%s flattening failed, the monitor goes on error=%s", symbol, error)
         return False
 
-    def _trail_resting_stop(self, symbol: str) -> None:
-        if self._place_stop(symbol) is None and self.find(symbol) is not None:
+    def _flatten_overdue(self) -> int:
+        """Begin to close what has no confirmed stop, whoever may still be waiting for an answer about it."""
+        begun = 0
+        for position in self._guard.overdue():
+            leave = Exit(reason=ExitReason.UNPROTECTED, quantity=position.quantity)
+            if self._begin_exit(position, leave, self._clock.monotonic()):
+                self._say_unprotected(position)
+                begun += 1
+        return begun
+
+    def _follow(self, symbol: str) -> None:
+        if not self._guard.follow(symbol):
             log.debug("%s resting stop not moved, the old one stays", symbol)
 
-    def _place_stop(self, symbol: str) -> ProtectiveStop | None:
-        """Place, confirm and book one resting stop in place of older ones; one at a time per symbol."""
-        claimed = self.claim_stop_move(symbol)
-        if claimed is None:
-            return None
-        stop: ProtectiveStop | None = None
-        try:
-            stop = self._protection.replace(claimed, self._exchange.instrument(symbol))
-            if stop is None:
-                return None
-            booked = self.change(
-                symbol, claimed.position_id, lambda current: replace(current, protective_stop=stop)
-            )
-            if booked is None:     # closed meanwhile: the stop just placed is an orphan
-                self._protection.sweep(symbol)
-                return None
-            log.info("%s stop rests on the exchange stop_price=%s", symbol, stop.stop_price)
-            self._journal.save_position(booked, wait=False)
-            return stop
-        finally:
-            # After a failure the monitor's ticks wait a while before they ask again.
-            self.release_stop_move(symbol, pause_s=0.0 if stop else self._protection.rules.min_interval_s)
+    def _say_unprotected(self, position: Position) -> None:
+        deadline_s = self._guard.rules.deadline_s
+        log.error("%s no confirmed stop within %.1fs, flattening", position.symbol, deadline_s)
+        self._journal.record_event("unprotected", "no confirmed stop on the exchange", position.symbol)
 
     # ---- small change ---------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ class Book:
         self._last_exit_ms: dict[str, int] = {}
         self._entry_times_ms: deque[int] = deque(maxlen=1000)
         self._exit_not_before: dict[str, float] = {}    # monotonic; after an exit was refused
+        self._entered_at: dict[str, float] = {}         # monotonic; when it came into the book
         self._stop_not_before: dict[str, float] = {}    # monotonic; after a resting stop was not placed
         self._uncertain: set[str] = set()               # position ids whose last order is to be looked up
         self._foreign: frozenset[str] = frozenset()     # symbols in which someone else has a position
@@ -135,6 +136,7 @@ class Book:
                 return False
             self._opening.pop(position.symbol, None)
             self.positions[position.symbol] = position
+            self._entered_at[position.symbol] = self._clock.monotonic()
             return True
 
     def claim_closing(
@@ -183,6 +185,7 @@ class Book:
             self.positions.pop(symbol, None)
             self._exit_not_before.pop(symbol, None)
             self._stop_not_before.pop(symbol, None)
+            self._entered_at.pop(symbol, None)
             self._last_exit_ms[symbol] = closed_ms
 
     def claim_stop_move(self, symbol: str) -> Position | None:
@@ -201,6 +204,18 @@ class Book:
         with self._positions_lock:
             self._moving_stop.discard(symbol)
             self._stop_not_before[symbol] = self._clock.monotonic() + pause_s
+
+    def unprotected_for(self, seconds: float) -> tuple[Position, ...]:
+        """Return the open positions that have been in the book that long and never had a resting stop."""
+        with self._positions_lock:
+            before = self._clock.monotonic() - seconds
+            return tuple(
+                position
+                for position in self.positions.values()
+                if position.protective_stop is None
+                and position.state is PositionState.OPEN
+                and self._entered_at[position.symbol] < before
+            )
 
     def may_move_stop(self, symbol: str) -> bool:
         """Whether nobody is changing the resting stop and the pause after a failure is over."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from decimal import Decimal
 
 import pytest
 
 from execution.book import NotOpened
 from execution.protection import ProtectRules
+from tests.crowd import PATIENCE_S, crowd
 from tests.manual_clock import ManualClock
 from tests.trading_house import (
     SYMBOL,
@@ -345,3 +347,27 @@ def test_an_exit_interrupted_by_the_unexpected_is_left_to_reconciliation() -> No
     house.reconciler.run()
     assert len(house.journal.trades) == 1
     assert len(house.exchange.exits()) == 1
+
+
+def test_a_stop_without_an_answer_does_not_hold_up_the_flattening(clock: ManualClock) -> None:
+    """The stop's request hangs on the wire: the monitor closes the position when its deadline is over."""
+    house = a_manager(clock=clock, protect=ProtectRules(deadline_s=5))
+    hanging, answer = threading.Event(), threading.Event()
+
+    def hang(request: object) -> None:
+        if "-s" in request.client_oid:                            # type: ignore[attr-defined]
+            hanging.set()
+            assert answer.wait(PATIENCE_S)
+
+    house.exchange.before["place_order"] = hang
+    with crowd(lambda: house.manager.open_position(an_entry_request(now_ms=clock.now_ms()), an_account())):
+        assert hanging.wait(PATIENCE_S)
+        house.manager.update_positions()
+        assert house.exchange.exits() == []
+        clock.advance(5.1)
+        house.manager.update_positions()
+        assert house.exchange.net[SYMBOL] == 0
+        answer.set()
+    (trade,) = house.journal.trades
+    assert trade.exit_reason is ExitReason.UNPROTECTED
+    assert house.exchange.fetch_stop_orders() == ()               # the late stop was swept as an orphan
