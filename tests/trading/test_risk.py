@@ -100,6 +100,20 @@ def test_the_tightest_limit_counts(
     assert approved(an_entry(notional=notional), an_account(**account), **overrides).quantity == D(lots)
 
 
+@pytest.mark.parametrize(("rules", "request_", "lots"), [
+    ({"max_notional": D(1000)}, {}, 250),
+    ({"max_exposure": D(3000)}, {}, 300),                             # 1,200 of it left
+    ({}, {"notional": D(250)}, 62),                                   # 62.5
+])
+def test_limits_of_value_count_what_a_lot_is_worth(
+    rules: dict[str, Any], request_: dict[str, Any], lots: int
+) -> None:
+    """0.04 coins at 100 are worth 4 a lot."""
+    contract = an_instrument(multiplier=D("0.04"), taker_fee_rate=D(0))
+    request, account = an_entry(instrument=contract, **request_), an_account(exposure={"A": D(1800)})
+    assert approved(request, account, **rules).quantity == D(lots)
+
+
 def test_margin_leaves_room_for_both_fees() -> None:
     """20 of margin and 0.2 of fees a hundred: 101 pay for 500, not 505."""
     request = an_entry(instrument=an_instrument(taker_fee_rate=D("0.001")))
@@ -135,9 +149,17 @@ def test_too_small_names_the_limit_that_is_too_tight(
     assert said in verdict.text
 
 
-def test_a_smallest_value_of_the_exchange_is_kept() -> None:
-    """Three lots of 1 are below a smallest order of 5."""
-    request = an_entry(instrument=an_instrument(min_notional=D(5)), notional=D(3))
+def test_the_smallest_order_is_large_enough() -> None:
+    """A lot is worth 1: the least number of lots, and the least value of exchange and rules, are allowed."""
+    three = an_instrument(min_quantity=D(3), min_notional=D(3), taker_fee_rate=D(0))
+    assert approved(an_entry(instrument=three, notional=D(3))).quantity == D(3)
+    assert approved(an_entry(notional=D(50)), min_notional=D(50)).quantity == D(50)
+
+
+@pytest.mark.parametrize("least", [{"min_quantity": D(4)}, {"min_notional": D("3.01")}, {"min_notional": D(5)}])
+def test_a_smallest_order_of_the_exchange_is_kept(least: dict[str, Decimal]) -> None:
+    """Three lots of 1 are below it."""
+    request = an_entry(instrument=an_instrument(taker_fee_rate=D(0), **least), notional=D(3))
     assert refused(request).reason is RefusalReason.TOO_SMALL
 
 
@@ -166,7 +188,8 @@ def test_each_guard_refuses_with_its_own_reason(
     ({}, {"last_exit_ms": {"ETH/USDT:USDT": NOW_MS}}, {"cooldown_ms": 60_000}),
     ({}, {"entry_times_ms": (NOW_MS - 60_000, NOW_MS)}, {"orders_per_minute": 2}),
     ({"price": a_ticker(ts_ms=NOW_MS - 10_000)}, {}, {}),
-    ({"price": a_ticker(100, 101)}, {}, {"max_spread": D("0.01")}),
+    ({"price": a_ticker(99, 101)}, {}, {"max_spread": D("0.02")}),    # 2 / 100: at the limit
+    ({"price": a_ticker(105, last=D(100), mark=D(100))}, {}, {}),     # at the band of 5 %
     ({"price": a_ticker(106, last=D(106), mark=D(100))}, {}, {}),     # the mark may be old: the last trade agrees
     ({"price": a_ticker(106, last=D(100), mark=D(100))}, {}, {"price_band": None}),
     ({}, {"equity": D("95.01"), "day_start_equity": D(100)}, {"daily_loss": D("0.05")}),
@@ -188,10 +211,25 @@ def test_a_halt_is_said_in_words(account: dict[str, Any], rules: dict[str, Any],
     assert said in (halt_reason(an_account(**account), risk_rules(**rules)) or "")
 
 
+@pytest.mark.parametrize(("request_", "account", "rules", "said"), [
+    ({}, {"exposure": {"A": D(1)}}, {"max_open": 1}, "the limit of 1 open at once is reached"),
+    ({}, {"last_exit_ms": {SYMBOL: NOW_MS - 18_000}}, {"cooldown_ms": 60_000}, "cooling down for another 42 s"),
+    ({"price": a_ticker(ts_ms=NOW_MS - 12_500)}, {}, {}, "the price is 12.5 s old"),
+    ({"price": a_ticker(99, 101)}, {}, {"max_spread": D("0.01")}, "the spread is 2.00%"),
+    ({"price": a_ticker(106, last=D(100), mark=D(100))}, {}, {}, "6.0% away from mark and last trade"),
+])
+def test_a_refusal_is_said_in_numbers_a_person_knows(
+    request_: dict[str, Any], account: dict[str, Any], rules: dict[str, Any], said: str
+) -> None:
+    """Seconds and percent."""
+    assert said in refused(an_entry(**request_), an_account(**account), **rules).text
+
+
 def test_nothing_halts_an_account_that_does_well() -> None:
-    """Nor one that has no history yet."""
+    """Nor one that has no history yet, be it empty."""
     every = risk_rules(daily_loss=D("0.05"), drawdown=D("0.1"), losses_in_a_row=3)
     assert halt_reason(an_account(), every) is None
+    assert halt_reason(an_account(equity=D(0), available=D(0)), every) is None
     fine = an_account(equity=D(96), day_start_equity=D(100), peak_equity=D(100), losses_in_a_row=2)
     assert halt_reason(fine, every) is None
     assert halt_reason(replace(fine, equity=D(1)), risk_rules()) is None      # switched off

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.builders import candles_from, first
 from tests.trading.markets import noise, ranging, trending
@@ -24,6 +26,7 @@ BUILT_IN = ("breakout", "mean_reversion", "trend")
 EACH = pytest.mark.parametrize("name", BUILT_IN)
 SEEDS = range(60)
 THRESHOLD = 0.5
+LOADED = {name: load(name) for name in BUILT_IN}
 
 Dropper = Callable[[str, str], str]
 
@@ -50,6 +53,17 @@ class Strategy:
 def a_file(score: str = "np.full(len(candles), self.size)", reasons: str = "('always',)") -> str:
     """The text of a strategy with that score and those reasons."""
     return OPINIONATED.replace("{score}", score).replace("{reasons}", reasons)
+
+
+@st.composite
+def wild_markets(draw: st.DrawFn) -> Candles:
+    """120 candles that leap, crawl, stand still and stop trading, at any height of price."""
+    steps = st.lists(st.sampled_from([-0.5, -0.01, -0.001, 0.0, 0.0, 0.001, 0.01, 0.9]), min_size=8, max_size=120)
+    lots = st.lists(st.sampled_from([0.0, 1.0, 50.0, 1e9]), min_size=3, max_size=120)
+    height = draw(st.sampled_from([1e-9, 0.01, 1.0, 60_000.0]))
+    returns, volume = np.resize(draw(steps), 120), np.resize(draw(lots), 120)
+    log_price = np.clip(np.cumsum(np.log1p(returns)), -12, 12)      # a factor of 160,000 either way
+    return candles_from(height * np.exp(log_price), volume=volume, wick=draw(st.sampled_from([0.0, 0.001])))
 
 
 @pytest.fixture
@@ -103,6 +117,22 @@ def test_scores_are_one_per_candle_within_one(name: str) -> None:
     assert not scores[:15].any()
     assert strategy.score(first(noise(4), 0)).shape == (0,)
     assert not strategy.score(first(noise(4), 5)).any()
+
+
+@EACH
+@settings(max_examples=40)
+@given(market=wild_markets(), cut=st.integers(60, 119))
+def test_whatever_a_market_does_a_score_is_a_score(name: str, market: Candles, cut: int) -> None:
+    """Leaps, standstills, no volume at all: finite, within one, blind to the future, with reasons in words."""
+    strategy = LOADED[name]
+    scores = strategy.score(market)
+    assert np.isfinite(scores).all()
+    assert np.abs(scores).max() <= 1
+    np.testing.assert_allclose(strategy.score(first(market, cut)), scores[:cut], rtol=0, atol=1e-9)
+    for index in (-1, cut):
+        for reason in strategy.reasons(market, index):
+            assert reason
+            assert not re.search(r"\b(nan|inf)\b", reason)
 
 
 @EACH
