@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -145,16 +144,9 @@ class _Watched:
     port: int
     socket_options: Any
     serves: Call | None = None
-    # Until TLS has shaken hands its socket is out of reach: a copy of the descriptor serves.
-    _copy: socket.socket | None = None
 
     def connect(self) -> None:
-        try:
-            super().connect()  # type: ignore[misc]
-        finally:
-            if self._copy is not None:
-                self._copy.close()
-                self._copy = None
+        super().connect()  # type: ignore[misc]
         if _current.call is not None:
             _current.call.runs_over(self, self.sock)
 
@@ -169,9 +161,8 @@ class _Watched:
         connected = self._reach_any(ends)
         for option in self.socket_options or ():
             connected.setsockopt(*option)
-        if call is not None:
-            self._copy = socket.socket(connected.family, connected.type, fileno=os.dup(connected.fileno()))
-            call.runs_over(self, self._copy)
+        # A TLS handshake takes this for all of its reads together; answers do not, hence the cutting.
+        connected.settimeout(max(LEAST_S, ends - monotonic()))
         return connected
 
     def _reach_any(self, ends: float) -> socket.socket:

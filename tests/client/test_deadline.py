@@ -95,13 +95,28 @@ def test_a_connection_that_does_not_come_about() -> None:
 
 
 def test_a_tls_handshake_that_never_ends() -> None:
-    """The other side accepts and is silent while TLS waits to shake hands."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        pools, deadlines = deadline_pools(2, ca_certs=certifi.where()), Deadlines()
+    """The other side drips the longest TLS record there is: no single read ever times out."""
+    def drip_handshake(listener: socket.socket, ended: threading.Event) -> None:
+        peer, _ = listener.accept()
+        with peer:
+            for byte in b"\x16\x03\x03\x3f\xff" + b"\x02" * 400:
+                try:
+                    peer.sendall(bytes([byte]))
+                except OSError:
+                    return
+                if ended.wait(0.05):
+                    return
+
+    ended = threading.Event()
+    pools, deadlines = deadline_pools(2, ca_certs=certifi.where()), Deadlines()
+    with socket.create_server(("127.0.0.1", 0)) as listener, crowd(lambda: drip_handshake(listener, ended)):
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
-        with in_time(), pytest.raises(urllib3.exceptions.HTTPError), deadlines.limit(DEADLINE_S):
-            pools.request("GET", url, retries=False, timeout=LONG_S)
-        deadlines.stop()
+        try:
+            with in_time(), pytest.raises(urllib3.exceptions.HTTPError), deadlines.limit(DEADLINE_S):
+                pools.request("GET", url, retries=False, timeout=LONG_S)
+        finally:
+            ended.set()
+    deadlines.stop()
 
 
 def test_stopping_cuts_what_is_under_way() -> None:
