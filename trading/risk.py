@@ -168,7 +168,7 @@ def _refusal(
     if halted:
         return Refused(reason=RefusalReason.HALTED, text=halted)
     if len(account.exposure) >= rules.max_open:
-        return Refused(reason=RefusalReason.TOO_MANY, text=f"the limit of {rules.max_open} open at once is reached")
+        return Refused(reason=RefusalReason.TOO_MANY, text=f"{rules.max_open} positions are open already")
     since_exit = now_ms - account.last_exit_ms.get(symbol, -(10**15))
     if since_exit < rules.cooldown_ms:
         left_s = (rules.cooldown_ms - since_exit) / 1000

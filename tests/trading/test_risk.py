@@ -212,7 +212,7 @@ def test_a_halt_is_said_in_words(account: dict[str, Any], rules: dict[str, Any],
 
 
 @pytest.mark.parametrize(("request_", "account", "rules", "said"), [
-    ({}, {"exposure": {"A": D(1)}}, {"max_open": 1}, "the limit of 1 open at once is reached"),
+    ({}, {"exposure": {"A": D(1), "B": D(1)}}, {"max_open": 2}, "2 positions are open already"),
     ({}, {"last_exit_ms": {SYMBOL: NOW_MS - 18_000}}, {"cooldown_ms": 60_000}, "cooling down for another 42 s"),
     ({"price": a_ticker(ts_ms=NOW_MS - 12_500)}, {}, {}, "the price is 12.5 s old"),
     ({"price": a_ticker(99, 101)}, {}, {"max_spread": D("0.01")}, "the spread is 2.00%"),
