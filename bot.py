@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from control.server import ControlServer
@@ -93,12 +93,15 @@ class Bot:
         if not self._until_it_answers(self._learn):
             return False
         recovered = recover(house)
-        if not (self._until_it_answers(house.reconciler.catch_up) and self._until_it_answers(self._reconcile)):
+        if not self._until_it_answers(house.reconciler.catch_up):
             return False
+        # What was recovered is watched from here on, however long book and exchange take to agree.
         house.exit_pool.start()
         house.stream.start()
         self._supervisor.start()
         self._started = True
+        if not self._until_it_answers(self._reconcile):
+            return False
         house.status.started()
         log.info("running positions=%s recovered=%s", len(house.manager.snapshot()), recovered)
         return True
@@ -108,7 +111,7 @@ class Bot:
         self._refresh_account()
         self._house.client.warm_up()
 
-    def _until_it_answers(self, step: Any) -> bool:
+    def _until_it_answers(self, step: Callable[[], None]) -> bool:
         """Repeat *step* until the exchange answers; a daemon waits for its exchange as long as it takes."""
         turn = 0
         while not self.stop.is_set():
@@ -165,7 +168,7 @@ class Bot:
             self._summarise_if_due()
         return OK
 
-    def _guarded(self, what: str, step: Any) -> None:
+    def _guarded(self, what: str, step: Callable[[], None]) -> None:
         """Run one of the main thread's duties; a failure is said in `status` and tried again next time."""
         try:
             step()
