@@ -16,6 +16,18 @@ def test_profit_by_hand() -> None:
     assert a_position(Side.SHORT).unrealised_pnl(D(130)) == D(-3)
 
 
+def test_value_by_hand() -> None:
+    """Ten lots of 0.01 are a tenth of a coin, worth 13 at 130."""
+    assert a_position().base_qty == D("0.1")
+    assert a_position().notional(D(130)) == an_instrument().notional(D(10), D(130)) == D(13)
+    assert a_position(Side.SHORT).risk_per_unit == D(2)
+
+
+def test_an_age_is_counted_from_receipt() -> None:
+    """In seconds of our own clock, not the exchange's."""
+    assert a_price(100, received=7.0).age_s(9.5) == 2.5
+
+
 @pytest.mark.parametrize("side", list(Side))
 def test_r_is_minus_one_at_the_first_stop(side: Side) -> None:
     """And one as far on the other side, wherever the stop has moved since."""
