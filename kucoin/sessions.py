@@ -66,7 +66,7 @@ class Sessions:
                 self._budget.hold(endpoint.pool, error.retry_after_ms / 1000)
             raise
         except (ExchangeUnavailable, OutcomeUnknown) as error:
-            if call.expired:
+            if call.is_over():
                 raise type(error)(f"no whole answer within {self.deadline_s:g} s") from error
             raise
         finally:

@@ -50,6 +50,10 @@ class Call:
         """Seconds until it is cut."""
         return max(LEAST_S, self.ends - monotonic())
 
+    def is_over(self) -> bool:
+        """Whether its time is up, cut already or about to be."""
+        return self.expired or monotonic() >= self.ends
+
     def runs_over(self, connection: _Watched, its_socket: socket.socket | None) -> None:
         """Know where the call runs; the connection serves no earlier call any more."""
         with _owners:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import certifi
 import pytest
 import urllib3
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from runtime.deadline import Deadlines, deadline_pools
 from runtime.resolving import Resolver
@@ -116,6 +123,57 @@ def test_a_tls_handshake_that_never_ends() -> None:
                 pools.request("GET", url, retries=False, timeout=LONG_S)
         finally:
             ended.set()
+    deadlines.stop()
+
+
+def a_certificate(folder: Path) -> tuple[Path, Path]:
+    """Write a certificate of 127.0.0.1 signed by itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        .add_extension(address, critical=False).sign(key, hashes.SHA256())
+    )
+    paths = folder / "certificate.pem", folder / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ))
+    return paths
+
+
+def test_a_dripping_answer_over_tls(tmp_path: Path) -> None:
+    """Cutting from another thread works under TLS too, and its certificate is looked at."""
+    certificate, key = a_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    ended = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            for _ in range(2):
+                peer, _ = listener.accept()
+                with suppress(OSError), context.wrap_socket(peer, server_side=True) as secure:
+                    secure.recv(4096)
+                    drip(SLOW["slow body"], ended)(Asked("GET", "/", {}, b""), secure)
+
+    deadlines = Deadlines()
+    with socket.create_server(("127.0.0.1", 0)) as listener, crowd(lambda: serve(listener)):
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        try:
+            stranger = deadline_pools(2, ca_certs=certifi.where())
+            with pytest.raises(urllib3.exceptions.SSLError), deadlines.limit(LONG_S):
+                stranger.request("GET", url, retries=False, timeout=LONG_S)
+            trusting = deadline_pools(2, ca_certs=str(certificate))
+            with in_time(), pytest.raises(urllib3.exceptions.HTTPError), deadlines.limit(DEADLINE_S) as call:
+                trusting.request("GET", url, retries=False, timeout=LONG_S)
+            assert call.expired
+        finally:
+            ended.set()
+            listener.shutdown(socket.SHUT_RDWR)
     deadlines.stop()
 
 
