@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,13 +26,13 @@ FREEZE_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeAddress:
-    """Where an exchange answers and the play-money key it takes."""
+    """Where an exchange answers, and the key to sign with."""
 
     futures_url: str
     spot_url: str
-    key: str
-    secret: str
-    passphrase: str
+    key: str = field(repr=False)
+    secret: str = field(repr=False)
+    passphrase: str = field(repr=False)
 
 
 class ExchangeProcess:

@@ -10,8 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from control.views import amount
-from daemon.exchange_process import ExchangeProcess
+from daemon.exchange_process import ExchangeAddress, ExchangeProcess
 from daemon.state import Account, Status
 from execution.orders import OrderSender
 from execution.protection import Protection, ProtectRules
@@ -44,17 +43,6 @@ STALE_PAUSE_S = 1.0            # between two REST calls for stale prices
 STREAM_TRUSTED_AFTER_S = 5.0   # without stale prices, before the stream counts as alive again
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where the exchange answers, and with which key."""
-
-    futures_url: str
-    spot_url: str
-    key: str
-    secret: str
-    passphrase: str
-
-
 @dataclass(slots=True, kw_only=True)
 class Closing:
     """What came of closing several positions."""
@@ -66,7 +54,9 @@ class Closing:
 class House:
     """Every part of one daemon; a context manager that gives back what it took."""
 
-    def __init__(self, settings: Settings, address: Address, clock: Clock, *, logs: LogRuntime | None) -> None:
+    def __init__(
+        self, settings: Settings, address: ExchangeAddress, clock: Clock, *, logs: LogRuntime | None
+    ) -> None:
         self.settings = settings
         self.clock = clock
         self.logs = logs
@@ -235,10 +225,6 @@ class House:
         """Return what each supervised thread is doing."""
         return [worker.state() for worker in self.workers]
 
-    def equity_text(self) -> str:
-        """Return the equity as last seen, as text."""
-        return amount(self.account.equity()) or "unknown"
-
     # ---- end ------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -298,12 +284,11 @@ def build(options: RunOptions, *, trading: bool = True, frozen: bool = False) ->
     try:
         if settings.futures_url is None:
             process = ExchangeProcess(settings, frozen=frozen)
-            started = process.start()
-            address = Address(**{name: getattr(started, name) for name in Address.__dataclass_fields__})
+            address = process.start()
         else:
             if settings.mode == "live":
                 secrets.require()
-            address = Address(
+            address = ExchangeAddress(
                 futures_url=settings.futures_url, spot_url=settings.spot_url or settings.futures_url,
                 key=secrets.key, secret=secrets.secret, passphrase=secrets.passphrase,
             )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from decimal import Decimal
+from statistics import median
 from typing import Any
 
 from control import views
@@ -56,6 +58,7 @@ class Desk:
             started_at=views.moment(house.started_ms),
             reconciled_at=views.moment(house.status.reconciled_ms),
             exchange=house.client.futures_url,
+            journal_commit_ms=_median_ms(house.journal.commit_seconds()),
         )
 
     def positions(self) -> list[JsonObject]:
@@ -141,6 +144,10 @@ class Desk:
     def _mark(self, position: Position) -> Decimal | None:
         price = self._house.prices.get(position.symbol)
         return None if price is None else price.mark
+
+
+def _median_ms(seconds: Sequence[float]) -> float | None:
+    return round(median(seconds) * 1000, 3) if seconds else None
 
 
 def _purpose(order: Order) -> str:
