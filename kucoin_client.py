@@ -48,7 +48,6 @@ MOST_PAGES = 20                 # 20,000 rows: more than any account may have
 FUNDING_PAGE = 100
 MOST_CANDLES = 500              # of one answer
 DAY_MS = 86_400_000
-REMEMBERED_ORDERS = 2_000       # whose symbol is known, so that fewer fills have to be read
 WARM_CONNECTIONS = 8            # as many as there are exit workers
 
 
@@ -92,7 +91,6 @@ class KuCoinClient(KnownInstruments):
 
         # Guarded by _metadata_lock.
         self._margin_modes: dict[str, str] = guarded_dict(self._metadata_lock, "margin modes")
-        self._symbol_of_order: dict[str, str] = guarded_dict(self._metadata_lock, "symbols of orders")
 
     def load(self) -> None:
         """Learn every market, once, before threads start.
@@ -269,8 +267,7 @@ class KuCoinClient(KnownInstruments):
 
         The second, which says of itself that it is not real-time, is asked for what the first has not.
         """
-        with self._metadata_lock:
-            exchange_id = self._symbol_of_order.get(order_id)
+        exchange_id = self._contract_of_order(order_id)
         params = {} if exchange_id is None else {"symbol": exchange_id}
         recent = parse.rows(self._call(endpoints.RECENT_FILLS, params, priority))
         listed = [row for row in recent if row.get("orderId") == order_id]
@@ -400,9 +397,3 @@ class KuCoinClient(KnownInstruments):
         fills = (parse.fill_of(*known) for known in self._with_instruments(listed, priority))
         once = {(fill.symbol, fill.trade_id, fill.order_id): fill for fill in fills}
         return tuple(sorted(once.values(), key=lambda fill: fill.ts_ms))
-
-    def _remember_order(self, order_id: str, exchange_id: str) -> None:
-        with self._metadata_lock:
-            if len(self._symbol_of_order) >= REMEMBERED_ORDERS:
-                del self._symbol_of_order[next(iter(self._symbol_of_order))]
-            self._symbol_of_order[order_id] = exchange_id

@@ -16,6 +16,8 @@ from trading.facts import Instrument, Priority
 
 log = logging.getLogger("kucoin")
 
+REMEMBERED_ORDERS = 2_000
+
 
 class KnownInstruments(ABC):
     """The part of KuCoinClient that knows what is listed; any thread."""
@@ -23,11 +25,12 @@ class KnownInstruments(ABC):
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._metadata_lock = named_lock("metadata")
-        # Guarded by _metadata_lock; each is replaced whole, never edited.
+        # Guarded by _metadata_lock; each but the last is replaced whole, never edited.
         self._symbol_metadata_cache: dict[str, Instrument] = guarded_dict(self._metadata_lock, "metadata")
         self._by_id: Mapping[str, Instrument] = {}
         self._contracts: Mapping[str, parse.Row] = {}
         self._foreign_ids: frozenset[str] = frozenset()
+        self._ordered: dict[str, str] = guarded_dict(self._metadata_lock, "contracts of orders")
 
     @abstractmethod
     def _call(self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority) -> Any:
@@ -98,6 +101,17 @@ class KnownInstruments(ABC):
             instrument = self._instrument_of(row, priority)
             if instrument is not None:
                 yield row, instrument
+
+    def _remember_order(self, order_id: str, exchange_id: str) -> None:
+        """Know which contract an order is of, so that fewer fills have to be read for it."""
+        with self._metadata_lock:
+            if len(self._ordered) >= REMEMBERED_ORDERS:
+                del self._ordered[next(iter(self._ordered))]
+            self._ordered[order_id] = exchange_id
+
+    def _contract_of_order(self, order_id: str) -> str | None:
+        with self._metadata_lock:
+            return self._ordered.get(order_id)
 
     def _symbol_of(self, row: parse.Row) -> str:
         """Return ccxt's symbol for a contract; built by its rule for one listed since `load`."""
