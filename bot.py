@@ -32,7 +32,7 @@ OK, ERROR, BAD_CONFIG, STUCK = 0, 1, 4, 70
 
 MAIN_INTERVAL_S = 1.0
 ACCOUNT_INTERVAL_S = 5.0
-CLOCK_INTERVAL_S = 60.0          # a clock drifts, or is set: signatures live five seconds
+CONTACT_INTERVAL_S = 30.0        # idle connections get closed, and a clock drifts or is set
 RECONCILE_SOON_S = 1.0           # after anything uncertain
 SUMMARY_INTERVAL_S = 60.0
 MONITOR_BACKOFF_S = 0.25         # whatever goes wrong in it, the monitor looks again at once
@@ -58,7 +58,7 @@ class Bot:
             port=house.settings.control.port,
             data_dir=house.settings.data_dir,
         )
-        self._next_clock = self._clock.monotonic() + CLOCK_INTERVAL_S
+        self._next_contact = self._clock.monotonic() + CONTACT_INTERVAL_S
         self._next_account = 0.0
         self._next_reconcile = 0.0
         self._next_summary = self._clock.monotonic() + SUMMARY_INTERVAL_S
@@ -161,7 +161,7 @@ class Bot:
             if any(state.name == "PositionMonitor" for state in stuck):
                 log.critical("the position monitor is stuck and cannot be revived: ending to be restarted")
                 return STUCK
-            self._guarded("clock", self._measure_clock_if_due)
+            self._guarded("connection", self._stay_connected_if_due)
             self._guarded("account", self._refresh_account_if_due)
             self._guarded("reconcile", self._reconcile_if_due)
             self._guarded("entries", self._opener.step)
@@ -181,11 +181,13 @@ class Bot:
             log.exception("%s failed unexpectedly", what)
             self._clock.wait(self.stop, MAIN_INTERVAL_S)
 
-    def _measure_clock_if_due(self) -> None:
+    def _stay_connected_if_due(self) -> None:
+        """Keep the exits' connections open and the exchange's time known, now and then."""
         now = self._clock.monotonic()
-        if now >= self._next_clock:
-            self._next_clock = now + CLOCK_INTERVAL_S
+        if now >= self._next_contact:
+            self._next_contact = now + CONTACT_INTERVAL_S
             self._house.client.measure_clock_offset()
+            self._house.client.warm_up()
 
     def _refresh_account_if_due(self) -> None:
         now = self._clock.monotonic()

@@ -153,11 +153,14 @@ class House:
         try:
             tickers = self.client.fetch_tickers(Priority.HIGH)
             received = self.clock.monotonic()
-            for ticker in (tickers[symbol] for symbol in self.prices.followed() if symbol in tickers):
-                self.prices.publish(Price(
+            held = [tickers[symbol] for symbol in self.prices.followed() if symbol in tickers]
+            self.prices.publish_many(
+                Price(
                     symbol=ticker.symbol, bid=ticker.bid, ask=ticker.ask, last=ticker.last,
                     mark=(ticker.bid + ticker.ask) / 2, ts_ms=ticker.ts_ms, received=received,
-                ))
+                )
+                for ticker in held
+            )
         except ExchangeError as error:
             log.warning("held prices not readable error=%s", error)
         finally:

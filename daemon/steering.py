@@ -62,7 +62,12 @@ class Desk:
         )
 
     def positions(self) -> list[JsonObject]:
-        return [views.position_view(position, self._mark(position)) for position in self._house.manager.snapshot()]
+        positions = self._house.manager.snapshot()
+        prices = self._house.prices.snapshot(position.symbol for position in positions)
+        return [
+            views.position_view(position, prices[position.symbol].mark if position.symbol in prices else None)
+            for position in positions
+        ]
 
     def opportunities(self) -> list[JsonObject]:
         return [views.opportunity_view(found) for found in self._house.scanner.get_best_pairs(50)]
