@@ -47,7 +47,8 @@ class Room:
     """A scanner on a fake market, half a minute past a whole one."""
 
     def __init__(self, symbols: list[str], strategy: Strategy, rules: ScanRules) -> None:
-        self.clock = ManualClock(START_MS + 30_000)
+        self.clock = ManualClock(START_MS)
+        self.clock.advance(30)
         self.market = FakeMarketData(self.clock, symbols)
         self.monitor = Scans()
         self.scanner = MarketScanner(
@@ -111,13 +112,13 @@ class Parking:
 
 
 def test_a_scan_scores_every_pair_and_ranks_the_strong(a_room: Maker) -> None:
-    """Every pair gets its signed score; opportunities are those beyond the threshold, strongest first."""
+    """Every pair gets its signed score; opportunities are those from the threshold on, strongest first."""
     room = a_room()
-    room.market.closes = {A: 0.6, B: -0.9, C: 0.49}
+    room.market.closes = {A: 0.5, B: -0.9, C: 0.49}
     result = room.scanner.scan()
-    assert result.scores == {A: 0.6, B: -0.9, C: 0.49}
+    assert result.scores == {A: 0.5, B: -0.9, C: 0.49}
     assert [(found.symbol, found.side, found.score) for found in result.opportunities] == [
-        (B, Side.SHORT, 0.9), (A, Side.LONG, 0.6),
+        (B, Side.SHORT, 0.9), (A, Side.LONG, 0.5),
     ]
     assert (result.universe, result.scanned, result.failed, result.left_out, result.complete) == (3, 3, 0, 0, True)
     assert room.scanner.get_best_pairs(1) == result.opportunities[:1]
@@ -308,13 +309,27 @@ def test_a_last_candle_without_volume_is_doubted_for_a_while(a_room: Maker) -> N
     assert room.market.asked == [(A, 30), (A, OVERLAP), (A, OVERLAP)]
 
 
-def test_the_next_scan_comes_with_the_next_candle(a_room: Maker) -> None:
+@pytest.mark.parametrize(("interval_s", "past_s", "pause_s"), [
+    (3600.0, 30.0, 31.5),      # to the end of the minute, and 1.5 s for KuCoin to write the candle
+    (3600.0, 1.0, 0.5),        # the last candle has closed but is not written yet
+    (3600.0, 1.5, 60.0),
+    (5.0, 30.0, 5.0),          # the interval is sooner
+])
+def test_the_next_scan_comes_with_the_next_candle(
+    a_room: Maker, monkeypatch: pytest.MonkeyPatch, interval_s: float, past_s: float, pause_s: float
+) -> None:
     """Between scans the scanner pauses for its interval, or until the next candle is written if that is sooner."""
-    room = a_room(interval_s=3600.0)            # 30 s into the minute: 30 + 1.5 s to the next candle
-    stop = threading.Event()
-    with crowd(lambda: room.scanner.wait_until_due(stop)):
-        room.clock.await_sleepers(1)
-        room.clock.advance(31.5)
+    room = a_room(interval_s=interval_s)         # half a minute past a whole one
+    room.clock.advance(30 + past_s)
+    pauses: list[float] = []
+    monkeypatch.setattr(room.clock, "wait", lambda _stop, timeout_s: pauses.append(timeout_s))
+    room.scanner.wait_until_due(threading.Event())
+    assert pauses == [pytest.approx(pause_s)]
+
+
+def test_the_pause_between_scans_ends_with_the_daemon(a_room: Maker) -> None:
+    """Who is told to stop does not wait for the interval."""
+    room, stop = a_room(interval_s=3600.0), threading.Event()
     with crowd(lambda: room.scanner.wait_until_due(stop)):
         room.clock.await_sleepers(1)
         stop.set()

@@ -84,12 +84,18 @@ def test_counts_outlive_the_samples(monitor: PerformanceMonitor) -> None:
 
 
 def test_rates_are_per_second(monitor: PerformanceMonitor, clock: ManualClock) -> None:
-    """Thirty calls in ten seconds are three a second."""
+    """Thirty calls in ten seconds are three a second; before a second has passed there is no rate."""
+    clock.advance(1000)                # what was before the first call does not count
     for _ in range(10):
         for _ in range(3):
             monitor.record_api_call("GET tickers", 0.1, "ok")
         clock.advance(1)
     assert monitor.get_stats().api_calls["GET tickers"].per_second == 3.0
+    monitor.record_api_call("GET candles", 0.1, "ok")
+    clock.advance(0.999)
+    assert monitor.get_stats().api_calls["GET candles"].per_second == 0
+    clock.advance(0.001)
+    assert monitor.get_stats().api_calls["GET candles"].per_second == 1.0
 
 
 def test_nothing_recorded_reads_as_nothing(monitor: PerformanceMonitor) -> None:
@@ -192,6 +198,14 @@ def test_a_restart_takes_up_what_was(monitor: PerformanceMonitor) -> None:
     assert (stats.equity, stats.peak_equity, stats.drawdown) == (D(900), D(1000), D("0.1"))
     monitor.restore(trades, D(1000))
     assert monitor.get_stats().trades == 3           # not six: told twice, counted once
+
+
+def test_a_peak_alone_is_no_drawdown(monitor: PerformanceMonitor) -> None:
+    """Restored before the account was first asked for: nothing is known to be lost."""
+    monitor.restore([], D(1000))
+    assert (monitor.get_stats().peak_equity, monitor.get_stats().drawdown) == (D(1000), 0)
+    monitor.record_equity(D(750), MIDNIGHT_MS)
+    assert monitor.get_stats().drawdown == D("0.25")
 
 
 # ---- threads ------------------------------------------------------------------------------------
