@@ -210,6 +210,21 @@ def test_without_tickers_nothing_is_published(a_room: Maker) -> None:
     assert room.scanner.scan().sequence == before.sequence + 1
 
 
+def test_what_failed_is_said_once_and_with_its_stack_if_nobody_expected_it(
+    a_room: Maker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line for all unanswered pairs; one with a stack for a fault of our own, which loses its pair alone."""
+    room = a_room(workers=1)
+    room.market.failures = {A: NO_ANSWER, B: NO_ANSWER, C: KeyError("volume")}
+    with caplog.at_level(logging.WARNING, "scan"):
+        assert room.scanner.scan().failed == 3
+    assert [record.getMessage() for record in caplog.records] == [
+        f"candles not fetched pairs=2 first={A} error=no whole answer within 10 s",
+        f"scan failed pairs=1 first={C} error='volume'",
+    ]
+    assert [bool(record.exc_info) for record in caplog.records] == [False, True]
+
+
 class Broken(CloseIsScore):
     """A strategy that cannot deal with B."""
 
@@ -232,6 +247,7 @@ def test_a_broken_strategy_costs_its_pair_alone(a_room: Maker, caplog: pytest.Lo
     assert [record.getMessage() for record in caplog.records] == [
         f"scan failed pairs=1 first={B} error=ZeroDivisionError: nothing to divide by"
     ]
+    assert not caplog.records[0].exc_info        # the strategy's own words are enough
     with pytest.raises(StrategyFailed):
         room.scan_pair(B)
 
