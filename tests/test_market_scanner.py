@@ -12,7 +12,7 @@ import pytest
 
 from market_scanner import OVERLAP, PUBLISH_EVERY_S, MarketScanner, ScanRules
 from runtime import locks
-from tests.builders import a_ticker
+from tests.builders import a_ticker, candles_from
 from tests.crowd import PATIENCE_S, all_at_once, crowd, frequent_switches
 from tests.fakes import NO_ANSWER, NO_CANDLES, CloseIsScore, FakeMarketData, some_candles
 from tests.manual_clock import ManualClock
@@ -223,6 +223,27 @@ def test_what_failed_is_said_once_and_with_its_stack_if_nobody_expected_it(
         f"scan failed pairs=1 first={C} error='volume'",
     ]
     assert [bool(record.exc_info) for record in caplog.records] == [False, True]
+
+
+def test_a_scan_that_learnt_nothing_new_is_not_worth_a_line(
+    a_room: Maker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A scan every five seconds: those answered from the cache alone are said to whoever debugs."""
+    room = a_room()
+    with caplog.at_level(logging.DEBUG, "scan"):
+        room.scanner.scan()
+        room.scanner.scan()
+    assert [(record.levelname, record.getMessage()[:9]) for record in caplog.records] == [
+        ("INFO", "scan done"), ("DEBUG", "scan done"),
+    ]
+
+
+def test_a_pair_that_stands_still_has_no_atr(a_room: Maker) -> None:
+    """Nothing to measure a stop by is None, not nought."""
+    room = a_room([A])
+    still = candles_from([100.0] * 30, wick=0, symbol=A)
+    room.scanner._keep(A, read(CloseIsScore(), still, asked_ms=START_MS))
+    assert room.scanner.atr_of(A) is None
 
 
 class Broken(CloseIsScore):
