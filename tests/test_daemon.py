@@ -13,7 +13,8 @@ from tests.daemon_process import Daemon, rad
 
 pytestmark = pytest.mark.process
 
-LIVELY = {"SANDBOX__PAIRS": "24", "SCANNER__INTERVAL": "1s", "RECONCILE__INTERVAL": "5s"}
+MARKET_S = 100.0     # what the made-up market may take until a trail is hit; a dozen seconds as a rule
+LIVELY = {"SANDBOX__PAIRS": "40", "SCANNER__INTERVAL": "1s", "RECONCILE__INTERVAL": "5s"}
 
 
 def exchange_settings(box: RunningSandbox, **more: str) -> dict[str, str]:
@@ -25,14 +26,15 @@ def exchange_settings(box: RunningSandbox, **more: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.timeout(300)
 def test_it_trades_on_its_own_exchange_and_ends_by_itself(tmp_path: Path) -> None:
     """With nothing configured: a scan, an entry, a trailed stop and an exit; then verify agrees."""
-    with Daemon(tmp_path, "--for", "45", **LIVELY) as daemon:
-        daemon.await_line(r"scan done pairs=24")
+    with Daemon(tmp_path, "--for", "200", **LIVELY) as daemon:
+        daemon.await_line(r"scan done pairs=40")
         daemon.await_line(r"entry filled side=(long|short)")
         daemon.await_line(r"stop rests on the exchange")
-        daemon.await_line(r"stop moved .*reason=trailing_stop")
-        daemon.await_line(r"closed side=.* reason=trailing_stop")
+        daemon.await_line(r"stop moved .*reason=trailing_stop", MARKET_S)
+        daemon.await_line(r"closed side=.* reason=trailing_stop", MARKET_S)
         status = daemon.ask("/api/status")
         assert status["state"] == "running"
         assert status["mode"] == "sandbox"
@@ -212,13 +214,14 @@ def test_no_balance_is_a_refusal_not_an_error(tmp_path: Path) -> None:
             assert daemon.ask("/api/status")["state"] == "running"
 
 
+@pytest.mark.timeout(300)
 def test_recorded_candles_are_traded_and_verified(tmp_path: Path, shared_dir: Path) -> None:
     """The crash of May 2021, replayed: at least one trade is closed, and verify agrees afterwards."""
     settings = {**LIVELY, "SANDBOX__REPLAY": str(shared_dir / "data" / "ohlcv" / "binance_spot_5m")}
     with Daemon(tmp_path, **settings) as daemon:
         daemon.await_line(r"scan done pairs=\d\d")
         daemon.await_line(r"entry filled side=")
-        daemon.await_line(r" closed side=")
+        daemon.await_line(r" closed side=", MARKET_S)
         assert daemon.end() == 0
     verified = rad(tmp_path, "verify", "--json", **settings)
     assert verified.returncode == 0, verified.stdout
