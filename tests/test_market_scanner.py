@@ -557,6 +557,17 @@ def test_a_result_is_consumed_once_by_racing_consumers(a_room: Maker) -> None:
             assert [one for one in taken if one is not None] == [result]
 
 
+def test_who_has_taken_a_result_waits_for_the_next(a_room: Maker) -> None:
+    """However old a sequence he names: what is taken is not waited for, nor given, again."""
+    room = a_room()
+    room.scanner.scan()
+    assert room.scanner.take_result(0) is not None
+    with crowd(lambda: room.scanner.wait_for_result(0, 3600.0)) as results:
+        room.clock.await_sleepers(1)
+        following = room.scanner.scan()
+    assert results == [following]
+
+
 class Meeting:
     """Stands for a scanner's result: two threads that look at its sequence meet there."""
 

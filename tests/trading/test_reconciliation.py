@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,6 @@ from tests.builders import NOW_MS, SYMBOL, D, a_position
 from trading.facts import ExchangePosition, Order, OrderSide, Position, ProtectiveStop, Side
 from trading.reconciliation import Difference, ExchangeView, Kind, compare
 
-PAGE = Path(__file__).parents[2] / "docs" / "RECONCILIATION.md"
 STOP_OID = "rad-000001000011-s1"
 
 
@@ -111,9 +108,3 @@ def test_nothing_is_concluded_while_something_is_under_way(view: ExchangeView) -
     """What is being opened or closed looks wrong on purpose."""
     assert compare([a_protected()], view)
     assert compare([a_protected()], view, reserved=[SYMBOL]) == ()
-
-
-def test_the_page_says_what_is_done_about_each() -> None:
-    """docs/RECONCILIATION.md has one line for every kind, and none for what there is not."""
-    lines = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(encoding="utf-8"), re.M)
-    assert lines == [kind.value for kind in Kind]
