@@ -26,6 +26,7 @@ from trading.facts import (
     ZERO,
     ClosedTrade,
     EntryPlan,
+    ExchangePosition,
     ExitReason,
     OrderRequest,
     Position,
@@ -182,6 +183,24 @@ class PositionManager(Book):
             return position         # closed already, on the estimate
         self._save(corrected)
         return corrected
+
+    def adopt(self, theirs: ExchangePosition) -> Position | None:
+        """Take over a position somebody else has opened: from now on it is protected and trailed."""
+        instrument = self._exchange.instrument(theirs.symbol)
+        # Nobody has looked at its candles: one percent stands in for the ATR.
+        position = settlement.adopted(
+            theirs, instrument, self.new_id(), self._rules.exits, theirs.mark_price / 100, self._clock.now_ms()
+        )
+        if not self.admit(position):
+            return None
+        self.follow_prices()
+        log.warning(
+            "%s adopted side=%s quantity=%s entry=%s stop=%s",
+            position.symbol, position.side.value, position.quantity, position.entry_price, position.stop_price,
+        )
+        self._save(position)
+        self.protect(position.symbol)
+        return self.find(position.symbol)
 
     # ---- watching -------------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ class House:
     """Every part of one daemon; a context manager that gives back what it took."""
 
     def __init__(
-        self, settings: Settings, address: ExchangeAddress, clock: Clock, *, logs: LogRuntime | None
+        self, settings: Settings, address: ExchangeAddress, clock: Clock, *, logs: LogRuntime | None, adopt: bool
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -92,11 +92,11 @@ class House:
             exits=settings.exit_rules(), risk=settings.risk_rules(),
             margin_mode=settings.positions.margin_mode, stale_after_s=settings.monitor.stale_after_s,
         )
-        self._build_trading()
+        self._build_trading(adopt=adopt)
         self._stale_asked_at = 0.0
         self._stale_asking = threading.Event()
 
-    def _build_trading(self) -> None:
+    def _build_trading(self, *, adopt: bool) -> None:
         settings = self.settings
         protect = settings.protect
         sender = OrderSender(self.client, self.journal, self.clock, self.abandon)
@@ -112,7 +112,9 @@ class House:
             self.client, self.journal, _Followers(self.prices, self.stream), self.monitor, self.clock,
             rules=self.rules, sender=sender, protection=protection, exit_workers=self.exit_pool,
         )
-        self.reconciler = Reconciler(self.client, self.manager, sender, self.journal, protect=protect.enabled)
+        self.reconciler = Reconciler(
+            self.client, self.manager, sender, self.journal, protect=protect.enabled, adopt=adopt
+        )
         scanner = settings.scanner
         self.scanner = MarketScanner(
             self.client, load_strategy(scanner.strategy, scanner.params, candles=scanner.candles),
@@ -295,7 +297,8 @@ def build(options: RunOptions, *, trading: bool = True, frozen: bool = False) ->
                 futures_url=settings.futures_url, spot_url=settings.spot_url or settings.futures_url,
                 key=secrets.key, secret=secrets.secret, passphrase=secrets.passphrase,
             )
-        house = House(settings, address, clock, logs=logs)
+        adopt = trading and (settings.positions.adopt or options.guard)
+        house = House(settings, address, clock, logs=logs, adopt=adopt)
     except BaseException:
         if process is not None:
             process.stop()

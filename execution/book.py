@@ -103,13 +103,17 @@ class Book:
             verdict = approve(request, self._with_claims(account), rules, now_ms)
             if isinstance(verdict, Refused):
                 return NotOpened(reason=verdict.text)
-            self._serial += 1
-            position_id = new_position_id(now_ms, self._serial)
+            position_id = self._next_id(now_ms)
             client_oid = ClientOid(position_id=position_id, purpose=Purpose.ENTRY, attempt=0)
             plan = settlement.planned(verdict, position_id, str(client_oid), now_ms)
             self._opening[symbol] = plan
             self._entry_times_ms.append(now_ms)
             return plan
+
+    def new_id(self) -> str:
+        """Return a position id nobody else has."""
+        with self._positions_lock:
+            return self._next_id(self._clock.now_ms())
 
     def release(self, symbol: str, position_id: str) -> None:
         """Give an opening claim back: it certainly opened nothing."""
@@ -234,6 +238,10 @@ class Book:
         changed = change(current)
         self.positions[symbol] = changed
         return changed
+
+    def _next_id(self, now_ms: int) -> str:
+        self._serial += 1
+        return new_position_id(now_ms, self._serial)
 
     def _with_claims(self, account: AccountState) -> AccountState:
         exposure = {p.symbol: p.notional(p.entry_price) for p in self.positions.values()}

@@ -18,6 +18,7 @@ from trading.facts import (
     ZERO,
     ClosedTrade,
     EntryPlan,
+    ExchangePosition,
     ExitReason,
     Fill,
     Order,
@@ -52,6 +53,7 @@ class BookKeeper(Protocol):
         self, claimed: Position, client_oid: str, execution: Execution, reason: ExitReason
     ) -> ClosedTrade | None: ...
     def protect(self, symbol: str) -> bool: ...
+    def adopt(self, theirs: ExchangePosition) -> Position | None: ...
     def change_if_open(self, symbol: str, position_id: str, **fields: Any) -> Position | None: ...
 
 
@@ -72,13 +74,21 @@ class Reconciler:
     """Compares book and exchange and mends what it can explain; one thread at a time."""
 
     def __init__(
-        self, exchange: Exchange, books: BookKeeper, sender: OrderSender, journal: Journal, *, protect: bool
+        self,
+        exchange: Exchange,
+        books: BookKeeper,
+        sender: OrderSender,
+        journal: Journal,
+        *,
+        protect: bool,
+        adopt: bool = False,
     ) -> None:
         self._exchange = exchange
         self._books = books
         self._sender = sender
         self._journal = journal
         self._protect = protect
+        self._adopt = adopt
 
     def run(self) -> Reconciliation:
         """Look once at everything and mend what can be explained.
@@ -97,6 +107,8 @@ class Reconciler:
         } | (before.keys() - {position.symbol for position in after})
         found = compare(after, view, reserved=moving, protect=self._protect)
         self._books.set_foreign(frozenset(d.symbol for d in found if d.kind is Kind.FOREIGN))
+        if self._adopt:
+            self._adopt_foreign(found, view)
         unexplained = tuple(difference for difference in found if not self._mend(difference, before))
         return Reconciliation(found=found, unexplained=unexplained)
 
@@ -212,6 +224,12 @@ class Reconciler:
             difference.symbol,
         )
         return explained
+
+    def _adopt_foreign(self, found: tuple[Difference, ...], view: ExchangeView) -> None:
+        foreign = {difference.symbol for difference in found if difference.kind is Kind.FOREIGN}
+        for theirs in view.positions:
+            if theirs.symbol in foreign:
+                self._books.adopt(theirs)
 
     def _cancel(self, difference: Difference) -> bool:
         try:

@@ -8,10 +8,11 @@ from decimal import Decimal
 import pytest
 
 from execution.book import NotOpened
+from execution.reconcile import Reconciler
 from tests.test_position_manager import opened
 from tests.trading_house import SYMBOL, a_manager, an_account, an_entry_request, exit_rules
 from trading.errors import ExchangeUnavailable, NothingToClose
-from trading.facts import ExitReason, OrderRequest, OrderSide, Priority
+from trading.facts import ExitReason, OrderRequest, OrderSide, Priority, Side
 from trading.reconciliation import Kind
 
 D = Decimal
@@ -122,6 +123,22 @@ def test_a_foreign_position_is_reported_and_left_alone() -> None:
     assert isinstance(refused, NotOpened)
     assert "not RAD's" in refused.reason
     assert house.exchange.net[OTHER] == D(5)
+
+
+def test_a_foreign_position_is_adopted_where_configured() -> None:
+    """Opened by hand, with adopt on: in the book, protected on the exchange, trailed and closed like any other."""
+    house = a_manager()
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(7))
+    guard = Reconciler(house.exchange, house.manager, house.sender, house.journal, protect=True, adopt=True)
+    guard.run()
+    position = house.manager.find(SYMBOL)
+    assert position is not None
+    assert (position.side, position.quantity, position.strategy) == (Side.SHORT, D(7), "adopted")
+    assert position.stop_price == D(51_000)                       # 2 % above the mark price
+    assert position.protective_stop is not None
+    assert guard.run().found == ()
+    house.manager.close_position(SYMBOL)
+    assert house.exchange.net[SYMBOL] == 0
 
 
 def test_a_missing_stop_is_placed_again() -> None:

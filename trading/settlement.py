@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+from trading.exits import ExitRules, initial_stop
 from trading.facts import (
     ZERO,
     ClosedTrade,
     EntryPlan,
+    ExchangePosition,
     ExitReason,
     Fill,
     Instrument,
@@ -69,6 +71,35 @@ def opened(
         fee=fee,
         strategy=plan.strategy,
         reasons=plan.reasons,
+    )
+
+
+def adopted(
+    theirs: ExchangePosition, instrument: Instrument, position_id: str, rules: ExitRules, atr: Decimal, now_ms: int
+) -> Position:
+    """Return somebody else's position as one of RAD's: the stop is measured from where the price is now.
+
+    From the entry it might lie on the wrong side of the price already, and would close at once.
+    """
+    stop_price = initial_stop(theirs.side, theirs.mark_price, atr, rules, instrument)
+    return Position(
+        position_id=position_id,
+        symbol=theirs.symbol,
+        side=theirs.side,
+        state=PositionState.OPEN,
+        quantity=theirs.quantity,
+        initial_quantity=theirs.quantity,
+        multiplier=instrument.multiplier,
+        entry_price=theirs.entry_price,
+        initial_stop_price=stop_price,
+        stop_price=stop_price,
+        stop_reason=ExitReason.STOP_LOSS,
+        best_price=theirs.mark_price,
+        atr=atr,
+        opened_ms=now_ms,
+        leverage=theirs.leverage,
+        strategy="adopted",
+        reasons=("opened by somebody else",),
     )
 
 
