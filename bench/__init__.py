@@ -1,0 +1,1 @@
+"""Performance figures: one file each; every run measures its own floor."""
