@@ -21,13 +21,21 @@ PATIENCE_S = 60.0
 
 
 class Daemon:
-    """`python bot.py` with a data folder of its own; what it prints is read as it comes."""
+    """`python bot.py` with a data folder of its own; what it prints is read as it comes.
 
-    def __init__(self, folder: Path, *arguments: str, **settings: str) -> None:
+    *trap*: what `tests.campaign.child` lays over it: a point to die or freeze at, rules to leave out.
+    """
+
+    def __init__(
+        self, folder: Path, *arguments: str, trap: Mapping[str, Any] | None = None, **settings: str
+    ) -> None:
         self.folder = folder
         self._environment = environment(folder, settings)
+        program = [str(PROJECT / "bot.py")]
+        if trap is not None:
+            program = ["-m", "tests.campaign.child", json.dumps(trap)]
         self.process = subprocess.Popen(
-            [sys.executable, str(PROJECT / "bot.py"), *arguments],
+            [sys.executable, *program, *arguments],
             cwd=folder, env=self._environment, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )

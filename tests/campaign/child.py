@@ -1,0 +1,119 @@
+"""The daemon with a trap in it: killed or frozen at a named point, or with one of its rules taken out.
+
+    python -m tests.campaign.child '{"at": "wire.place.stop.before", "nth": 2, "do": "kill"}' [bot.py arguments]
+
+Points, counted over all threads:
+
+    wire.CALL.signed     the timestamp is in the signature, nothing is sent
+    wire.CALL.before     the request is about to leave
+    wire.CALL.after      the answer is read, nobody has been told
+    commit.before        a transaction of the journal is about to be committed
+    commit.after         it is on disk, nobody has been told
+
+CALL is an endpoint of `kucoin.endpoints` in small letters; orders are told apart by purpose:
+place.entry, place.exit, place.stop. Nothing of this is in RAD itself: it is laid over it here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+import bot
+from kucoin import endpoints
+from kucoin.endpoints import Endpoint
+from kucoin.wire import Wire
+from runtime.journal import SqlJournal
+from tests.campaign.mutants import MUTANTS
+from trading.client_ids import parse
+
+SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+CALLS = {
+    value.method: name.lower() for name, value in vars(endpoints).items() if isinstance(value, Endpoint)
+}
+
+
+@dataclass(slots=True)
+class Trap:
+    """Springs the *nth* time *at* is reached."""
+
+    at: str
+    nth: int = 1
+    do: str = "kill"
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def reach(self, point: str) -> None:
+        """Note that a thread is at *point*; end or freeze the process if that is what was asked."""
+        if point != self.at:
+            return
+        with self._lock:
+            self.nth -= 1
+            springs = self.nth == 0
+        if springs:
+            os.kill(os.getpid(), SIGNALS[self.do])
+
+
+class _Calling(threading.local):
+    name = "load"
+
+
+def lay(trap: Trap) -> None:
+    """Lay *trap* over the wire and the journal."""
+    calling = _Calling()
+    ask, sign, fetch, done = Wire.ask, Wire.sign, Wire.fetch, SqlJournal._done
+
+    def asking(self: Wire, endpoint: Endpoint, params: Mapping[str, Any]) -> Any:
+        calling.name = call_of(endpoint, params)
+        try:
+            return ask(self, endpoint, params)
+        finally:
+            calling.name = "load"
+
+    def signing(self: Wire, *arguments: Any, **named: Any) -> Any:
+        signed = sign(self, *arguments, **named)
+        trap.reach(f"wire.{calling.name}.signed")
+        return signed
+
+    def fetching(self: Wire, *arguments: Any, **named: Any) -> Any:
+        trap.reach(f"wire.{calling.name}.before")
+        answer = fetch(self, *arguments, **named)
+        trap.reach(f"wire.{calling.name}.after")
+        return answer
+
+    def told(self: SqlJournal, batch: Any) -> None:
+        trap.reach("commit.after")
+        done(self, batch)
+
+    Wire.ask, Wire.sign, Wire.fetch = asking, signing, fetching
+    SqlJournal._done = told
+    sa.event.listen(sa.Engine, "commit", lambda _connection: trap.reach("commit.before"))
+
+
+def call_of(endpoint: Endpoint, params: Mapping[str, Any]) -> str:
+    """Return the name of a call in the points above."""
+    name = CALLS[endpoint.method]
+    if name != "place":
+        return name
+    client_oid = parse(str(params.get("clientOid")))
+    return "place.foreign" if client_oid is None else f"place.{client_oid.purpose.name.lower()}"
+
+
+def main(arguments: list[str]) -> int:
+    wish = json.loads(arguments[0])
+    for name in wish.pop("mutants", ()):
+        MUTANTS[name]()
+    if wish:
+        lay(Trap(**wish))
+    return bot.main(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,44 @@
+"""RAD with one rule taken out: what the campaign is for must fail on each of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from execution.orders import OrderSender, Outcome, Rejected
+from execution.protection import Protection
+from runtime.journal import SqlJournal
+from trading.facts import ProtectiveStop
+
+
+def no_look_up() -> None:
+    """An order without an answer is taken for one that never was."""
+    def look_up(self: OrderSender, client_oid: str, sent_ms: int) -> Outcome:
+        return Rejected(reason="mutant: taken for a no")
+
+    OrderSender._look_up = look_up  # type: ignore[method-assign]
+
+
+def no_intent() -> None:
+    """Entries leave without having been written down."""
+    written = SqlJournal.record_intent
+
+    def record_intent(self: SqlJournal, *arguments: Any, wait: bool, **named: Any) -> None:
+        if not wait:
+            written(self, *arguments, wait=wait, **named)
+
+    SqlJournal.record_intent = record_intent  # type: ignore[method-assign]
+
+
+def no_read_back() -> None:
+    """A stop is taken for resting because it was accepted."""
+    def read_back(self: Protection, symbol: str, client_oid: str) -> ProtectiveStop | None:
+        return ProtectiveStop(client_oid=client_oid, order_id="mutant", stop_price=Decimal(1), confirmed_ms=0)
+
+    Protection._read_back = read_back  # type: ignore[method-assign]
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    "no_look_up": no_look_up, "no_intent": no_intent, "no_read_back": no_read_back,
+}
