@@ -24,7 +24,7 @@ from daemon.verify import verify_once
 from execution.reconcile import Reconciliation
 from runtime.options import RunOptions, parse_run_options
 from runtime.worker import Supervisor, Worker
-from trading.errors import AuthenticationFailed, ConfigError, ExchangeError, JournalError, RadError
+from trading.errors import AuthenticationFailed, ClockSkew, ConfigError, ExchangeError, JournalError, RadError
 
 log = logging.getLogger("bot")
 
@@ -37,7 +37,11 @@ RECONCILE_SOON_S = 1.0           # after anything uncertain
 SUMMARY_INTERVAL_S = 60.0
 MONITOR_BACKOFF_S = 0.25         # whatever goes wrong in it, the monitor looks again at once
 START_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
-EXITS_GRACE_S = 4.0              # exits under way when asked to end
+# Ten seconds are promised from the signal to the end; what follows adds up to less.
+ENDING_CALLS_S = 2.0             # for calls under way, except exits and stops
+THREADS_GRACE_S = 1.0
+EXITS_GRACE_S = 3.0              # exits under way when asked to end
+LAST_LOOK_S = 2.0
 
 
 class Bot:
@@ -63,12 +67,14 @@ class Bot:
         self._next_reconcile = 0.0
         self._next_summary = self._clock.monotonic() + SUMMARY_INTERVAL_S
         self._started = False
+        self._hurrying = threading.Thread(target=self._hurry, name="Ending", daemon=True)
         self._tick = 0
         self._connections = 0
 
     def run(self) -> int:
         """Start, trade until told to stop, end with every position protected; return the exit code."""
         code = OK
+        self._hurrying.start()
         try:
             self._control.start()
             if self._start():
@@ -97,6 +103,7 @@ class Bot:
             return False
         # What was recovered is watched from here on, however long book and exchange take to agree.
         house.exit_pool.start()
+        house.price_pool.start()
         house.stream.start()
         self._supervisor.start()
         self._started = True
@@ -118,15 +125,20 @@ class Bot:
             try:
                 step()
                 return True
-            except AuthenticationFailed:
-                raise
             except ExchangeError as error:
+                if isinstance(error, ClockSkew):
+                    self._guarded("clock", self._measure_clock)
+                elif isinstance(error, AuthenticationFailed):
+                    raise
                 pause_s = START_RETRY_S[min(turn, len(START_RETRY_S) - 1)]
                 turn += 1
                 self._house.status.problem("exchange", f"the exchange does not answer: {error}")
                 log.warning("exchange not ready, again in %.0fs error=%s", pause_s, error)
                 self._clock.wait(self.stop, pause_s)
         return False
+
+    def _measure_clock(self) -> None:
+        self._house.client.measure_clock_offset()
 
     def _workers(self) -> list[Worker]:
         house = self._house
@@ -186,7 +198,7 @@ class Bot:
         now = self._clock.monotonic()
         if now >= self._next_contact:
             self._next_contact = now + CONTACT_INTERVAL_S
-            self._house.client.measure_clock_offset()
+            self._measure_clock()
             self._house.client.warm_up()
 
     def _refresh_account_if_due(self) -> None:
@@ -231,11 +243,13 @@ class Bot:
         """Stop entries first, let exits finish, leave every position protected, say how things stand."""
         house = self._house
         house.status.stopping()
+        house.manager.shut("stopping")
         self.stop.set()
         house.scanner.stop()
         house.prices.wake()
         if self._started:
-            late = self._supervisor.join(2.0, self._clock)
+            house.manager.await_entries(THREADS_GRACE_S)          # by hand, in other threads
+            late = self._supervisor.join(THREADS_GRACE_S, self._clock)
             if late:
                 log.warning("threads still busy at the end names=%s", ",".join(late))
             if not house.exit_pool.stop(EXITS_GRACE_S):
@@ -246,9 +260,14 @@ class Bot:
         house.close()
         self._control.stop()
 
+    def _hurry(self) -> None:
+        """Once told to end, wait for nothing long: the main thread may be in the middle of a call."""
+        self.stop.wait()
+        self._house.client.hurry(ENDING_CALLS_S)
 
     def _last_look(self) -> None:
         """Compare book and exchange once more, so that the last words are true."""
+        self._house.client.hurry(LAST_LOOK_S)
         if self._house.exchange_process is not None:
             self._house.exchange_process.freeze()
         try:

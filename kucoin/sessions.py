@@ -33,7 +33,8 @@ class Sessions:
         self._clock = clock
         self.deadline_s = deadline_s
         self._urls = addresses(futures_url, spot_url)
-        self._deadlines = Deadlines()
+        # Apart, so that at the end the others can be cut short while exits are seen through.
+        self._critical_deadlines, self._common_deadlines = Deadlines(), Deadlines()
 
         def wire() -> Wire:
             return Wire(
@@ -46,7 +47,7 @@ class Sessions:
     def load(self) -> None:
         """Learn ccxt's names of every market, once, before threads start. Raises ExchangeError."""
         try:
-            with self._deadlines.limit(self.deadline_s * LOAD_DEADLINES):
+            with self._common_deadlines.limit(self.deadline_s * LOAD_DEADLINES):
                 self.common.load_markets(False, {"marginables": False})
         except ExchangeError:
             raise
@@ -56,10 +57,12 @@ class Sessions:
 
     def ask(self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority) -> Any:
         """Return the `data` of one answer. Raises ExchangeError, within the deadline."""
-        wire = self.critical if priority is Priority.CRITICAL else self.common
+        is_critical = priority is Priority.CRITICAL
+        wire = self.critical if is_critical else self.common
+        deadlines = self._critical_deadlines if is_critical else self._common_deadlines
         asked_at = self._clock.monotonic()
         try:
-            with self._deadlines.limit(self.deadline_s) as call:
+            with deadlines.limit(self.deadline_s) as call:
                 return wire.ask(endpoint, params)
         except RateLimited as error:
             if error.retry_after_ms:
@@ -102,9 +105,14 @@ class Sessions:
                         "timeDifference": self.clock_offset_ms()},
         }
 
+    def hurry(self, seconds: float) -> None:
+        """Give everything but exits and stops *seconds* more, all together: the end is near."""
+        self._common_deadlines.end_by(self._clock.monotonic() + seconds)
+
     def close(self) -> None:
-        """Cut what is under way, end the deadline thread, close the connections."""
-        self._deadlines.stop()
+        """Cut what is under way, end the deadline threads, close the connections."""
+        self._critical_deadlines.stop()
+        self._common_deadlines.stop()
         for wire in (self.critical, self.common):
             wire.close_connections()
 

@@ -14,6 +14,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -92,14 +93,15 @@ class Deadlines:
         self._calls: list[tuple[float, int, Call]] = []
         self._serial = itertools.count()
         self._stopped = False
+        self._latest = inf                     # beyond which no call may last
         self._thread = threading.Thread(target=self._run, name="Deadlines", daemon=True)
         self._thread.start()
 
     @contextmanager
     def limit(self, seconds: float) -> Iterator[Call]:
         """Bound everything this thread sends and reads inside by *seconds*."""
-        call = Call(monotonic() + seconds)
         with self._changed:
+            call = Call(min(monotonic() + seconds, self._latest))
             heapq.heappush(self._calls, (call.ends, next(self._serial), call))
             if self._calls[0][2] is call:
                 self._changed.notify()
@@ -109,6 +111,16 @@ class Deadlines:
         finally:
             call.finished = True
             _current.call = None
+
+    def end_by(self, moment: float) -> None:
+        """Let no call last beyond *moment* (monotonic), those under way and those to come."""
+        with self._changed:
+            self._latest = moment
+            for _, _, call in tuple(self._calls):
+                if not call.finished and moment < call.ends:
+                    call.ends = moment
+                    heapq.heappush(self._calls, (moment, next(self._serial), call))
+            self._changed.notify()
 
     def stop(self) -> None:
         """Cut every call still under way, and end the thread."""
