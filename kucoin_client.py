@@ -180,18 +180,26 @@ class KuCoinClient(KnownInstruments):
         """Return what the key may do. Source: GET /api/v1/user/api-key, at the spot address."""
         return parse.api_key_of(self._call(endpoints.API_KEY, {}, Priority.NORMAL))
 
-    def set_margin_mode(self, symbol: str, margin_mode: str) -> None:
-        """Make *symbol* isolated or cross; asks only the first time. Source: changeMarginMode."""
+    def set_margin_mode(self, symbol: str, margin_mode: str, leverage: Decimal) -> None:
+        """Make *symbol* isolated, or cross at *leverage*; asks only when that is news.
+
+        An isolated position's leverage is that of each order.
+
+        Source: getMarginMode, changeMarginMode, changeCrossUserLeverage.
+        """
         instrument = self.instrument(symbol)
+        wish = margin_mode if margin_mode == "isolated" else f"{margin_mode} {leverage}"
         with self._metadata_lock:
-            if self._margin_modes.get(instrument.symbol) == margin_mode:
+            if self._margin_modes.get(instrument.symbol) == wish:
                 return
         params = {"symbol": instrument.exchange_id}
         data = self._call(endpoints.MARGIN_MODE, params, Priority.HIGH)
         if not isinstance(data, Mapping) or parse.text(data, "marginMode").lower() != margin_mode:
             self._call(endpoints.CHANGE_MARGIN_MODE, {**params, "marginMode": margin_mode.upper()}, Priority.HIGH)
+        if margin_mode == "cross":
+            self._call(endpoints.CROSS_LEVERAGE, {**params, "leverage": str(leverage)}, Priority.HIGH)
         with self._metadata_lock:
-            self._margin_modes[instrument.symbol] = margin_mode
+            self._margin_modes[instrument.symbol] = wish
 
     # ---- orders ---------------------------------------------------------------------------------
 
@@ -309,6 +317,10 @@ class KuCoinClient(KnownInstruments):
         """Return the loaded markets and currencies as ccxt's `set_markets` takes them."""
         wire = self._sessions.common
         return list(wire.markets.values()), wire.currencies
+
+    def hurry(self, seconds: float) -> None:
+        """Give everything but exits and stops *seconds* more, all together: the end is near."""
+        self._sessions.hurry(seconds)
 
     def close(self) -> None:
         """Cut what is under way and end the connections."""

@@ -28,6 +28,7 @@ from trading.facts import (
     EntryPlan,
     ExchangePosition,
     ExitReason,
+    Fill,
     OrderRequest,
     Position,
     Price,
@@ -99,7 +100,7 @@ class PositionManager(Book):
             return plan
         started = self._clock.monotonic()
         try:
-            self._exchange.set_margin_mode(plan.symbol, self._rules.margin_mode)
+            self._exchange.set_margin_mode(plan.symbol, self._rules.margin_mode, plan.leverage)
             outcome = self._sender.send_entry(self._entry_order(plan), plan)
         except (ExchangeError, JournalError) as error:
             self.release(plan.symbol, plan.position_id)      # nothing was sent
@@ -159,15 +160,21 @@ class PositionManager(Book):
             margin_mode=self._rules.margin_mode,
         )
 
-    def _enter(self, plan: EntryPlan, execution: Execution) -> Position:
+    def _enter(self, plan: EntryPlan, execution: Execution) -> Position | NotOpened:
         """Book a filled entry, protect it, then see to its fees."""
         symbol = plan.symbol
         instrument = self._exchange.instrument(symbol)
         estimate = execution.order.filled_value * instrument.taker_fee_rate
         position = settlement.opened(
-            plan, instrument, execution.quantity, execution.price, estimate, self._clock.now_ms()
+            plan, instrument, execution.quantity, execution.price, estimate,
+            opened_ms=execution.order.created_ms or self._clock.now_ms(),
+            margin_mode=self._rules.margin_mode,
         )
-        self.admit(position)
+        if not self.admit(position):
+            # The claim excludes it. If it is so all the same, comparing blocks entries until a person has looked.
+            log.critical("%s filled beside a position in the book client_oid=%s", symbol, plan.client_oid)
+            self._journal.record_event("twice", plan.client_oid, symbol)
+            return NotOpened(reason=f"{symbol} is open already")
         self.follow_prices()
         log.info(
             "%s entry filled side=%s quantity=%s price=%s stop=%s notional=%.2f strategy=%s reasons=%s",
@@ -176,13 +183,11 @@ class PositionManager(Book):
         )
         self._save(position)
         self.protect(symbol)
-        fee = self._book_fills(symbol, plan.client_oid, execution)
-        self._journal.settle_intent(plan.client_oid, IntentState.DONE)
+        fills = self._sender.fills_of(execution)
+        fee = self._fee_of(symbol, plan.client_oid, execution, fills)
         corrected = self.change(symbol, position.position_id, lambda p: settlement.with_fee(p, fee - estimate))
-        if corrected is None:
-            return position         # closed already, on the estimate
-        self._save(corrected)
-        return corrected
+        self._record(plan.client_oid, fills, corrected)       # closed already: on the estimate
+        return corrected or position
 
     def adopt(self, theirs: ExchangePosition) -> Position | None:
         """Take over a position somebody else has opened: from now on it is protected and trailed."""
@@ -222,6 +227,8 @@ class PositionManager(Book):
             except Exception:  # noqa: BLE001 - one position's trouble must not delay another's exit
                 log.exception("%s not watched", position.symbol)
         begun += self._flatten_overdue()
+        # Two that follow at once may leave the older wish standing: the next look mends it.
+        self.follow_prices()
         self._monitor.record_position_update(self._clock.monotonic() - started, len(positions))
         return begun
 
@@ -271,6 +278,7 @@ class PositionManager(Book):
         if claimed is None:
             return None
         request = self._exit_order(claimed, claimed.quantity)
+        self._journal.save_position(claimed, wait=False)
         with self._uncertain_unless_over(claimed.position_id):
             outcome = self._sender.send(request, Priority.CRITICAL)
         return self._finish_exit(claimed, request, outcome)
@@ -279,7 +287,8 @@ class PositionManager(Book):
         """Claim, and hand the exit to a worker: the path from a tick, *received* then, to the wire."""
         stages = {"decided": self._clock.monotonic() - received}
         claimed = self.claim_closing(
-            position.symbol, decision.reason, position_id=position.position_id, patient=True
+            position.symbol, decision.reason, position_id=position.position_id, patient=True,
+            quantity=decision.quantity,
         )
         if claimed is None:
             return False
@@ -296,6 +305,7 @@ class PositionManager(Book):
             self._exit_workers.submit(lambda: self._settle_exit(claimed, request, outcome, stages), urgent=False)
 
         self._exit_workers.submit(act, urgent=True)
+        self._journal.save_position(claimed, wait=False)
         return True
 
     def _settle_exit(
@@ -323,7 +333,7 @@ class PositionManager(Book):
             side=position.side.exit,
             quantity=quantity,
             reduce_only=True,
-            margin_mode=self._rules.margin_mode,
+            margin_mode=position.margin_mode,
         )
 
     def _finish_exit(self, claimed: Position, request: OrderRequest, first: Outcome) -> ClosedTrade | None:
@@ -343,6 +353,7 @@ class PositionManager(Book):
                     return self.book_exit(claimed, request.client_oid, execution, _reason(claimed))
                 case Rejected(error=NothingToClose()):
                     # The exchange's stop, or a person, was faster: reconcile books it from the fills.
+                    self.mark_uncertain(claimed.position_id, is_refused=True)
                     raise NothingToClose(f"{claimed.symbol} is closed already")
                 case Unresolved(reason=reason):
                     raise ExchangeError(f"{claimed.symbol} exit uncertain: {reason}")
@@ -363,46 +374,53 @@ class PositionManager(Book):
     def _exit_refused(self, claimed: Position, reason: str) -> None:
         """A plain no: open again, and the next price tick tries again after a short pause."""
         pause_s = EXIT_BACKOFF_S[min(claimed.exit_attempt, len(EXIT_BACKOFF_S)) - 1]
-        self.put_back(claimed.symbol, claimed.position_id, pause_s=pause_s)
+        rest = self.put_back(claimed.symbol, claimed.position_id, pause_s=pause_s)
+        if rest is not None:
+            self._journal.save_position(rest, wait=False)
         log.error("%s exit refused, again in %.1fs reason=%s", claimed.symbol, pause_s, reason)
         self._journal.record_event("exit_refused", reason, claimed.symbol)
 
     def book_exit(
-        self, claimed: Position, client_oid: str, execution: Execution, reason: ExitReason
+        self, claimed: Position, client_oid: str, execution: Execution, reason: ExitReason,
+        fills: tuple[Fill, ...] | None = None,
     ) -> ClosedTrade | None:
-        """Book an order that closed *claimed* or a part of it; return the trade once nothing is left."""
-        symbol, position_id = claimed.symbol, claimed.position_id
-        left: Position | None = claimed
-        if execution.quantity:
-            fee = self._book_fills(symbol, client_oid, execution)
-            left = self.change(symbol, position_id, lambda current: settlement.reduced(
-                current, execution.quantity, execution.price, fee, reason
-            ))
-        self._journal.settle_intent(client_oid, IntentState.DONE)
+        """Book an order that closed *claimed* or a part of it; return the trade once nothing is left.
+
+        *fills* make it up; None: to be asked for.
+        """
+        if not execution.quantity:
+            self._journal.settle_intent(client_oid, IntentState.DONE)
+            self._exit_refused(claimed, "it filled nothing")
+            return None
+        symbol = claimed.symbol
+        if fills is None:
+            fills = self._sender.fills_of(execution)
+        fee = self._fee_of(symbol, client_oid, execution, fills)
+        left = self.settle_closing(claimed, lambda current: settlement.reduced(
+            current, execution.quantity, execution.price, fee, reason
+        ))
         if left is None:
+            log.warning("%s exit is booked already client_oid=%s", symbol, client_oid)
             return None
         if not left.quantity:
-            return self.finish(left, reason)
-        rest = self.put_back(symbol, position_id)
-        if rest is not None:
-            log.info("%s part closed reason=%s quantity=%s left=%s",
-                     symbol, reason.value, execution.quantity, rest.quantity)
-            self._save(rest)
+            return self._finish(left, reason, client_oid, fills)
+        log.info("%s part closed reason=%s quantity=%s left=%s",
+                 symbol, reason.value, execution.quantity, left.quantity)
+        self._record(client_oid, fills, left)
         return None
 
-    def finish(self, left: Position, reason: ExitReason) -> ClosedTrade:
-        """Take a position of which nothing is left out of the book: sweep, journal, remove.
+    def _finish(
+        self, left: Position, reason: ExitReason, client_oid: str, fills: tuple[Fill, ...] | None
+    ) -> ClosedTrade:
+        """Take a position of which nothing is left out of the book: journal, sweep, remove.
 
         The symbol stays claimed until its stops are swept: a stop left behind could close the next
         position in it.
         """
-        self._guard.sweep(left.symbol)
         trade = settlement.trade_of(left, self._clock.now_ms(), reason, self._funding(left))
-        try:
-            self._journal.close_position(left, trade)
-        except JournalError as error:
-            log.error("%s closed trade not journalled error=%s", left.symbol, error)
-        self.remove(left.symbol, trade.closed_ms)
+        self._record(client_oid, fills, left, trade)
+        self._guard.sweep(left.symbol)
+        self.remove(left.symbol, left.position_id, trade.closed_ms)
         self.follow_prices()
         self._monitor.record_trade(trade)
         log.info(
@@ -419,16 +437,26 @@ class PositionManager(Book):
             log.warning("%s funding not readable, booked as none error=%s", position.symbol, error)
             return ZERO
 
-    def _book_fills(self, symbol: str, client_oid: str, execution: Execution) -> Decimal:
-        """Journal the fills of an order and return their fee; an estimate while they are not listed."""
-        fills = self._sender.fills_of(execution)
+    def _fee_of(
+        self, symbol: str, client_oid: str, execution: Execution, fills: tuple[Fill, ...] | None
+    ) -> Decimal:
+        """Return what *fills* cost; an estimate while they are not listed."""
         if fills is not None:
-            self._journal.record_fills(client_oid, fills)
             return settlement.total_fee(fills)
         estimate = execution.order.filled_value * self._exchange.instrument(symbol).taker_fee_rate
         log.warning("%s fills not listed yet, fee estimated client_oid=%s fee=%s", symbol, client_oid, estimate)
         self._journal.record_event("fee_estimated", f"{client_oid} {estimate}", symbol)
         return estimate
+
+    def _record(
+        self, client_oid: str, fills: tuple[Fill, ...] | None, position: Position | None,
+        trade: ClosedTrade | None = None,
+    ) -> None:
+        """Journal what one order did, whole or not at all; a crash before it is made good at the next start."""
+        try:
+            self._journal.record_execution(client_oid, fills or (), position, trade)
+        except JournalError as error:
+            log.error("order not journalled client_oid=%s error=%s", client_oid, error)
 
     # ---- protection on the exchange -------------------------------------------------------------
 

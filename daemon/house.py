@@ -80,6 +80,7 @@ class House:
         self.prices = PriceBook(clock)
         self.account = Account(self.journal, self.monitor, clock)
         self.exit_pool = UrgentPool("exit", EXIT_WORKERS)
+        self.price_pool = UrgentPool("price", 1)     # its own: look-ups may hold the exit workers for a while
         self.stream = MarketStream(
             self.prices, clock,
             config=self.client.stream_config,
@@ -147,19 +148,21 @@ class House:
                 log.warning("stream silent, prices by REST symbols=%s", ",".join(silent))
             self._stale_asked_at = now
             self._stale_asking.set()
-            self.exit_pool.submit(self._fetch_held_prices, urgent=False)
+            self.price_pool.submit(self._fetch_held_prices, urgent=False)
         elif now - self._stale_asked_at > STREAM_TRUSTED_AFTER_S and self.status.clear("prices"):
             log.info("stream prices held symbols again")
 
     def _fetch_held_prices(self) -> None:
         try:
+            asked_at = self.clock.monotonic()      # no price in the answer is older
             tickers = self.client.fetch_tickers(Priority.HIGH)
-            received = self.clock.monotonic()
-            held = [tickers[symbol] for symbol in self.prices.followed() if symbol in tickers]
+            followed = self.prices.followed()
+            self._say_unpriced(followed - tickers.keys())
+            held = [tickers[symbol] for symbol in followed if symbol in tickers]
             self.prices.publish_many(
                 Price(
                     symbol=ticker.symbol, bid=ticker.bid, ask=ticker.ask, last=ticker.last,
-                    mark=(ticker.bid + ticker.ask) / 2, ts_ms=ticker.ts_ms, received=received,
+                    mark=(ticker.bid + ticker.ask) / 2, ts_ms=ticker.ts_ms, received=asked_at,
                 )
                 for ticker in held
             )
@@ -167,6 +170,13 @@ class House:
             log.warning("held prices not readable error=%s", error)
         finally:
             self._stale_asking.clear()
+
+    def _say_unpriced(self, symbols: frozenset[str]) -> None:
+        """Report held symbols that have no price at all: nobody can watch them but their resting stops."""
+        if not symbols:
+            self.status.clear("unpriced")
+        elif self.status.problem("unpriced", f"no price for {', '.join(sorted(symbols))}"):
+            log.error("held symbols without any price symbols=%s", ",".join(sorted(symbols)))
 
     def close_all(self, symbols: Sequence[str], patience_s: float = 30.0) -> Closing:
         """Close several positions side by side, each in an exit worker, and wait for the end."""
@@ -236,6 +246,7 @@ class House:
         """End every part in order: stream, budget, wire, journal, exchange, lock."""
         self.stop.set()
         self.abandon.set()
+        self.price_pool.stop(0.5)
         self.scanner.stop()
         self.stream.stop()
         self.budget.stop()
@@ -266,8 +277,8 @@ class _Followers:
         return self._prices.get(symbol)
 
     def follow(self, symbols: Any) -> None:
-        self._prices.follow(symbols)
-        self._stream.wake()
+        if self._prices.follow(symbols):
+            self._stream.wake()
 
 
 def build(options: RunOptions, *, trading: bool = True, frozen: bool = False) -> House:

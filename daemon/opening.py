@@ -15,6 +15,7 @@ from trading.risk import EntryRequest, halt_reason
 log = logging.getLogger("entry")
 
 WAIT_S = 1.0
+OLDEST_ACCOUNT_S = 60.0        # limits on losses need to know them
 
 
 class Opener:
@@ -43,8 +44,6 @@ class Opener:
         house = self._house
         if self._guard:
             return "guard mode"
-        if house.stop.is_set():
-            return "stopping"
         if house.status.paused:
             return "paused"
         if not house.journal.healthy:
@@ -54,6 +53,10 @@ class Opener:
     def unsafe(self) -> str:
         """Return what makes every entry unsafe, by hand too; empty when nothing does."""
         house = self._house
+        if house.status.phase != "running":
+            return house.status.phase
+        if house.account.age_s() > OLDEST_ACCOUNT_S:
+            return "what the account is worth has not been read for a while"
         if house.status.unexplained:
             return "book and exchange differ, unexplained"
         if house.status.stuck:

@@ -6,7 +6,7 @@ import logging
 
 from daemon.house import House
 from trading.client_ids import Purpose
-from trading.lifecycle import IntentState, PositionState
+from trading.lifecycle import IntentState
 
 log = logging.getLogger("recover")
 
@@ -18,9 +18,11 @@ def recover(house: House) -> int:
     """
     positions = house.journal.open_positions()
     for position in positions:
-        house.manager.admit(position)
-        if position.state is PositionState.CLOSING:
-            house.manager.mark_uncertain(position.position_id)
+        if not house.manager.restore(position):
+            # Two open in one symbol cannot be; whichever is real, the exchange tells, and entries stop till then.
+            log.critical("%s stands in the journal twice, keeping %s", position.symbol, position.position_id)
+            house.journal.record_event("twice", position.position_id, position.symbol)
+            continue
         log.info(
             "%s taken up again side=%s quantity=%s entry=%s stop=%s best=%s state=%s",
             position.symbol, position.side.value, position.quantity, position.entry_price,
@@ -28,8 +30,11 @@ def recover(house: House) -> int:
         )
     held = {position.position_id for position in positions}
     for intent in house.journal.unsettled_intents():
-        under_way = intent.purpose == Purpose.ENTRY.value and intent.position_id not in held
-        if under_way and intent.plan is not None:
+        is_entry = intent.purpose == Purpose.ENTRY.value
+        if is_entry and intent.position_id in held:
+            # Killed between the position and its fills: those are booked when the exchange lists them.
+            house.journal.settle_intent(intent.client_oid, IntentState.DONE)
+        elif is_entry and intent.plan is not None:
             log.warning("%s an entry was under way, looking it up client_oid=%s", intent.symbol, intent.client_oid)
             if intent.state is IntentState.INTENDED:
                 house.journal.settle_intent(intent.client_oid, IntentState.UNKNOWN)

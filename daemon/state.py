@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from math import inf
 
 from execution.reconcile import Reconciliation
 from performance_monitor import PerformanceMonitor
@@ -38,6 +39,12 @@ class Status:
             if self._problems or self._stuck or self._unexplained:
                 return "degraded"
             return "paused" if self._paused else "running"
+
+    @property
+    def phase(self) -> str:
+        """Return starting, running or stopping, whatever else is wrong."""
+        with self._lock:
+            return self._phase
 
     @property
     def paused(self) -> bool:
@@ -124,6 +131,7 @@ class Account:
         self._lock = named_lock("account")
         # Guarded by _lock.
         self._state: AccountState | None = None
+        self._read_at = 0.0
         self._day = ""
 
     def update(self, balance: Balance) -> None:
@@ -138,6 +146,7 @@ class Account:
         losses = self._monitor.losses_in_a_row()
         with self._lock:
             self._day = day
+            self._read_at = self._clock.monotonic()
             self._state = replace(
                 self._state or AccountState(equity=balance.equity, available=balance.available),
                 equity=balance.equity,
@@ -155,6 +164,11 @@ class Account:
         with self._lock:
             if self._state is not None:
                 self._state = replace(self._state, losses_in_a_row=0)
+
+    def age_s(self) -> float:
+        """Return how long ago the account was last read, in seconds; infinite before the first time."""
+        with self._lock:
+            return inf if self._state is None else self._clock.monotonic() - self._read_at
 
     def equity(self) -> Decimal | None:
         """Return the equity as last seen; None before the first look."""

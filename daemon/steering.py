@@ -25,6 +25,8 @@ log = logging.getLogger("console")
 
 JsonObject = dict[str, Any]
 
+ENTRY_PATIENCE_S = 15.0        # for an entry under way: flattening includes what it brings
+
 
 class Desk:
     """`control.steering.Steering` of the running daemon; called from the control API's threads."""
@@ -127,11 +129,13 @@ class Desk:
         """Pause, then close everything at once, each in a worker of its own."""
         self._house.status.pause(True)
         log.warning("flatten: pausing and closing everything")
+        uncertain = self._house.manager.await_entries(ENTRY_PATIENCE_S)
         positions = self._house.manager.snapshot()
         results = self._house.close_all([position.symbol for position in positions])
+        failures = [f"{plan.symbol}: an entry is under way, its outcome not certain yet" for plan in uncertain]
         return {
             "closed": [views.trade_view(trade) for trade in results.trades],
-            "failed": results.failures,
+            "failed": failures + results.failures,
             "paused": True,
         }
 

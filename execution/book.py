@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from math import inf
 from typing import Any
 
-from runtime.locks import guarded_dict, named_lock
+from runtime.locks import condition_on, guarded_dict, named_lock
 from trading import settlement
 from trading.client_ids import ClientOid, Purpose, new_position_id
 from trading.facts import EntryPlan, ExitReason, Position
-from trading.lifecycle import PositionState
+from trading.lifecycle import UNSEEN_S, PositionState
 from trading.ports import Clock
 from trading.risk import AccountState, EntryRequest, Refused, RiskRules, approve
+
+NEVER = -inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +27,21 @@ class NotOpened:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Doubt:
+    """An order nobody works on any more and whose outcome is not certain."""
+
+    since: float           # Clock.monotonic(): no request of it was signed later; NEVER: none was taken
+    due: float             # when to look again
+
+
 class Book:
     """Positions and claims under `_positions_lock`; a `Position` in it is replaced, never edited."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._positions_lock = named_lock("positions")
+        self._entry_settled = condition_on(self._positions_lock)
         # Guarded by _positions_lock.
         self.positions: dict[str, Position] = guarded_dict(self._positions_lock, "positions")
         self._opening: dict[str, EntryPlan] = guarded_dict(self._positions_lock, "entries")
@@ -38,8 +51,10 @@ class Book:
         self._exit_not_before: dict[str, float] = {}    # monotonic; after an exit was refused
         self._entered_at: dict[str, float] = {}         # monotonic; when it came into the book
         self._stop_not_before: dict[str, float] = {}    # monotonic; after a resting stop was not placed
-        self._uncertain: set[str] = set()               # position ids whose last order is to be looked up
+        self._doubts: dict[str, _Doubt] = {}            # by position id; left to reconciliation
         self._foreign: frozenset[str] = frozenset()     # symbols in which someone else has a position
+        self._parts_not_before: dict[str, float] = {}   # monotonic; after a restart
+        self._no_entries = ""                           # why the door is shut; for good
         self._serial = 0
 
     # ---- reading --------------------------------------------------------------------------------
@@ -54,6 +69,12 @@ class Book:
         with self._positions_lock:
             return tuple(self._opening.values())
 
+    def await_entries(self, timeout_s: float) -> tuple[EntryPlan, ...]:
+        """Wait until no entry is under way, at most *timeout_s*; return those that still are."""
+        with self._entry_settled:
+            self._clock.wait_for(self._entry_settled, lambda: not self._opening, timeout_s)
+            return tuple(self._opening.values())
+
     def find(self, symbol: str) -> Position | None:
         """Return the position in *symbol*, if there is one."""
         with self._positions_lock:
@@ -65,22 +86,31 @@ class Book:
             closing = {p.symbol for p in self.positions.values() if p.state is not PositionState.OPEN}
             return frozenset(closing | set(self._opening) | self._moving_stop)
 
-    def mark_uncertain(self, position_id: str) -> None:
-        """Leave an entry or exit to reconciliation: nobody works on it any more."""
-        with self._positions_lock:
-            self._uncertain.add(position_id)
+    def mark_uncertain(self, position_id: str, *, pause_s: float = 0.0, is_refused: bool = False) -> None:
+        """Leave an entry or exit to reconciliation, to be looked at after *pause_s*: nobody works on it any more.
 
-    def take_uncertain(self) -> frozenset[str]:
-        """Take over everything left to reconciliation; each is handed out once."""
+        *is_refused*: the order itself was plainly not taken; what is to be found out is why. The mark
+        stays until what became of the position is booked, or the claim is given back.
+        """
         with self._positions_lock:
-            taken = frozenset(self._uncertain)
-            self._uncertain.clear()
-            return taken
+            self._doubt(position_id, pause_s)
+            if is_refused:
+                self._doubts[position_id] = replace(self._doubts[position_id], since=NEVER)
+
+    def uncertain(self) -> dict[str, float]:
+        """Return what waits for reconciliation and is due, by position id: since when (monotonic, or NEVER)."""
+        with self._positions_lock:
+            now = self._clock.monotonic()
+            return {position_id: doubt.since for position_id, doubt in self._doubts.items() if doubt.due <= now}
 
     def has_uncertain(self) -> bool:
-        """Whether something waits for reconciliation."""
+        """Whether something waits for reconciliation and is due."""
+        return bool(self.uncertain())
+
+    def shut(self, reason: str) -> None:
+        """Claim nothing for opening any more: the daemon ends."""
         with self._positions_lock:
-            return bool(self._uncertain)
+            self._no_entries = reason
 
     def set_foreign(self, symbols: frozenset[str]) -> None:
         """Note in which symbols someone else has a position: RAD keeps out of them."""
@@ -96,6 +126,8 @@ class Book:
         now_ms = self._clock.now_ms()
         symbol = request.instrument.symbol
         with self._positions_lock:
+            if self._no_entries:
+                return NotOpened(reason=self._no_entries)
             if symbol in self.positions or symbol in self._opening:
                 return NotOpened(reason=f"{symbol} is already open or being opened")
             if symbol in self._foreign:
@@ -121,12 +153,14 @@ class Book:
             plan = self._opening.get(symbol)
             if plan is not None and plan.position_id == position_id:
                 del self._opening[symbol]
+                self._doubts.pop(position_id, None)
+                self._entry_settled.notify_all()
 
     def restore_entry(self, plan: EntryPlan) -> None:
         """Claim an entry's symbol again after a restart; reconciliation finds out what became of it."""
         with self._positions_lock:
             self._opening[plan.symbol] = plan
-            self._uncertain.add(plan.position_id)
+            self._doubt(plan.position_id, 0.0)
 
     def restore_exits(self, last_exit_ms: dict[str, int]) -> None:
         """Remember when each symbol was last left, for the cool-down."""
@@ -139,16 +173,41 @@ class Book:
             if position.symbol in self.positions:
                 return False
             self._opening.pop(position.symbol, None)
+            self._doubts.pop(position.position_id, None)
             self.positions[position.symbol] = position
             self._entered_at[position.symbol] = self._clock.monotonic()
+            self._entry_settled.notify_all()
+            return True
+
+    def resume_closing(self, symbol: str, position_id: str, attempt: int) -> None:
+        """After a restart: exit number *attempt* had left, and reconciliation finds out what became of it."""
+        with self._positions_lock:
+            position = self.positions.get(symbol)
+            if position is not None and position.position_id == position_id:
+                self.positions[symbol] = replace(position, state=PositionState.CLOSING, exit_attempt=attempt)
+                self._doubt(position_id, 0.0)
+
+    def restore(self, position: Position) -> bool:
+        """Enter a position after a restart; False if its symbol is taken.
+
+        Leaving it whole may be tried twice, reduce-only. A part may not, and one that left just
+        before the end may not show yet: parts wait until it would.
+        """
+        if not self.admit(position):
+            return False
+        with self._positions_lock:
+            self._parts_not_before[position.symbol] = self._clock.monotonic() + UNSEEN_S
+            if position.state is PositionState.CLOSING:
+                self._doubt(position.position_id, 0.0)
             return True
 
     def claim_closing(
-        self, symbol: str, reason: ExitReason, *, position_id: str | None = None, patient: bool = False
+        self, symbol: str, reason: ExitReason, *, position_id: str | None = None, patient: bool = False,
+        quantity: Decimal | None = None,
     ) -> Position | None:
         """OPEN -> CLOSING in one step; of two closers one gets it, the other None.
 
-        *patient*: not while the pause after a refused exit lasts.
+        *patient*: not while the pause after a refused exit lasts. *quantity*: None for all of it.
         """
         with self._positions_lock:
             position = self.positions.get(symbol)
@@ -156,7 +215,11 @@ class Book:
                 return None
             if position_id is not None and position.position_id != position_id:
                 return None
-            if patient and self._clock.monotonic() < self._exit_not_before.get(symbol, 0.0):
+            now = self._clock.monotonic()
+            if patient and now < self._exit_not_before.get(symbol, 0.0):
+                return None
+            is_part = quantity is not None and quantity < position.quantity
+            if is_part and now < self._parts_not_before.get(symbol, 0.0):
                 return None
             claimed = settlement.closing(position, reason)
             self.positions[symbol] = claimed
@@ -166,7 +229,27 @@ class Book:
         """CLOSING -> OPEN: what was claimed did not happen, or not wholly."""
         with self._positions_lock:
             self._exit_not_before[symbol] = self._clock.monotonic() + pause_s
+            self._doubts.pop(position_id, None)
             return self._change(symbol, position_id, settlement.put_back)
+
+    def settle_closing(
+        self, claimed: Position, reduce: Callable[[Position], Position]
+    ) -> Position | None:
+        """Replace *claimed* by what its exit made of it (pure), open again if something is left.
+
+        None if that exit is settled already: each is booked once, whoever else has found it.
+        """
+        with self._positions_lock:
+            current = self.positions.get(claimed.symbol)
+            if (
+                current is None or current.position_id != claimed.position_id or not current.quantity
+                or current.state is not PositionState.CLOSING or current.exit_attempt != claimed.exit_attempt
+            ):
+                return None
+            left = reduce(current)
+            self.positions[claimed.symbol] = settlement.put_back(left) if left.quantity else left
+            self._doubts.pop(claimed.position_id, None)
+            return self.positions[claimed.symbol]
 
     def change(
         self, symbol: str, position_id: str, change: Callable[[Position], Position]
@@ -183,13 +266,18 @@ class Book:
                 return None
             return self._change(symbol, position_id, lambda current: replace(current, **fields))
 
-    def remove(self, symbol: str, closed_ms: int) -> None:
+    def remove(self, symbol: str, position_id: str, closed_ms: int) -> None:
         """Forget a position of which nothing is left."""
         with self._positions_lock:
-            self.positions.pop(symbol, None)
+            self._doubts.pop(position_id, None)
+            current = self.positions.get(symbol)
+            if current is None or current.position_id != position_id:
+                return
+            del self.positions[symbol]
             self._exit_not_before.pop(symbol, None)
             self._stop_not_before.pop(symbol, None)
             self._entered_at.pop(symbol, None)
+            self._parts_not_before.pop(symbol, None)
             self._last_exit_ms[symbol] = closed_ms
 
     def claim_stop_move(self, symbol: str) -> Position | None:
@@ -228,6 +316,12 @@ class Book:
             return symbol not in self._moving_stop and not pausing
 
     # ---- under the caller's lock ----------------------------------------------------------------
+
+    def _doubt(self, position_id: str, pause_s: float) -> None:
+        now = self._clock.monotonic()
+        before = self._doubts.get(position_id)
+        since = before.since if before is not None else now
+        self._doubts[position_id] = _Doubt(since=since, due=now + pause_s)
 
     def _change(
         self, symbol: str, position_id: str, change: Callable[[Position], Position]

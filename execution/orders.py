@@ -18,15 +18,15 @@ from trading.errors import (
     OutcomeUnknown,
 )
 from trading.facts import ZERO, EntryPlan, Fill, Order, OrderRequest, Priority
-from trading.lifecycle import IntentState
+from trading.lifecycle import UNSEEN_S, IntentState
 from trading.ports import Clock, Exchange, Journal
 
 log = logging.getLogger("order")
 
-SIGNATURE_LIFE_S = 5.0     # KuCoin refuses a request signed longer ago. PROTOCOL: authentication
-READ_LAG_S = 3.0           # how long KuCoin may not show an order it has taken
 AGREEING_ANSWERS = 3       # "not there" is believed after this many, the last one past the wait
-LOOK_UPS_S = (0.1, 0.25, 0.5, 1.0, 1.0, 1.0, 1.0, 2.0)
+LOOK_UPS_S = (0.1, 0.25, 0.5, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0)
+ENTRY_LOOK_UPS = 3         # by the main thread, which has others to look after; reconciliation goes on
+LOOK_UP_LIMIT_S = 20.0     # by an exit worker; then reconciliation goes on
 SETTLE_POLLS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.5, 1.0, 1.0, 1.0, 2.0)
 FILL_POLLS_S = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0)
 
@@ -52,7 +52,7 @@ class Unresolved:
     """It may have happened and the exchange does not tell: to be looked up again later."""
 
     reason: str
-    sent_ms: int
+    since: float                          # Clock.monotonic(): no request of it was signed later
 
 
 Outcome = Accepted | Rejected | Unresolved
@@ -77,6 +77,37 @@ class Execution:
         return self.order.average_price
 
 
+class LookUp:
+    """One order whose answer is missing, asked for until it is found or certainly not there.
+
+    "Not there" counts once no request signed before *since* could still be taken and shown, and
+    only from several agreeing answers; a failed look-up is no answer.
+    """
+
+    def __init__(self, exchange: Exchange, clock: Clock, client_oid: str, since: float) -> None:
+        self._exchange = exchange
+        self._clock = clock
+        self.client_oid = client_oid
+        self._certain_at = since + UNSEEN_S
+        self._not_there = 0
+
+    def look(self) -> Accepted | Rejected | None:
+        """Ask once; None while nothing is certain."""
+        asked_at = self._clock.monotonic()
+        try:
+            order = self._exchange.find_order(self.client_oid)
+        except ExchangeError as error:
+            log.warning("look-up failed client_oid=%s error=%s", self.client_oid, error)
+            self._not_there = 0
+            return None
+        if order is not None:
+            return Accepted(order_id=order.order_id)
+        self._not_there += 1
+        if self._not_there >= AGREEING_ANSWERS and asked_at >= self._certain_at:
+            return Rejected(reason="looked up: it never reached the exchange")
+        return None
+
+
 class OrderSender:
     """Places orders for the position manager; any thread, no lock held, no state but its ports."""
 
@@ -93,7 +124,7 @@ class OrderSender:
             JournalError: the intent could not be written: nothing was sent.
         """
         self._journal.record_intent(plan.position_id, request, Purpose.ENTRY.value, plan=plan, wait=True)
-        return self._find_out(request, self.send(request, Priority.HIGH))
+        return self._find_out(request, self.send(request, Priority.HIGH), LOOK_UPS_S[:ENTRY_LOOK_UPS])
 
     def send_protection(self, request: OrderRequest, position_id: str) -> Outcome:
         """Send a protective stop and find out; its id follows from the position: the disk can wait."""
@@ -101,11 +132,11 @@ class OrderSender:
 
     def send(self, request: OrderRequest, priority: Priority) -> Outcome:
         """Send once: nothing before the wire, nothing after it. `find_out` is to follow."""
-        sent_ms = self._clock.now_ms()
         try:
             order_id = self._exchange.place_order(request, priority)
         except (OutcomeUnknown, DuplicateClientOid) as error:
-            return Unresolved(reason=str(error), sent_ms=sent_ms)
+            # Signed at some moment before now: it may have waited for the budget first.
+            return Unresolved(reason=str(error), since=self._clock.monotonic())
         except OrderRejected as error:
             return Rejected(reason=str(error), error=error)
         except ExchangeError as error:   # rate limit, key, no connection: plainly not taken
@@ -115,39 +146,22 @@ class OrderSender:
     def find_out(self, request: OrderRequest, position_id: str, purpose: Purpose, first: Outcome) -> Outcome:
         """Journal what is known of an exit or stop already sent, and look up what is not."""
         self._journal.record_intent(position_id, request, purpose.value, wait=False)
-        return self._find_out(request, first)
+        return self._find_out(request, first, LOOK_UPS_S)
 
-    def look_up(self, client_oid: str, sent_ms: int) -> Outcome:
-        """Find out what became of an order whose answer is missing, and journal it."""
-        outcome = self._look_up(client_oid, sent_ms)
-        self._note(client_oid, outcome, looked_up=True)
-        return outcome
+    def begin_look_up(self, client_oid: str, since: float) -> LookUp:
+        """Return a look-up of an order signed before *since*, for one who asks now and then."""
+        return LookUp(self._exchange, self._clock, client_oid, since)
 
-    def _look_up(self, client_oid: str, sent_ms: int) -> Outcome:
-        """Ask for the order until it is found or certainly not there.
-
-        "Not there" counts once no request signed at *sent_ms* could still be taken and shown, and
-        only from several agreeing answers; a failed look-up is no answer.
-        """
-        certain_ms = sent_ms + round((SIGNATURE_LIFE_S + READ_LAG_S) * 1000)
-        not_there = 0
-        for pause_s in LOOK_UPS_S + (LOOK_UPS_S[-1],) * AGREEING_ANSWERS:
-            # The pause comes first: an order needs a moment to show.
-            self._clock.wait(self._stop, pause_s)
-            try:
-                order = self._exchange.find_order(client_oid)
-            except ExchangeError as error:
-                log.warning("look-up failed client_oid=%s error=%s", client_oid, error)
-                not_there = 0
-                continue
-            if order is not None:
-                return Accepted(order_id=order.order_id)
-            not_there += 1
-            if not_there >= AGREEING_ANSWERS and self._clock.now_ms() >= certain_ms:
-                return Rejected(reason="looked up: it never reached the exchange")
-            if self._stop.is_set():
-                break
-        return Unresolved(reason="no certain answer to the look-up", sent_ms=sent_ms)
+    def note(self, client_oid: str, outcome: Outcome, *, looked_up: bool = False) -> None:
+        """Journal what is known of an order."""
+        match outcome:
+            case Accepted():
+                self._journal.settle_intent(client_oid, IntentState.ACCEPTED, outcome.order_id)
+            case Rejected():
+                state = IntentState.NOT_PLACED if looked_up else IntentState.REJECTED
+                self._journal.settle_intent(client_oid, state)
+            case Unresolved():
+                self._journal.settle_intent(client_oid, IntentState.UNKNOWN)
 
     def settle(self, order_id: str, *, symbol: str = "") -> Execution:
         """Wait until an accepted order is done, cancelling what is left of it after a while.
@@ -184,27 +198,29 @@ class OrderSender:
                 return fills
         return None
 
-    def _find_out(self, request: OrderRequest, first: Outcome) -> Outcome:
+    def _find_out(self, request: OrderRequest, first: Outcome, pauses_s: tuple[float, ...]) -> Outcome:
         """Journal what is known, and look up what is not."""
         oid = request.client_oid
+        self.note(oid, first)
         if not isinstance(first, Unresolved):
-            self._note(oid, first)
             return first
         log.warning("%s order unanswered client_oid=%s error=%s", request.symbol, oid, first.reason)
-        self._journal.settle_intent(oid, IntentState.UNKNOWN)
-        outcome = self.look_up(oid, first.sent_ms)
-        log.info("%s unanswered order is known now client_oid=%s outcome=%s", request.symbol, oid, outcome)
+        outcome = self._look_up(oid, first, pauses_s)
+        if outcome is not first:
+            self.note(oid, outcome, looked_up=True)
+        log.info("%s unanswered order looked up client_oid=%s outcome=%s", request.symbol, oid, outcome)
         return outcome
 
-    def _note(self, client_oid: str, outcome: Outcome, *, looked_up: bool = False) -> None:
-        match outcome:
-            case Accepted():
-                self._journal.settle_intent(client_oid, IntentState.ACCEPTED, outcome.order_id)
-            case Rejected():
-                state = IntentState.NOT_PLACED if looked_up else IntentState.REJECTED
-                self._journal.settle_intent(client_oid, state)
-            case Unresolved():
-                pass
+    def _look_up(self, client_oid: str, first: Unresolved, pauses_s: tuple[float, ...]) -> Outcome:
+        """Ask a few times, each time after a pause: an order needs a moment to show."""
+        look_up = self.begin_look_up(client_oid, first.since)
+        for pause_s in pauses_s:
+            if self._clock.wait(self._stop, pause_s) or self._clock.monotonic() > first.since + LOOK_UP_LIMIT_S:
+                break
+            outcome = look_up.look()
+            if outcome is not None:
+                return outcome
+        return first
 
 
 def _quantity(fills: Iterable[Fill]) -> Decimal:

@@ -79,6 +79,7 @@ class Protection:
             close_order=True,
             stop_price=stop_price,
             stop_is_below=position.side is Side.LONG,
+            margin_mode=position.margin_mode,
         )
         match self._sender.send_protection(request, position.position_id):
             case Accepted():

@@ -6,12 +6,13 @@ The same routine each time. A look that failed, or only half succeeded, changes 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
 
-from execution.book import NotOpened
-from execution.orders import Accepted, Execution, OrderSender, Outcome, Rejected, Unresolved
+from execution.book import NEVER, NotOpened
+from execution.orders import Accepted, Execution, LookUp, OrderSender, Outcome, Rejected
 from trading.client_ids import ClientOid, Purpose
 from trading.errors import ExchangeError, OrderNotFound
 from trading.facts import (
@@ -28,11 +29,13 @@ from trading.facts import (
 )
 from trading.lifecycle import PositionState
 from trading.ports import Exchange, Journal
-from trading.reconciliation import Difference, ExchangeView, Kind, compare
+from trading.reconciliation import Difference, ExchangeView, Kind, compare, compare_one
 
 log = logging.getLogger("recon")
 
 MOST_UNRECORDED = 3            # orders of one purpose that may have left without the journal knowing
+LOOK_BACK = 2 * MOST_UNRECORDED    # exits asked for when one is missing: numbers are passed over at a restart
+UNEXPLAINED_PAUSE_S = 10.0     # before something that nothing explains is looked into again
 
 
 class BookKeeper(Protocol):
@@ -41,8 +44,9 @@ class BookKeeper(Protocol):
     def snapshot(self) -> tuple[Position, ...]: ...
     def entries_under_way(self) -> tuple[EntryPlan, ...]: ...
     def busy_symbols(self) -> frozenset[str]: ...
-    def take_uncertain(self) -> frozenset[str]: ...
-    def mark_uncertain(self, position_id: str) -> None: ...
+    def uncertain(self) -> dict[str, float]: ...
+    def mark_uncertain(self, position_id: str, *, pause_s: float = 0.0) -> None: ...
+    def resume_closing(self, symbol: str, position_id: str, attempt: int) -> None: ...
     def set_foreign(self, symbols: frozenset[str]) -> None: ...
     def claim_closing(
         self, symbol: str, reason: ExitReason, *, position_id: str | None = None, patient: bool = False
@@ -50,11 +54,22 @@ class BookKeeper(Protocol):
     def put_back(self, symbol: str, position_id: str, *, pause_s: float = 0.0) -> Position | None: ...
     def settle_entry(self, plan: EntryPlan, outcome: Outcome) -> Position | NotOpened: ...
     def book_exit(
-        self, claimed: Position, client_oid: str, execution: Execution, reason: ExitReason
+        self, claimed: Position, client_oid: str, execution: Execution, reason: ExitReason,
+        fills: tuple[Fill, ...] | None = None,
     ) -> ClosedTrade | None: ...
     def protect(self, symbol: str) -> bool: ...
     def adopt(self, theirs: ExchangePosition) -> Position | None: ...
     def change_if_open(self, symbol: str, position_id: str, **fields: Any) -> Position | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedBy:
+    """What closed a position, or a part of it, behind our back."""
+
+    client_oid: str                         # empty: somebody else's order
+    execution: Execution
+    reason: ExitReason
+    fills: tuple[Fill, ...] | None = None   # None: to be asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +104,8 @@ class Reconciler:
         self._journal = journal
         self._protect = protect
         self._adopt = adopt
+        self._look_ups: dict[str, LookUp] = {}      # under way over several runs, by client id
+        self._lost: dict[str, Difference] = {}      # claimed and nothing explains it, by position id
 
     def run(self) -> Reconciliation:
         """Look once at everything and mend what can be explained.
@@ -97,7 +114,7 @@ class Reconciler:
             ExchangeError: the exchange could not be read; nothing was concluded.
         """
         self._book_late_fills()
-        self._resolve_uncertain()
+        lost = self._resolve_uncertain()
         before = {position.symbol: position for position in self._books.snapshot()}
         view = self.look()
         after = self._books.snapshot()
@@ -109,8 +126,8 @@ class Reconciler:
         self._books.set_foreign(frozenset(d.symbol for d in found if d.kind is Kind.FOREIGN))
         if self._adopt:
             self._adopt_foreign(found, view)
-        unexplained = tuple(difference for difference in found if not self._mend(difference, before))
-        return Reconciliation(found=found, unexplained=unexplained)
+        unexplained = tuple(difference for difference in found if not self._mend(difference, before, view))
+        return Reconciliation(found=lost + found, unexplained=lost + unexplained)
 
     def look(self) -> ExchangeView:
         """Return positions, orders and stops, all of them or an error."""
@@ -121,16 +138,20 @@ class Reconciler:
         )
 
     def catch_up(self) -> None:
-        """After a restart: number on from the orders that left before it.
+        """After a restart: take up the orders that left before it, and number on behind them.
 
-        A client id used before the crash must not be used again, or a look-up would find the old order.
+        A client id used before the crash must not be used again, or a look-up would find the old
+        order; some numbers are passed over, because one that left last may not show yet.
         """
         for position in self._books.snapshot():
             exits = self._last_attempt(position, Purpose.EXIT, position.exit_attempt)
             stops = self._last_attempt(position, Purpose.STOP, position.stop_attempt)
             self._books.change_if_open(
-                position.symbol, position.position_id, exit_attempt=exits, stop_attempt=stops
+                position.symbol, position.position_id,
+                exit_attempt=exits + MOST_UNRECORDED, stop_attempt=stops + MOST_UNRECORDED,
             )
+            if exits > position.exit_attempt:
+                self._books.resume_closing(position.symbol, position.position_id, exits)
 
     def _last_attempt(self, position: Position, purpose: Purpose, known: int) -> int:
         """Return the number of the last order of this purpose that the exchange knows."""
@@ -151,56 +172,71 @@ class Reconciler:
 
     # ---- orders whose outcome is not certain ----------------------------------------------------
 
-    def _resolve_uncertain(self) -> None:
-        uncertain = self._books.take_uncertain()
-        try:
-            self._resolve(uncertain)
-        except BaseException:
-            for position_id in uncertain:       # what is resolved already is passed over next time
-                self._books.mark_uncertain(position_id)
-            raise
-
-    def _resolve(self, uncertain: frozenset[str]) -> None:
+    def _resolve_uncertain(self) -> tuple[Difference, ...]:
+        """Look once at each order whose outcome is not certain; return what nothing explains."""
+        uncertain = self._books.uncertain()
         for plan in self._books.entries_under_way():
             if plan.position_id in uncertain:
-                outcome = self._sender.look_up(plan.client_oid, plan.planned_ms)
-                log.info("%s uncertain entry looked up outcome=%s", plan.symbol, outcome)
-                self._books.settle_entry(plan, outcome)
-        for position in self._books.snapshot():
-            if position.position_id in uncertain and position.state is PositionState.CLOSING:
-                self._resolve_exit(position)
+                self._resolve_entry(plan, uncertain[plan.position_id])
+        closing = {p.position_id: p for p in self._books.snapshot() if p.state is PositionState.CLOSING}
+        self._lost = {each: found for each, found in self._lost.items() if each in closing}
+        for position_id in closing.keys() & uncertain.keys():
+            lost = self._resolve_exit(closing[position_id], uncertain[position_id])
+            self._lost.pop(position_id, None)
+            if lost is not None:
+                self._lost[position_id] = lost
+        return tuple(self._lost.values())
 
-    def _resolve_exit(self, position: Position) -> None:
+    def _resolve_entry(self, plan: EntryPlan, since: float) -> None:
+        outcome = self._look(plan.client_oid, since)
+        if outcome is not None:
+            log.info("%s uncertain entry looked up outcome=%s", plan.symbol, outcome)
+            self._books.settle_entry(plan, outcome)
+
+    def _resolve_exit(self, position: Position, since: float) -> Difference | None:
         """Find out what became of the exit under way, and book it or make way for the next."""
         client_oid = str(ClientOid(
             position_id=position.position_id, purpose=Purpose.EXIT, attempt=position.exit_attempt
         ))
-        match self._sender.look_up(client_oid, sent_ms=0):
+        match Rejected(reason="refused") if since == NEVER else self._look(client_oid, since):
             case Accepted(order_id=order_id):
-                try:
-                    execution = self._sender.settle(order_id, symbol=position.symbol)
-                except ExchangeError as error:
-                    log.warning("%s exit still not readable error=%s", position.symbol, error)
-                    self._books.mark_uncertain(position.position_id)
-                    return
-                self._books.book_exit(position, client_oid, execution, position.exit_reason or ExitReason.MANUAL)
+                order = self._exchange.fetch_order(order_id)
+                if order.is_active:
+                    self._cancel(order.symbol, order.order_id)      # and the next run reads what it has done
+                else:
+                    reason = _reason_of(order, position)
+                    self._books.book_exit(position, client_oid, Execution(order=order), reason)
             case Rejected():
-                self._exit_never_was(position)
-            case Unresolved(reason=reason):
-                log.warning("%s exit still uncertain reason=%s", position.symbol, reason)
-                self._books.mark_uncertain(position.position_id)
+                return self._exit_never_was(position)
+        return None
 
-    def _exit_never_was(self, position: Position) -> None:
-        """The exit is not there: someone was faster, or it may be sent again."""
-        still_there = any(theirs.symbol == position.symbol for theirs in self._exchange.fetch_positions())
-        if still_there:
+    def _look(self, client_oid: str, since: float) -> Accepted | Rejected | None:
+        """Ask once for an order; None while nothing is certain: a later run asks again."""
+        look_up = self._look_ups.get(client_oid) or self._sender.begin_look_up(client_oid, since)
+        outcome = look_up.look()
+        if outcome is None:
+            self._look_ups[client_oid] = look_up
+        else:
+            self._look_ups.pop(client_oid, None)
+            self._sender.note(client_oid, outcome, looked_up=True)
+        return outcome
+
+    def _exit_never_was(self, position: Position) -> Difference | None:
+        """The exit is not there: it may be sent again, or someone was faster."""
+        theirs = _theirs(self._exchange.fetch_positions(), position.symbol)
+        difference = compare_one(position.symbol, position, theirs)
+        if difference is None or difference.kind is Kind.LARGER:
             self._books.put_back(position.symbol, position.position_id)
-        elif not self._book_what_closed_it(position):
-            self._books.mark_uncertain(position.position_id)
+            return None
+        missing = position.quantity - (theirs.quantity if theirs else ZERO)
+        if difference.kind in (Kind.GONE, Kind.SMALLER) and self._book_what_closed_it(position, missing):
+            return None
+        self._books.mark_uncertain(position.position_id, pause_s=UNEXPLAINED_PAUSE_S)
+        return difference
 
     # ---- mending --------------------------------------------------------------------------------
 
-    def _mend(self, difference: Difference, book: dict[str, Position]) -> bool:
+    def _mend(self, difference: Difference, book: dict[str, Position], view: ExchangeView) -> bool:
         """Act on one difference; True when it is explained, whether or not there was much to do."""
         log.warning(
             "%s book and exchange differ kind=%s book=%s exchange=%s",
@@ -208,12 +244,14 @@ class Reconciler:
         )
         match difference.kind:
             case Kind.GONE | Kind.SMALLER:
-                explained = self._book_what_closed_it(book[difference.symbol])
+                ours, theirs = book[difference.symbol], _theirs(view.positions, difference.symbol)
+                missing = ours.quantity - (theirs.quantity if theirs else ZERO)
+                explained = self._book_what_closed_it(ours, missing)
             case Kind.UNPROTECTED:
                 self._books.protect(difference.symbol)
                 explained = True
             case Kind.ORPHAN_STOP | Kind.STRAY_ORDER:
-                explained = self._cancel(difference)
+                explained = self._cancel(difference.symbol, difference.order_id)
             case Kind.FOREIGN:
                 explained = True      # not RAD's: reported, and the symbol is left alone
             case _:
@@ -231,46 +269,56 @@ class Reconciler:
             if theirs.symbol in foreign:
                 self._books.adopt(theirs)
 
-    def _cancel(self, difference: Difference) -> bool:
+    def _cancel(self, symbol: str, order_id: str) -> bool:
         try:
-            self._exchange.cancel_order(difference.order_id, Priority.NORMAL)
+            self._exchange.cancel_order(order_id, Priority.NORMAL)
         except OrderNotFound:
             pass
         except ExchangeError as error:
-            log.warning("%s not cancelled order_id=%s error=%s", difference.symbol, difference.order_id, error)
+            log.warning("%s not cancelled order_id=%s error=%s", symbol, order_id, error)
             return False
         return True
 
-    def _book_what_closed_it(self, position: Position) -> bool:
-        """Find the orders that closed a position, or a part of it, behind our back, and book them."""
+    def _book_what_closed_it(self, position: Position, missing: Decimal) -> bool:
+        """Find what closed *missing* lots of a position behind our back, and book it."""
         closed_by = (
-            self._own_exit(position) or self._stop_that_fired(position) or self._someone_else(position)
+            self._own_exit(position)
+            or self._stop_that_fired(position)
+            or self._someone_else(position, missing)
         )
         if closed_by is None:
             log.error("%s nothing explains what happened to it; entries are blocked", position.symbol)
             return False
-        client_oid, execution, reason = closed_by
         claimed: Position | None = position
         if position.state is PositionState.OPEN:
-            claimed = self._books.claim_closing(position.symbol, reason, position_id=position.position_id)
+            claimed = self._books.claim_closing(
+                position.symbol, closed_by.reason, position_id=position.position_id
+            )
         if claimed is None:
             return True               # another thread has it: it will find the same
-        log.warning("%s was closed reason=%s quantity=%s", position.symbol, reason.value, execution.quantity)
-        self._books.book_exit(claimed, client_oid, execution, reason)
+        log.warning(
+            "%s was closed reason=%s quantity=%s",
+            position.symbol, closed_by.reason.value, closed_by.execution.quantity,
+        )
+        self._books.book_exit(
+            claimed, closed_by.client_oid, closed_by.execution, closed_by.reason, closed_by.fills
+        )
         return True
 
-    def _own_exit(self, position: Position) -> tuple[str, Execution, ExitReason] | None:
+    def _own_exit(self, position: Position) -> ClosedBy | None:
         """Return an exit of RAD's own that filled and was not booked: it left just before a crash."""
-        for attempt in range(position.exit_attempt, max(0, position.exit_attempt - MOST_UNRECORDED), -1):
+        for attempt in range(position.exit_attempt, max(0, position.exit_attempt - LOOK_BACK), -1):
             client_oid = str(ClientOid(
                 position_id=position.position_id, purpose=Purpose.EXIT, attempt=attempt
             ))
             order = self._exchange.find_order(client_oid)
             if order is not None and order.filled_quantity and not order.is_active and not self._is_booked(order):
-                return client_oid, Execution(order=order), position.exit_reason or position.stop_reason
+                return ClosedBy(
+                    client_oid=client_oid, execution=Execution(order=order), reason=_reason_of(order, position)
+                )
         return None
 
-    def _stop_that_fired(self, position: Position) -> tuple[str, Execution, ExitReason] | None:
+    def _stop_that_fired(self, position: Position) -> ClosedBy | None:
         """Return the resting stop's execution; looks at every stop this position has had."""
         for attempt in range(position.stop_attempt, 0, -1):
             client_oid = str(ClientOid(
@@ -280,8 +328,10 @@ class Reconciler:
             if order is not None and order.filled_quantity and not order.is_active:
                 if self._is_booked(order):
                     return None
-                return client_oid, Execution(order=order), ExitReason.EXCHANGE_STOP
-            if order is not None and attempt < position.stop_attempt - 3:
+                return ClosedBy(
+                    client_oid=client_oid, execution=Execution(order=order), reason=ExitReason.EXCHANGE_STOP
+                )
+            if order is not None and attempt < position.stop_attempt - LOOK_BACK:
                 break                 # older stops were cancelled long ago
         return None
 
@@ -289,43 +339,61 @@ class Reconciler:
         fills = self._exchange.fetch_order_fills(order.order_id)
         return any(self._journal.is_booked(fill.symbol, fill.trade_id) for fill in fills)
 
-    def _someone_else(self, position: Position) -> tuple[str, Execution, ExitReason] | None:
-        """Return what others traded against the position: a person, a liquidation, ADL."""
-        fills = [
-            fill
-            for fill in self._exchange.fetch_recent_fills(position.symbol)
-            if fill.side is position.side.exit and fill.ts_ms >= position.opened_ms
-            and not self._journal.is_booked(fill.symbol, fill.trade_id)
-        ]
+    def _someone_else(self, position: Position, missing: Decimal) -> ClosedBy | None:
+        """Return what others traded against the position: a person, a liquidation, ADL.
+
+        The newest fills, and no more than is missing: what was sold and bought back changed nothing.
+        """
+        fills: list[Fill] = []
+        for fill in reversed(self._exchange.fetch_recent_fills(position.symbol)):
+            if fill.ts_ms < position.opened_ms or _quantity(fills) >= missing:
+                break
+            if fill.side is position.side.exit and not self._journal.is_booked(fill.symbol, fill.trade_id):
+                fills.append(fill)
         if not fills:
             return None
         reason = (
             ExitReason.LIQUIDATION if any(fill.kind in ("liquid", "adl") for fill in fills)
             else ExitReason.EXTERNAL
         )
-        order = _order_made_of(fills, position)
-        self._journal.record_fills("", fills)
-        return "", Execution(order=order), reason
+        order = _order_made_of(fills, position, min(missing, _quantity(fills)))
+        return ClosedBy(client_oid="", execution=Execution(order=order), reason=reason, fills=tuple(fills))
 
 
-def _order_made_of(fills: list[Fill], position: Position) -> Order:
-    """An order as it must have been, from fills whose order is not ours."""
-    quantity = sum((fill.quantity for fill in fills), ZERO)
-    value: Decimal = sum((fill.quantity * fill.price * position.multiplier for fill in fills), ZERO)
+def _theirs(positions: tuple[ExchangePosition, ...], symbol: str) -> ExchangePosition | None:
+    return next((position for position in positions if position.symbol == symbol), None)
+
+
+def _reason_of(order: Order, position: Position) -> ExitReason:
+    """Return why an exit left, as far as a crash has not lost it: a part leaves for a profit."""
+    if position.exit_reason is not None:
+        return position.exit_reason
+    is_part = order.reduce_only and order.quantity < position.quantity
+    return ExitReason.TAKE_PROFIT if is_part else position.stop_reason
+
+
+def _quantity(fills: Iterable[Fill]) -> Decimal:
+    return sum((fill.quantity for fill in fills), ZERO)
+
+
+def _order_made_of(fills: list[Fill], position: Position, quantity: Decimal) -> Order:
+    """An order as it must have been: *quantity* lots at the average of *fills* whose order is not ours."""
+    value = sum((fill.quantity * fill.price for fill in fills), ZERO)
+    average = value / _quantity(fills)
     return Order(
-        order_id=fills[-1].order_id,
+        order_id=fills[0].order_id,
         client_oid="",
         symbol=position.symbol,
         side=OrderSide(position.side.exit.value),
         quantity=quantity,
         filled_quantity=quantity,
-        filled_value=value,
-        average_price=value / (quantity * position.multiplier),
+        filled_value=average * quantity * position.multiplier,
+        average_price=average,
         is_active=False,
         is_cancelled=False,
         reduce_only=True,
         close_order=False,
         stop_price=None,
         stop_triggered=False,
-        created_ms=fills[0].ts_ms,
+        created_ms=fills[-1].ts_ms,
     )

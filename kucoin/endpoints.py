@@ -52,6 +52,7 @@ FILLS = _private("GetFills", 5)
 FUNDING = _private("GetFundingHistory", 5)
 MARGIN_MODE = _private("GetPositionGetMarginMode", 2)
 CHANGE_MARGIN_MODE = _private("PostPositionChangeMarginMode", 2)
+CROSS_LEVERAGE = _private("PostChangeCrossUserLeverage", 2)
 PLACE = _private("PostOrders", 2, Effect.PLACES)
 CANCEL = _private("DeleteOrdersOrderId", 1, Effect.CANCELS)
 

@@ -56,6 +56,7 @@ class _Note:
     withdraw_on_failure: bool = False        # an order that will not be sent if this cannot be written
     replaces: str = ""                       # of notes waiting under one name only the latest counts
     books: tuple[tuple[str, str], ...] = ()  # fills, by symbol and trade id
+    given_up: _Note | None = None            # what is true if the waiting caller goes away without it
     has_waiter: bool = False
     over: threading.Event = field(default_factory=threading.Event)
     error: JournalError | None = None
@@ -109,8 +110,12 @@ class SqlJournal(JournalReader):
         is_entry = purpose == Purpose.ENTRY.value
         now_ms = self._clock.now_ms()
         apply = writes.intent_written(position_id, request, purpose, plan, now_ms, again=not is_entry)
-        what = f"{request.symbol} order {request.client_oid}"
-        self._note(_Note(what, apply, withdraw_on_failure=is_entry and wait), wait=wait)
+        note = _Note(f"{request.symbol} order {request.client_oid}", apply, withdraw_on_failure=is_entry and wait)
+        if note.withdraw_on_failure:
+            # A commit that comes too late stands all the same, and must not keep the symbol for ever.
+            never = writes.intent_settled(request.client_oid, IntentState.NOT_PLACED, "", now_ms)
+            note.given_up = _Note(f"order {request.client_oid} not sent", never)
+        self._note(note, wait=wait)
 
     def settle_intent(
         self, client_oid: str, state: IntentState, order_id: str = "", *, wait: bool = False
@@ -139,10 +144,15 @@ class SqlJournal(JournalReader):
         name = f"{position.symbol} position {position.position_id}"
         self._note(_Note(name, apply, replaces=name), wait=wait)
 
-    def close_position(self, position: Position, trade: ClosedTrade, *, wait: bool = True) -> None:
-        """Move a position to the closed trades, in one transaction."""
-        apply = writes.position_closed(position, trade, self._clock.now_ms())
-        self._note(_Note(f"{position.symbol} trade {position.position_id}", apply), wait=wait)
+    def record_execution(
+        self, client_oid: str, fills: Iterable[Fill], position: Position | None,
+        trade: ClosedTrade | None = None, *, wait: bool = True,
+    ) -> None:
+        """Write what one order did, whole or not at all: its fills, that it is done, the position or trade."""
+        fills = tuple(fills)
+        apply = writes.execution_recorded(client_oid, fills, position, trade, self._clock.now_ms())
+        keys = tuple((fill.symbol, fill.trade_id) for fill in fills)
+        self._note(_Note(f"execution of {client_oid or 'somebody else'}", apply, books=keys), wait=wait)
 
     def record_event(self, kind: str, message: str, symbol: str = "") -> None:
         """Note something a person may want to read later; does not wait."""
@@ -224,6 +234,8 @@ class SqlJournal(JournalReader):
         if not note.over.wait(PATIENCE_S):
             with self._lock:
                 note.withdrawn = note.withdraw_on_failure
+            if note.given_up is not None:
+                self._note(note.given_up, wait=False)
             raise JournalError(f"the journal's disk does not answer within {PATIENCE_S:g} s ({note.what})")
         if note.error is not None:
             raise note.error

@@ -66,12 +66,30 @@ def fills_booked(client_oid: str, fills: Iterable[Fill], now_ms: int) -> Apply:
 
 
 def position_saved(position: Position, now_ms: int) -> Apply:
-    """Insert or replace a position."""
+    """Insert or replace a position; one that is closed stays so, whoever comes late."""
     row = {**to_row(position), "updated_ms": now_ms}
-    return lambda connection: _upsert(connection, schema.position, row, "position_id")
+    still_open = schema.position.c.state != PositionState.CLOSED.value
+    return lambda connection: _upsert(connection, schema.position, row, "position_id", where=still_open)
 
 
-def position_closed(position: Position, trade: ClosedTrade, now_ms: int) -> Apply:
+def execution_recorded(
+    client_oid: str, fills: Iterable[Fill], position: Position | None, trade: ClosedTrade | None, now_ms: int
+) -> Apply:
+    """Book what one order did: its fills, that it is done, and the position or trade that came of it."""
+    steps = [fills_booked(client_oid, fills, now_ms), intent_settled(client_oid, IntentState.DONE, "", now_ms)]
+    if position is not None and trade is not None:
+        steps.append(_position_closed(position, trade, now_ms))
+    elif position is not None:
+        steps.append(position_saved(position, now_ms))
+
+    def apply(connection: sa.Connection) -> None:
+        for step in steps:
+            step(connection)
+
+    return apply
+
+
+def _position_closed(position: Position, trade: ClosedTrade, now_ms: int) -> Apply:
     """Close a position, note its trade, and settle every order that was left open with it."""
     row = {**to_row(position), "state": PositionState.CLOSED.value, "updated_ms": now_ms}
     left_over = (
@@ -110,10 +128,13 @@ def account_noted(point: EquityPoint, day: str, day_start: Decimal, peak: Decima
     return apply
 
 
-def _upsert(connection: sa.Connection, table: sa.Table, row: dict[str, Any], key: str) -> None:
+def _upsert(
+    connection: sa.Connection, table: sa.Table, row: dict[str, Any], key: str,
+    where: sa.ColumnElement[bool] | None = None,
+) -> None:
     insert = _insert(connection, table).values(row)
     rest = {name: insert.excluded[name] for name in row if name != key}
-    connection.execute(insert.on_conflict_do_update(index_elements=[key], set_=rest))
+    connection.execute(insert.on_conflict_do_update(index_elements=[key], set_=rest, where=where))
 
 
 def _insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:

@@ -49,13 +49,16 @@ class PriceBook:
         with self._prices_lock:
             return {symbol: price for symbol in symbols if (price := self._prices.get(symbol)) is not None}
 
-    def follow(self, symbols: Iterable[str]) -> None:
-        """Replace the set of symbols whose prices are wanted."""
+    def follow(self, symbols: Iterable[str]) -> bool:
+        """Replace the set of symbols whose prices are wanted; True if that is news."""
         wanted = frozenset(symbols)
         with self._prices_lock:
+            if wanted == self._followed:
+                return False
             self._followed = wanted
             for symbol in set(self._prices) - wanted:
                 del self._prices[symbol]
+            return True
 
     def followed(self) -> frozenset[str]:
         """Return the symbols whose prices are wanted."""

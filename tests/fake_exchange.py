@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from runtime.locks import assert_no_lock_held
-from trading.errors import NothingToClose, OrderNotFound, OutcomeUnknown, UnknownInstrument
+from trading.errors import NothingToClose, OrderNotFound, OrderRejected, OutcomeUnknown, UnknownInstrument
 from trading.facts import (
     ZERO,
     Balance,
@@ -51,6 +51,7 @@ class FakeExchange:
         self.lose_answer: Callable[[OrderRequest], bool] = lambda _request: False
         self.lose_request: Callable[[OrderRequest], bool] = lambda _request: False
         self.fillable: Decimal | None = None               # lots a market order finds, None: all
+        self.margin_modes: dict[str, str] = {}             # isolated where nobody said otherwise
 
     # ---- what the bot calls ---------------------------------------------------------------------
 
@@ -127,8 +128,10 @@ class FakeExchange:
             currency="USDT", equity=Decimal(10_000), available=Decimal(10_000), unrealised_pnl=ZERO
         )
 
-    def set_margin_mode(self, symbol: str, margin_mode: str) -> None:
+    def set_margin_mode(self, symbol: str, margin_mode: str, leverage: Decimal) -> None:
         self._enter("set_margin_mode", symbol)
+        with self._lock:
+            self.margin_modes[symbol] = margin_mode
 
     def fetch_funding(self, symbol: str, since_ms: int) -> Decimal:
         self._enter("fetch_funding", symbol)
@@ -172,6 +175,8 @@ class FakeExchange:
 
     def _accept(self, request: OrderRequest) -> str:
         self.received.append(request)
+        if request.margin_mode != self.margin_modes.get(request.symbol, "isolated"):
+            raise OrderRejected("margin mode does not match", code="330005")
         order = _order_of(f"order-{len(self.orders)}", request)
         self.orders[order.order_id] = order
         if request.stop_price is not None:
@@ -221,7 +226,7 @@ class FakeExchange:
             entry_price=self.entry_prices[symbol],
             mark_price=self.prices[symbol],
             leverage=Decimal(1),
-            margin_mode="isolated",
+            margin_mode=self.margin_modes.get(symbol, "isolated"),
             unrealised_pnl=ZERO,
             liquidation_price=None,
             opened_ms=0,
@@ -277,6 +282,8 @@ class FakeJournal:
     ) -> None:
         self._enter()
         with self._lock:
+            if client_oid not in self.intents:
+                return
             if order_id:
                 self.order_ids[order_id] = client_oid
             if self.intents.get(client_oid, state) is not state:
@@ -304,11 +311,19 @@ class FakeJournal:
         with self._lock:
             self.positions[position.position_id] = position
 
-    def close_position(self, position: Position, trade: ClosedTrade, *, wait: bool = True) -> None:
-        self._enter()
+    def record_execution(
+        self, client_oid: str, fills: Iterable[Fill], position: Position | None,
+        trade: ClosedTrade | None = None, *, wait: bool = True,
+    ) -> None:
+        self.record_fills(client_oid, fills)
+        if client_oid in self.intents:
+            self.settle_intent(client_oid, IntentState.DONE)
         with self._lock:
-            self.positions.pop(position.position_id, None)
-            self.trades.append(trade)
+            if trade is not None and position is not None:
+                self.positions.pop(position.position_id, None)
+                self.trades.append(trade)
+            elif position is not None:
+                self.positions[position.position_id] = position
 
     def record_event(self, kind: str, message: str, symbol: str = "") -> None:
         with self._lock:

@@ -20,8 +20,15 @@ from tests.trading_house import (
     exit_rules,
     risk_rules,
 )
-from trading.errors import ExchangeError, ExchangeUnavailable, JournalError, NothingToClose, OrderRejected
-from trading.facts import ExitReason, Position, Side
+from trading.errors import (
+    ExchangeError,
+    ExchangeUnavailable,
+    JournalError,
+    NothingToClose,
+    OrderRejected,
+    OutcomeUnknown,
+)
+from trading.facts import ExitReason, Position, Priority, Side
 from trading.lifecycle import IntentState, PositionState
 
 D = Decimal
@@ -213,10 +220,38 @@ def test_a_lost_entry_is_believed_lost_only_after_the_wait(clock: ManualClock) -
     sent_ms = clock.now_ms()
     result = house.manager.open_position(an_entry_request(now_ms=sent_ms), an_account())
     assert isinstance(result, NotOpened)
-    assert asked[-1] - sent_ms >= 6_500                           # the last answer came after 8 s
-    assert clock.now_ms() - sent_ms >= 8_000
-    assert house.manager.entries_under_way() == ()
+    while house.manager.entries_under_way():
+        assert clock.now_ms() - sent_ms < 10_000
+        clock.advance(1)
+        house.reconciler.run()
+    assert asked[-1] - sent_ms >= 8_000                           # 5 s a signature lives, 3 s of read lag
     assert house.exchange.received == []
+
+
+def test_an_entry_that_shows_late_is_entered_not_forgotten(clock: ManualClock) -> None:
+    """Sent after waiting nine seconds for the budget: the wait counts from then, and the late order is found."""
+    house = a_manager(clock=clock)
+    clock.flows = True
+    late: list[object] = []
+
+    def wait_then_lose(request: object) -> None:
+        if not late:
+            late.append(request)
+            clock.advance(9)
+            raise OutcomeUnknown("no answer")
+
+    house.exchange.before["place_order"] = wait_then_lose
+    result = house.manager.open_position(an_entry_request(now_ms=clock.now_ms()), an_account())
+    assert isinstance(result, NotOpened)
+    for _ in range(3):
+        clock.advance(1)
+        house.reconciler.run()
+    house.exchange.place_order(late[0], Priority.HIGH)            # type: ignore[arg-type]
+    clock.advance(1)
+    house.reconciler.run()
+    position = house.manager.find(SYMBOL)
+    assert position is not None
+    assert position.protective_stop is not None
 
 
 def test_an_unresolved_entry_keeps_its_symbol(clock: ManualClock) -> None:
@@ -371,3 +406,43 @@ def test_a_stop_without_an_answer_does_not_hold_up_the_flattening(clock: ManualC
     (trade,) = house.journal.trades
     assert trade.exit_reason is ExitReason.UNPROTECTED
     assert house.exchange.fetch_stop_orders() == ()               # the late stop was swept as an orphan
+
+
+def test_a_cross_position_is_protected_and_closed_as_cross() -> None:
+    """Each order has to name its symbol's margin mode, the resting stop and the exit too."""
+    house = a_manager(margin_mode="cross")
+    assert opened(house).protective_stop is not None
+    assert house.manager.close_position(SYMBOL) is not None
+    assert {request.margin_mode for request in house.exchange.received} == {"cross"}
+
+
+def test_an_exit_that_fills_nothing_is_not_sent_at_every_tick(clock: ManualClock) -> None:
+    """An empty book: the first pause is a tenth of a second, however often the price ticks meanwhile."""
+    house = a_manager(clock=clock)
+    clock.flows = True
+    house.manager.open_position(an_entry_request(now_ms=clock.now_ms()), an_account())
+    house.exchange.fillable = D(0)
+    price_moves_to(house, "48900")
+    for _ in range(20):
+        house.manager.update_positions()
+    assert len(house.exchange.exits()) == 1
+    clock.advance(0.1)
+    house.manager.update_positions()
+    assert len(house.exchange.exits()) == 2
+
+
+def test_a_position_nobody_follows_is_followed_again_at_the_next_look() -> None:
+    """Two that follow at once may leave the older wish standing."""
+    house = a_manager()
+    opened(house)
+    house.prices.follow(())
+    house.manager.update_positions()
+    assert house.prices.followed == (SYMBOL,)
+
+
+def test_nothing_is_claimed_once_the_door_is_shut() -> None:
+    """At the end no entry begins, whoever asks for it."""
+    house = a_manager()
+    house.manager.shut("stopping")
+    assert house.manager.open_position(an_entry_request(), an_account()) == NotOpened(reason="stopping")
+    assert house.exchange.received == []

@@ -76,6 +76,9 @@ class MeetingDict(dict[str, Any]):
 def without_lock(manager: Any) -> Any:
     """Return *manager* with its positions lock replaced by nothing."""
     manager._positions_lock = NoLock()
+    manager._entry_settled = threading.Condition(threading.RLock())
+    manager._entry_settled.acquire()          # one who needs no lock needs not hold one
+    manager._entry_settled.notify_all = lambda: None
     return manager
 
 

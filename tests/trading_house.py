@@ -106,19 +106,28 @@ def an_entry_request(
 
 def a_manager(
     symbols: Sequence[str] = (SYMBOL,), *, clock: Clock | None = None, exits: ExitRules | None = None,
-    risk: RiskRules | None = None, protect: ProtectRules | None = None,
+    risk: RiskRules | None = None, protect: ProtectRules | None = None, margin_mode: str = "isolated",
+    after: TradingHouse | None = None,
 ) -> TradingHouse:
-    """A position manager on a fake exchange where everything costs 50,000."""
+    """A position manager on a fake exchange where everything costs 50,000.
+
+    *after*: take over the exchange and the journal of one that has ended; `restarted` recovers it.
+    """
     clock = clock or SystemClock()
     stop = threading.Event()
-    exchange = FakeExchange([a_contract(symbol) for symbol in symbols])
-    exchange.prices = {symbol: D(50_000) for symbol in symbols}
-    journal, prices, monitor = FakeJournal(), FakePrices(), SilentMonitor()
+    prices, monitor = FakePrices(), SilentMonitor()
+    if after is None:
+        exchange, journal = FakeExchange([a_contract(symbol) for symbol in symbols]), FakeJournal()
+        exchange.prices = {symbol: D(50_000) for symbol in symbols}
+    else:
+        exchange, journal = after.exchange, after.journal
     sender = OrderSender(exchange, journal, clock, stop)
     protection = Protection(exchange, sender, protect or ProtectRules(), clock, stop)
     manager = PositionManager(
         exchange, journal, prices, monitor, clock,
-        rules=PositionRules(exits=exits or exit_rules(), risk=risk or risk_rules(), stale_after_s=1e12),
+        rules=PositionRules(
+            exits=exits or exit_rules(), risk=risk or risk_rules(), margin_mode=margin_mode, stale_after_s=1e12
+        ),
         sender=sender, protection=protection, exit_workers=DirectWorkers(),
     )
     reconciler = Reconciler(exchange, manager, sender, journal, protect=True)
@@ -126,3 +135,12 @@ def a_manager(
         manager=manager, exchange=exchange, journal=journal, prices=prices, monitor=monitor,
         reconciler=reconciler, sender=sender,
     )
+
+
+def restarted(house: TradingHouse, **overrides: Any) -> TradingHouse:
+    """The next process on the same exchange and journal: what recovery does before the first reconciliation."""
+    following = a_manager(after=house, **overrides)
+    for position in house.journal.positions.values():
+        following.manager.restore(position)
+    following.reconciler.catch_up()
+    return following

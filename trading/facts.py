@@ -289,6 +289,7 @@ class Position:
     atr: Decimal                         # at entry, quote currency
     opened_ms: int
     leverage: Decimal = Decimal(1)
+    margin_mode: str = "isolated"        # the symbol's: each of its orders has to say the same
     steps_taken: int = 0                 # of the take-profit ladder
     fee: Decimal = ZERO                  # paid so far, quote currency
     realised_pnl: Decimal = ZERO         # of parts already closed, before fees

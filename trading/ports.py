@@ -112,8 +112,11 @@ class Exchange(Protocol):
     def fetch_balance(self, priority: Priority = Priority.NORMAL) -> Balance:
         """Return the margin account."""
 
-    def set_margin_mode(self, symbol: str, margin_mode: str) -> None:
-        """Make *symbol* isolated or cross; does nothing if it is so already (remembered)."""
+    def set_margin_mode(self, symbol: str, margin_mode: str, leverage: Decimal) -> None:
+        """Make *symbol* isolated, or cross at *leverage*; does nothing if it is so already (remembered).
+
+        An isolated position's leverage is that of each order.
+        """
 
     def fetch_funding(self, symbol: str, since_ms: int) -> Decimal:
         """Return the funding received (negative: paid) for *symbol* since then, quote currency."""
@@ -150,8 +153,14 @@ class Journal(Protocol):
     def save_position(self, position: Position, *, wait: bool = False) -> None:
         """Insert or replace one position."""
 
-    def close_position(self, position: Position, trade: ClosedTrade, *, wait: bool = True) -> None:
-        """Move a position to the closed trades, in one transaction."""
+    def record_execution(
+        self, client_oid: str, fills: Iterable[Fill], position: Position | None,
+        trade: ClosedTrade | None = None, *, wait: bool = True,
+    ) -> None:
+        """Write what one order did, in one transaction: its fills, that it is done, what became of the position.
+
+        With *trade* nothing is left of it: it moves to the closed trades.
+        """
 
     def record_event(self, kind: str, message: str, symbol: str = "") -> None:
         """Note something a person may want to read later; does not wait."""

@@ -58,7 +58,7 @@ def compare(
     theirs = {position.symbol: position for position in view.positions}
     differences: list[Difference] = []
     for symbol in sorted((ours.keys() | theirs.keys()) - reserved):
-        difference = _compare_one(symbol, ours.get(symbol), theirs.get(symbol))
+        difference = compare_one(symbol, ours.get(symbol), theirs.get(symbol))
         if difference is not None:
             differences.append(difference)
     gone = {difference.symbol for difference in differences if difference.kind is Kind.GONE}
@@ -68,9 +68,10 @@ def compare(
     return tuple(differences)
 
 
-def _compare_one(
+def compare_one(
     symbol: str, ours: Position | None, theirs: ExchangePosition | None
 ) -> Difference | None:
+    """Return how book and exchange differ in one symbol's position; None if they agree."""
     if ours is None and theirs is not None:
         kind = Kind.FOREIGN
     elif ours is not None and theirs is None:
@@ -107,11 +108,15 @@ def _unprotected(
 
 
 def _left_over(ours: dict[str, Position], view: ExchangeView, reserved: set[str]) -> list[Difference]:
-    """Stops and orders of RAD's that no position accounts for; other people's are not ours to judge."""
+    """Stops and orders of RAD's that no position accounts for; other people's are not ours to judge.
+
+    A stop may be all that protects a position the book has lost: where the exchange has one, it stays.
+    """
     found = []
+    unknown = {theirs.symbol for theirs in view.positions} - ours.keys()
     for order in view.stop_orders + view.open_orders:
         client_oid = parse(order.client_oid)
-        if client_oid is None or order.symbol in reserved:
+        if client_oid is None or order.symbol in reserved or (order.is_stop and order.symbol in unknown):
             continue
         position = ours.get(order.symbol)
         stop = position.protective_stop if position else None

@@ -46,7 +46,8 @@ def opened(
     quantity: Decimal,
     price: Decimal,
     fee: Decimal,
-    now_ms: int,
+    opened_ms: int,
+    margin_mode: str = "isolated",
 ) -> Position:
     """Return the position an entry made: the stop keeps its planned distance from the real price."""
     distance = abs(plan.price - plan.stop_price)
@@ -66,8 +67,9 @@ def opened(
         stop_reason=ExitReason.STOP_LOSS,
         best_price=price,
         atr=plan.atr,
-        opened_ms=now_ms,
+        opened_ms=opened_ms,
         leverage=plan.leverage,
+        margin_mode=margin_mode,
         fee=fee,
         strategy=plan.strategy,
         reasons=plan.reasons,
@@ -98,6 +100,7 @@ def adopted(
         atr=atr,
         opened_ms=now_ms,
         leverage=theirs.leverage,
+        margin_mode=theirs.margin_mode,
         strategy="adopted",
         reasons=("opened by somebody else",),
     )

@@ -27,7 +27,7 @@ def a_stop(client_oid: str = "rad-test-s1") -> OrderRequest:
 
 def test_the_life_of_a_position(client: KuCoinClient) -> None:
     """Bought, protected, read back by either id, closed: order, fills, position and balance agree."""
-    client.set_margin_mode(BTC, "isolated")
+    client.set_margin_mode(BTC, "isolated", D(5))
     order_id = client.place_order(an_order(quantity=D(10)), CRITICAL)
     order = client.find_order("rad-test-1")
     assert order == client.fetch_order(order_id)

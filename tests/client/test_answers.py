@@ -277,12 +277,16 @@ def test_margin_mode_is_changed_when_it_differs_and_asked_once() -> None:
         listing(script, {
             "/api/v2/position/getMarginMode": envelope({"symbol": "XBTUSDTM", "marginMode": "ISOLATED"}),
             "/api/v2/position/changeMarginMode": envelope({"symbol": "XBTUSDTM", "marginMode": "CROSS"}),
+            "/api/v2/changeCrossUserLeverage": envelope({"symbol": "XBTUSDTM", "leverage": "4"}),
         })
         with a_client(script.url) as client:
-            client.set_margin_mode(BTC, "cross")
-            assert json.loads(script.asked[-1].body) == {"symbol": "XBTUSDTM", "marginMode": "CROSS"}
+            client.set_margin_mode(BTC, "cross", D(4))
+            bodies = [json.loads(request.body) for request in script.asked if request.body]
+            assert bodies == [
+                {"symbol": "XBTUSDTM", "marginMode": "CROSS"}, {"symbol": "XBTUSDTM", "leverage": "4"},
+            ]
             asked = len(script.asked)
-            client.set_margin_mode("XBTUSDTM", "cross")
+            client.set_margin_mode("XBTUSDTM", "cross", D(4))
             assert len(script.asked) == asked
 
 

@@ -61,7 +61,7 @@ def fill(journal: SqlJournal) -> None:
     journal.save_position(a_position(position_id="p2", symbol="ETH/USDT:USDT", atr=D("1E-7")), wait=True)
     for number, closed_ms in (("c1", 1_767_323_200_000), ("c2", 1_767_323_300_000)):
         closed = a_position(position_id=number, state=PositionState.CLOSED, quantity=D(0))
-        journal.close_position(closed, a_trade(position_id=number, closed_ms=closed_ms), wait=True)
+        journal.record_execution("", (), closed, a_trade(position_id=number, closed_ms=closed_ms))
     request = OrderRequest(
         client_oid="rad-1-x", symbol="BTC/USDT:USDT", side=OrderSide.BUY, close_order=True,
         stop_price=D("50400.10"),

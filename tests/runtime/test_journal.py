@@ -200,7 +200,7 @@ def test_closing_moves_a_position_to_the_trades(journal: SqlJournal) -> None:
     journal.record_intent("p1", a_request(), "e", wait=False)
     journal.settle_intent("rad-p1-e0", IntentState.ACCEPTED, "o1")
     journal.save_position(position)
-    journal.close_position(position, a_trade())
+    journal.record_execution("rad-p1-x1", (), position, a_trade())
     assert journal.open_positions() == ()
     assert journal.trades(10) == (a_trade(),)
     assert journal.unsettled_intents() == ()
@@ -212,7 +212,7 @@ def test_closing_moves_a_position_to_the_trades(journal: SqlJournal) -> None:
 def test_trades_and_events_come_newest_first(journal: SqlJournal, clock: ManualClock) -> None:
     """The latest are what people ask for; the limit cuts the old."""
     for number in range(3):
-        journal.close_position(a_position(f"p{number}"), a_trade(f"p{number}", closed_ms=number))
+        journal.record_execution("", (), a_position(f"p{number}"), a_trade(f"p{number}", closed_ms=number))
         journal.record_event("note", f"number {number}", SYMBOL)
         clock.advance(1)
     assert [trade.position_id for trade in journal.trades(2)] == ["p2", "p1"]
@@ -325,7 +325,7 @@ def test_what_has_happened_is_kept_and_caught_up(journal: SqlJournal, gate: Gate
     journal.record_intent("p1", a_request("rad-p1-x0"), "x", wait=False)
     journal.record_fills("rad-p1-x0", [a_fill("t1")])
     with pytest.raises(JournalError, match="the disk is full"):
-        journal.close_position(a_position("p1"), a_trade("p1"), wait=True)
+        journal.record_execution("", (), a_position("p1"), a_trade("p1"))
     assert journal.is_booked(SYMBOL, "t1")
     gate.mend_disk()
     journal.record_event("mended", "")
