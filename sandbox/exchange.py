@@ -277,5 +277,6 @@ class Exchange:
             price=text(order.price), stop=order.stop,
             stop_price=text(order.stop_price) if order.stop_price else None,
             reduce_only=order.reduce_only, close_order=order.close_order,
-            time_in_force=order.time_in_force, received_ns=received_ns,
+            time_in_force=order.time_in_force, margin_mode=order.margin_mode, leverage=text(order.leverage),
+            received_ns=received_ns,
         )

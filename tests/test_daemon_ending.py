@@ -1,0 +1,115 @@
+"""The daemon told to end, or to close everything, at a bad moment; and the margin modes it meets."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from sandbox.embedded import RunningSandbox, run_sandbox
+from tests.daemon_process import PATIENCE_S, Daemon
+from tests.test_daemon import exchange_settings
+
+pytestmark = pytest.mark.process
+
+PAUSED = {"LIMITS__COOLDOWN": "0s", "SCANNER__INTERVAL": "1h"}
+
+
+def in_background(action: object) -> tuple[threading.Thread, list[object]]:
+    """Run *action* in a thread; its result, or what it raised, ends up in the list."""
+    results: list[object] = []
+
+    def act() -> None:
+        try:
+            results.append(action())                  # type: ignore[operator]
+        except Exception as error:  # noqa: BLE001 - looked at by the test
+            results.append(error)
+
+    thread = threading.Thread(target=act, name="in-background", daemon=True)
+    thread.start()
+    return thread, results
+
+
+def running(box: RunningSandbox, folder: Path, *arguments: str, **settings: str) -> Daemon:
+    """Return a daemon that runs and is paused."""
+    folder.mkdir(exist_ok=True)
+    daemon = Daemon(folder, *arguments, **exchange_settings(box, **{**PAUSED, **settings}))
+    daemon.await_line(r"running positions=")
+    daemon.ask("/api/pause", {})
+    return daemon
+
+
+def test_it_ends_in_time_in_the_middle_of_an_unanswered_entry(tmp_path: Path) -> None:
+    """Neither the order nor the look-up is answered: ten seconds after the signal it has ended, and says so."""
+    with (
+        run_sandbox("synthetic", pairs=6, seed=5, volatility=1.0) as box,
+        running(box, tmp_path, EXCHANGE__DEADLINE="30s") as daemon,
+    ):
+        box.fault("black_hole", path="/api/v1/orders*")
+        in_background(lambda: daemon.ask("/api/open", {"symbol": "XBTUSDTM", "side": "long"}))
+        daemon.await_line("open by hand")
+        assert daemon.end() == 0
+        assert "RAD has ended" in daemon.text()
+
+
+def test_it_ends_in_time_when_nothing_answers_any_more(tmp_path: Path) -> None:
+    """The network is gone with a position open: the end does not wait for it, and tells what rests there."""
+    with (
+        run_sandbox("synthetic", pairs=6, seed=5, volatility=1.0) as box,
+        running(box, tmp_path, EXCHANGE__DEADLINE="30s") as daemon,
+    ):
+        daemon.ask("/api/open", {"symbol": "XBTUSDTM", "side": "long"})
+        box.fault("black_hole")
+        daemon.await_line("stream silent|again_in|prices by REST", PATIENCE_S)
+        assert daemon.end() == 0
+        assert "stop on the exchange at" in daemon.text()
+
+
+def test_it_ends_in_time_while_it_starts(tmp_path: Path) -> None:
+    """Orders cannot be read during the start: the signal ends it all the same."""
+    with run_sandbox("synthetic", pairs=6, seed=5, volatility=1.0) as box:
+        box.fault("black_hole", path="/api/v1/orders*")
+        with Daemon(tmp_path, **exchange_settings(box, EXCHANGE__DEADLINE="30s")) as daemon:
+            daemon.await_line("markets loaded")
+            assert daemon.end() == 0
+
+
+def test_flatten_includes_the_entry_under_way(tmp_path: Path) -> None:
+    """An entry whose answer takes two seconds is closed by the flatten that came meanwhile."""
+    with (
+        run_sandbox("synthetic", pairs=6, seed=5, volatility=1.0) as box,
+        running(box, tmp_path) as daemon,
+    ):
+        box.fault("delay", method="POST", path="/api/v1/orders", delay_ms=2_000, count=1)
+        thread, _ = in_background(lambda: daemon.ask("/api/open", {"symbol": "SOLUSDTM", "side": "long"}))
+        daemon.await_line("open by hand")
+        answer = daemon.ask("/api/flatten", {})
+        thread.join(PATIENCE_S)
+        assert [trade["symbol"] for trade in answer["closed"]] == ["SOL/USDT:USDT"], answer
+        assert daemon.ask("/api/positions") == []
+        assert box.state()["accounts"][0]["positions"] == []
+
+
+def test_cross_positions_are_protected_at_the_leverage_asked_for(tmp_path: Path) -> None:
+    """margin_mode cross: the stop rests, the leverage is the configured one, the exit is taken."""
+    with (
+        run_sandbox("synthetic", pairs=6, seed=5, volatility=1.0) as box,
+        running(box, tmp_path, POSITIONS__MARGIN_MODE="cross", POSITIONS__LEVERAGE="2") as daemon,
+    ):
+        opened = daemon.ask("/api/open", {"symbol": "XBTUSDTM", "side": "long"})
+        assert opened["protected"]
+        (event,) = [each for each in box.history("order_accepted") if each["client_oid"].endswith("-e0")]
+        assert (event["margin_mode"], event["leverage"]) == ("CROSS", "2")
+        assert daemon.ask("/api/close", {"symbol": "XBTUSDTM"})["exit_reason"] == "manual"
+
+
+def test_guard_protects_what_was_opened_in_another_mode(tmp_path: Path) -> None:
+    """A cross position opened by hand, RAD set to isolated with --guard: adopted, protected, closed."""
+    with run_sandbox("synthetic", pairs=6, seed=5, volatility=1.0) as box:
+        with running(box, tmp_path / "by-hand", POSITIONS__MARGIN_MODE="cross") as hand:
+            hand.ask("/api/open", {"symbol": "ETHUSDTM", "side": "short"})
+        with running(box, tmp_path / "guard", "--guard") as daemon:
+            (position,) = daemon.ask("/api/positions")
+            assert position["protected"]
+            assert daemon.ask("/api/close", {"symbol": "ETHUSDTM"})["exit_reason"] == "manual"
