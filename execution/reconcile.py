@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from execution.book import NEVER, NotOpened
 from execution.orders import Accepted, Execution, LookUp, OrderSender, Outcome, Rejected
 from trading.client_ids import ClientOid, Purpose
-from trading.errors import ExchangeError, OrderNotFound
+from trading.errors import ExchangeError, JournalError, OrderNotFound
 from trading.facts import (
     ZERO,
     ClosedTrade,
@@ -113,7 +113,10 @@ class Reconciler:
         Raises:
             ExchangeError: the exchange could not be read; nothing was concluded.
         """
-        self._book_late_fills()
+        try:
+            self._book_late_fills()
+        except JournalError as error:      # exits are seen through without it
+            log.warning("late fills not booked, the journal cannot be read error=%s", error)
         lost = self._resolve_uncertain()
         before = {position.symbol: position for position in self._books.snapshot()}
         view = self.look()
