@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from runtime.locks import guarded_dict, named_lock
 from trading import settlement
 from trading.client_ids import ClientOid, Purpose, new_position_id
-from trading.facts import EntryPlan, ExitReason, Position
+from trading.escalation import Leaving
+from trading.facts import EntryPlan, ExitReason, Position, ProtectiveStop
 from trading.lifecycle import PositionState
 from trading.ports import Clock
 from trading.risk import AccountState, EntryRequest, Refused, RiskRules, approve
@@ -35,11 +37,13 @@ class Book:
         self._moving_stop: set[str] = set()             # symbols whose resting stop is being changed
         self._last_exit_ms: dict[str, int] = {}
         self._entry_times_ms: deque[int] = deque(maxlen=1000)
-        self._exit_not_before: dict[str, float] = {}    # monotonic; after an exit was refused
-        self._entered_at: dict[str, float] = {}         # monotonic; when it came into the book
+        self._leaving: dict[str, Leaving] = {}          # exits decided and not over
+        self._unprotected_since: dict[str, float] = {}  # monotonic; positions without a resting stop
+        self._one_stop: set[str] = set()                # symbols where a second stop was refused
         self._stop_not_before: dict[str, float] = {}    # monotonic; after a resting stop was not placed
         self._uncertain: set[str] = set()               # position ids whose last order is to be looked up
         self._foreign: frozenset[str] = frozenset()     # symbols in which someone else has a position
+        self._shared: frozenset[str] = frozenset()      # symbols in which someone else has added to ours
         self._serial = 0
 
     # ---- reading --------------------------------------------------------------------------------
@@ -82,10 +86,27 @@ class Book:
         with self._positions_lock:
             return bool(self._uncertain)
 
-    def set_foreign(self, symbols: frozenset[str]) -> None:
-        """Note in which symbols someone else has a position: RAD keeps out of them."""
+    def set_foreign(self, symbols: frozenset[str], shared: frozenset[str] = frozenset()) -> None:
+        """Note in which symbols someone else has a position, or has added to one of RAD's.
+
+        RAD keeps out of the first, and closes nothing but its own lots in the second.
+        """
         with self._positions_lock:
             self._foreign = symbols
+            self._shared = shared
+
+    def is_shared(self, symbol: str) -> bool:
+        """Whether someone else has added to RAD's position."""
+        with self._positions_lock:
+            return symbol in self._shared
+
+    def exits_in_trouble(self) -> tuple[tuple[Position, Leaving], ...]:
+        """Return the positions whose exit the exchange keeps refusing."""
+        with self._positions_lock:
+            return tuple(
+                (self.positions[symbol], leaving) for symbol, leaving in self._leaving.items()
+                if leaving.ladder.is_alarming and symbol in self.positions
+            )
 
     # ---- claims ---------------------------------------------------------------------------------
 
@@ -140,32 +161,72 @@ class Book:
                 return False
             self._opening.pop(position.symbol, None)
             self.positions[position.symbol] = position
-            self._entered_at[position.symbol] = self._clock.monotonic()
+            if position.protective_stop is None:
+                self._unprotected_since[position.symbol] = self._clock.monotonic()
             return True
 
     def claim_closing(
-        self, symbol: str, reason: ExitReason, *, position_id: str | None = None, patient: bool = False
+        self, symbol: str, reason: ExitReason, *, position_id: str | None = None
     ) -> Position | None:
-        """OPEN -> CLOSING in one step; of two closers one gets it, the other None.
+        """OPEN -> CLOSING in one step; of two closers one gets it, the other None."""
+        with self._positions_lock:
+            return self._claim_closing(symbol, reason, position_id)
 
-        *patient*: not while the pause after a refused exit lasts.
+    def claim_exit(
+        self, symbol: str, reason: ExitReason, *, part: Decimal | None = None, position_id: str | None = None,
+        patient: bool = False,
+    ) -> tuple[Position, Leaving] | None:
+        """Claim a position to send an exit of *part* of it, or of all; it then is to leave until it has.
+
+        A part that has begun already goes on with what is left of it. *patient*: not while the pause
+        after a refused exit lasts.
         """
         with self._positions_lock:
-            position = self.positions.get(symbol)
-            if position is None or position.state is not PositionState.OPEN:
+            before = self._leaving.get(symbol)
+            if patient and before is not None and self._clock.monotonic() < before.not_before:
                 return None
-            if position_id is not None and position.position_id != position_id:
+            claimed = self._claim_closing(symbol, reason, position_id)
+            if claimed is None:
                 return None
-            if patient and self._clock.monotonic() < self._exit_not_before.get(symbol, 0.0):
-                return None
-            claimed = settlement.closing(position, reason)
-            self.positions[symbol] = claimed
-            return claimed
+            if part is not None and part >= claimed.quantity:
+                part = None
+            if before is None or not (before.has_begun and part is not None and reason is before.reason):
+                before = replace(before or Leaving(reason=reason, part=part), reason=reason, part=part)
+            leaving = self._leaving[symbol] = before
+            return claimed, leaving
 
-    def put_back(self, symbol: str, position_id: str, *, pause_s: float = 0.0) -> Position | None:
-        """CLOSING -> OPEN: what was claimed did not happen, or not wholly."""
+    def leaving(self, symbol: str) -> Leaving | None:
+        """Return the exit of *symbol* that is decided and not over, if there is one."""
         with self._positions_lock:
-            self._exit_not_before[symbol] = self._clock.monotonic() + pause_s
+            return self._leaving.get(symbol)
+
+    def go_on_leaving(self, symbol: str, position_id: str, leaving: Leaving | None) -> Position | None:
+        """CLOSING -> OPEN with *leaving* still to be done; None: it is over, or given up."""
+        with self._positions_lock:
+            back = self._change(symbol, position_id, settlement.put_back)
+            if back is not None:
+                self._set_leaving(symbol, leaving)
+            return back
+
+    def give_up_leaving(self, symbol: str) -> None:
+        """Forget an exit the price has made pointless, unless it is one that sticks."""
+        with self._positions_lock:
+            leaving = self._leaving.get(symbol)
+            if leaving is not None and not leaving.sticks:
+                del self._leaving[symbol]
+
+    def take_back_unsent(self, symbol: str, position_id: str, *, pause_s: float) -> Position | None:
+        """CLOSING -> OPEN: the exit certainly never left; its client id serves the next try."""
+        with self._positions_lock:
+            back = self._change(symbol, position_id, settlement.unsent)
+            leaving = self._leaving.get(symbol)
+            if back is not None and leaving is not None:
+                self._leaving[symbol] = replace(leaving, not_before=self._clock.monotonic() + pause_s)
+            return back
+
+    def put_back(self, symbol: str, position_id: str) -> Position | None:
+        """CLOSING -> OPEN: what was claimed did not happen, or not wholly; an exit goes on."""
+        with self._positions_lock:
             return self._change(symbol, position_id, settlement.put_back)
 
     def change(
@@ -187,9 +248,9 @@ class Book:
         """Forget a position of which nothing is left."""
         with self._positions_lock:
             self.positions.pop(symbol, None)
-            self._exit_not_before.pop(symbol, None)
+            self._leaving.pop(symbol, None)
             self._stop_not_before.pop(symbol, None)
-            self._entered_at.pop(symbol, None)
+            self._unprotected_since.pop(symbol, None)
             self._last_exit_ms[symbol] = closed_ms
 
     def claim_stop_move(self, symbol: str) -> Position | None:
@@ -209,17 +270,43 @@ class Book:
             self._moving_stop.discard(symbol)
             self._stop_not_before[symbol] = self._clock.monotonic() + pause_s
 
+    def next_stop_attempt(self, symbol: str, position_id: str) -> Position | None:
+        """Return that position with the number of one more attempt, for whoever moves its stop."""
+        return self.change(
+            symbol, position_id, lambda current: replace(current, stop_attempt=current.stop_attempt + 1)
+        )
+
+    def stop_rests(self, symbol: str, position_id: str, stop: ProtectiveStop) -> tuple[Position, float] | None:
+        """Book a confirmed stop; return the position and for how many seconds it had none."""
+        with self._positions_lock:
+            now = self._clock.monotonic()
+            gap_s = now - self._unprotected_since.get(symbol, now)
+            booked = self._change(symbol, position_id, lambda current: replace(current, protective_stop=stop))
+            return None if booked is None else (booked, gap_s)
+
+    def stop_lost(self, symbol: str, position_id: str) -> Position | None:
+        """Note that no stop rests any more: from here on the deadline runs."""
+        return self.change(symbol, position_id, lambda current: replace(current, protective_stop=None))
+
     def unprotected_for(self, seconds: float) -> tuple[Position, ...]:
-        """Return the open positions that have been in the book that long and never had a resting stop."""
+        """Return the open positions that have been without a resting stop for that long, never or no more."""
         with self._positions_lock:
             before = self._clock.monotonic() - seconds
             return tuple(
                 position
-                for position in self.positions.values()
-                if position.protective_stop is None
-                and position.state is PositionState.OPEN
-                and self._entered_at[position.symbol] < before
+                for symbol, position in self.positions.items()
+                if position.state is PositionState.OPEN and self._unprotected_since.get(symbol, before) < before
             )
+
+    def note_one_stop(self, symbol: str) -> None:
+        """Remember that a second stop beside a resting one is refused there."""
+        with self._positions_lock:
+            self._one_stop.add(symbol)
+
+    def takes_one_stop(self, symbol: str) -> bool:
+        """Whether a second stop beside a resting one was refused there."""
+        with self._positions_lock:
+            return symbol in self._one_stop
 
     def may_move_stop(self, symbol: str) -> bool:
         """Whether nobody is changing the resting stop and the pause after a failure is over."""
@@ -236,8 +323,28 @@ class Book:
         if current is None or current.position_id != position_id:
             return None
         changed = change(current)
+        if changed.protective_stop is None and current.protective_stop is not None:
+            self._unprotected_since[symbol] = self._clock.monotonic()
+        elif changed.protective_stop is not None:
+            self._unprotected_since.pop(symbol, None)
         self.positions[symbol] = changed
         return changed
+
+    def _claim_closing(self, symbol: str, reason: ExitReason, position_id: str | None) -> Position | None:
+        position = self.positions.get(symbol)
+        if position is None or position.state is not PositionState.OPEN:
+            return None
+        if position_id is not None and position.position_id != position_id:
+            return None
+        claimed = settlement.closing(position, reason)
+        self.positions[symbol] = claimed
+        return claimed
+
+    def _set_leaving(self, symbol: str, leaving: Leaving | None) -> None:
+        if leaving is None:
+            self._leaving.pop(symbol, None)
+        else:
+            self._leaving[symbol] = leaving
 
     def _next_id(self, now_ms: int) -> str:
         self._serial += 1

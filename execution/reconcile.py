@@ -11,28 +11,25 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from execution.book import NotOpened
-from execution.orders import Accepted, Execution, OrderSender, Outcome, Rejected, Unresolved
+from execution.explaining import MOST_UNRECORDED, Explainer
+from execution.orders import Accepted, Execution, NotSent, OrderSender, Outcome, Rejected, Unresolved
+from execution.rebuild import Rebuilder
 from trading.client_ids import ClientOid, Purpose
 from trading.errors import ExchangeError, OrderNotFound
 from trading.facts import (
-    ZERO,
     ClosedTrade,
     EntryPlan,
     ExchangePosition,
     ExitReason,
     Fill,
-    Order,
-    OrderSide,
     Position,
     Priority,
 )
 from trading.lifecycle import PositionState
 from trading.ports import Exchange, Journal
-from trading.reconciliation import Difference, ExchangeView, Kind, compare
+from trading.reconciliation import Difference, ExchangeView, Kind, compare, gone
 
 log = logging.getLogger("recon")
-
-MOST_UNRECORDED = 3            # orders of one purpose that may have left without the journal knowing
 
 
 class BookKeeper(Protocol):
@@ -43,17 +40,20 @@ class BookKeeper(Protocol):
     def busy_symbols(self) -> frozenset[str]: ...
     def take_uncertain(self) -> frozenset[str]: ...
     def mark_uncertain(self, position_id: str) -> None: ...
-    def set_foreign(self, symbols: frozenset[str]) -> None: ...
+    def set_foreign(self, symbols: frozenset[str], shared: frozenset[str] = frozenset()) -> None: ...
     def claim_closing(
-        self, symbol: str, reason: ExitReason, *, position_id: str | None = None, patient: bool = False
+        self, symbol: str, reason: ExitReason, *, position_id: str | None = None
     ) -> Position | None: ...
-    def put_back(self, symbol: str, position_id: str, *, pause_s: float = 0.0) -> Position | None: ...
+    def put_back(self, symbol: str, position_id: str) -> Position | None: ...
     def settle_entry(self, plan: EntryPlan, outcome: Outcome) -> Position | NotOpened: ...
     def book_exit(
-        self, claimed: Position, client_oid: str, execution: Execution, reason: ExitReason
+        self, claimed: Position, client_oid: str, execution: Execution, reason: ExitReason,
+        fills: tuple[Fill, ...] = (),
     ) -> ClosedTrade | None: ...
+    def stop_lost(self, symbol: str, position_id: str) -> Position | None: ...
     def protect(self, symbol: str) -> bool: ...
     def adopt(self, theirs: ExchangePosition) -> Position | None: ...
+    def take_up(self, position: Position) -> bool: ...
     def change_if_open(self, symbol: str, position_id: str, **fields: Any) -> Position | None: ...
 
 
@@ -81,6 +81,7 @@ class Reconciler:
         journal: Journal,
         *,
         protect: bool,
+        rebuilder: Rebuilder,
         adopt: bool = False,
     ) -> None:
         self._exchange = exchange
@@ -89,6 +90,8 @@ class Reconciler:
         self._journal = journal
         self._protect = protect
         self._adopt = adopt
+        self._rebuilder = rebuilder
+        self._explainer = Explainer(exchange, journal)
 
     def run(self) -> Reconciliation:
         """Look once at everything and mend what can be explained.
@@ -96,21 +99,24 @@ class Reconciler:
         Raises:
             ExchangeError: the exchange could not be read; nothing was concluded.
         """
-        self._book_late_fills()
-        self._resolve_uncertain()
+        fills = self._exchange.fetch_recent_fills()
+        self._book_late_fills(fills)
+        lost = self._resolve_uncertain()
         before = {position.symbol: position for position in self._books.snapshot()}
         view = self.look()
+        before |= self._take_up_forgotten(view, before, fills)
         after = self._books.snapshot()
         # What changed while we looked, or is under way, is for the next run.
         moving = self._books.busy_symbols() | {
             position.symbol for position in after if before.get(position.symbol) != position
         } | (before.keys() - {position.symbol for position in after})
         found = compare(after, view, reserved=moving, protect=self._protect)
-        self._books.set_foreign(frozenset(d.symbol for d in found if d.kind is Kind.FOREIGN))
+        turned = _symbols(found, Kind.TURNED)
+        self._books.set_foreign(_symbols(found, Kind.FOREIGN) | turned, _symbols(found, Kind.LARGER) | turned)
         if self._adopt:
             self._adopt_foreign(found, view)
-        unexplained = tuple(difference for difference in found if not self._mend(difference, before))
-        return Reconciliation(found=found, unexplained=unexplained)
+        unexplained = tuple(difference for difference in found if not self._mend(difference, before, view))
+        return Reconciliation(found=found + lost, unexplained=unexplained + lost)
 
     def look(self) -> ExchangeView:
         """Return positions, orders and stops, all of them or an error."""
@@ -141,37 +147,60 @@ class Reconciler:
                 last = attempt
         return last
 
-    def _book_late_fills(self) -> None:
+    def _take_up_forgotten(
+        self, view: ExchangeView, book: dict[str, Position], fills: tuple[Fill, ...]
+    ) -> dict[str, Position]:
+        """Rebuild the positions that RAD's own orders opened and its journal does not know."""
+        known = book.keys() | self._books.busy_symbols() | {held.symbol for held in self._books.snapshot()}
+        taken_up = {}
+        for theirs in (theirs for theirs in view.positions if theirs.symbol not in known):
+            rebuilt = self._rebuilder.rebuild(theirs, view.stop_orders, fills)
+            if rebuilt is None:
+                continue
+            position, trail = rebuilt
+            if self._books.take_up(position):
+                self._rebuilder.book_orders(trail, fills)
+                self._journal.record_event("rebuilt", "from its orders on the exchange", position.symbol)
+                taken_up[position.symbol] = position
+        return taken_up
+
+    def _book_late_fills(self, fills: tuple[Fill, ...]) -> None:
         """Book fills of RAD's own orders that were not listed yet when the order was settled."""
         ours = self._journal.client_oids(settled=True)
-        for fill in self._exchange.fetch_recent_fills():
+        for fill in fills:
             client_oid = ours.get(fill.order_id)
             if client_oid is not None and not self._journal.is_booked(fill.symbol, fill.trade_id):
                 self._journal.record_fills(client_oid, [fill])
 
     # ---- orders whose outcome is not certain ----------------------------------------------------
 
-    def _resolve_uncertain(self) -> None:
+    def _resolve_uncertain(self) -> tuple[Difference, ...]:
+        """Look up what is uncertain; return the positions that are gone and nothing says by what."""
         uncertain = self._books.take_uncertain()
         try:
-            self._resolve(uncertain)
+            return self._resolve(uncertain)
         except BaseException:
             for position_id in uncertain:       # what is resolved already is passed over next time
                 self._books.mark_uncertain(position_id)
             raise
 
-    def _resolve(self, uncertain: frozenset[str]) -> None:
+    def _resolve(self, uncertain: frozenset[str]) -> tuple[Difference, ...]:
         for plan in self._books.entries_under_way():
             if plan.position_id in uncertain:
                 outcome = self._sender.look_up(plan.client_oid, plan.planned_ms)
                 log.info("%s uncertain entry looked up outcome=%s", plan.symbol, outcome)
                 self._books.settle_entry(plan, outcome)
-        for position in self._books.snapshot():
-            if position.position_id in uncertain and position.state is PositionState.CLOSING:
-                self._resolve_exit(position)
+        closing = [
+            position for position in self._books.snapshot()
+            if position.position_id in uncertain and position.state is PositionState.CLOSING
+        ]
+        return tuple(gone(position) for position in closing if not self._resolve_exit(position))
 
-    def _resolve_exit(self, position: Position) -> None:
-        """Find out what became of the exit under way, and book it or make way for the next."""
+    def _resolve_exit(self, position: Position) -> bool:
+        """Find out what became of the exit under way, and book it or make way for the next.
+
+        False if the position is gone and nothing explains it.
+        """
         client_oid = str(ClientOid(
             position_id=position.position_id, purpose=Purpose.EXIT, attempt=position.exit_attempt
         ))
@@ -182,36 +211,47 @@ class Reconciler:
                 except ExchangeError as error:
                     log.warning("%s exit still not readable error=%s", position.symbol, error)
                     self._books.mark_uncertain(position.position_id)
-                    return
+                    return True
                 self._books.book_exit(position, client_oid, execution, position.exit_reason or ExitReason.MANUAL)
-            case Rejected():
-                self._exit_never_was(position)
+            case Rejected() | NotSent():
+                return self._exit_never_was(position)
             case Unresolved(reason=reason):
                 log.warning("%s exit still uncertain reason=%s", position.symbol, reason)
                 self._books.mark_uncertain(position.position_id)
+        return True
 
-    def _exit_never_was(self, position: Position) -> None:
+    def _exit_never_was(self, position: Position) -> bool:
         """The exit is not there: someone was faster, or it may be sent again."""
-        still_there = any(theirs.symbol == position.symbol for theirs in self._exchange.fetch_positions())
+        still_there = any(
+            (theirs.symbol, theirs.side) == (position.symbol, position.side)
+            for theirs in self._exchange.fetch_positions()
+        )
         if still_there:
             self._books.put_back(position.symbol, position.position_id)
         elif not self._book_what_closed_it(position):
             self._books.mark_uncertain(position.position_id)
+            return False
+        return True
 
     # ---- mending --------------------------------------------------------------------------------
 
-    def _mend(self, difference: Difference, book: dict[str, Position]) -> bool:
+    def _mend(self, difference: Difference, book: dict[str, Position], view: ExchangeView) -> bool:
         """Act on one difference; True when it is explained, whether or not there was much to do."""
         log.warning(
             "%s book and exchange differ kind=%s book=%s exchange=%s",
             difference.symbol, difference.kind.value, difference.book, difference.exchange,
         )
         match difference.kind:
-            case Kind.GONE | Kind.SMALLER:
+            case Kind.GONE:
                 explained = self._book_what_closed_it(book[difference.symbol])
+            case Kind.SMALLER:
+                ours = book[difference.symbol]
+                left = next(p.quantity for p in view.positions if p.symbol == ours.symbol)
+                explained = self._book_what_closed_it(ours, ours.quantity - left)
+            case Kind.TURNED:
+                explained = self._book_turned(book[difference.symbol])
             case Kind.UNPROTECTED:
-                self._books.protect(difference.symbol)
-                explained = True
+                explained = self._protect_again(book[difference.symbol])
             case Kind.ORPHAN_STOP | Kind.STRAY_ORDER:
                 explained = self._cancel(difference)
             case Kind.FOREIGN:
@@ -224,6 +264,21 @@ class Reconciler:
             difference.symbol,
         )
         return explained
+
+    def _book_turned(self, position: Position) -> bool:
+        """Somebody traded through RAD's position: it is closed if fills say so; the rest is not RAD's."""
+        found = self._explainer.what_closed(position, position.quantity)
+        if found is None or found.execution.quantity < position.quantity:
+            log.error("%s turned, and nothing explains it; entries are blocked", position.symbol)
+            return False
+        return self._book_what_closed_it(position)
+
+    def _protect_again(self, position: Position) -> bool:
+        """The resting stop is not there: place it, or leave; False while the position is there without one."""
+        self._books.stop_lost(position.symbol, position.position_id)
+        if self._books.protect(position.symbol):
+            return True
+        return position.symbol not in {held.symbol for held in self._books.snapshot()}
 
     def _adopt_foreign(self, found: tuple[Difference, ...], view: ExchangeView) -> None:
         foreign = {difference.symbol for difference in found if difference.kind is Kind.FOREIGN}
@@ -241,91 +296,23 @@ class Reconciler:
             return False
         return True
 
-    def _book_what_closed_it(self, position: Position) -> bool:
-        """Find the orders that closed a position, or a part of it, behind our back, and book them."""
-        closed_by = (
-            self._own_exit(position) or self._stop_that_fired(position) or self._someone_else(position)
-        )
-        if closed_by is None:
+    def _book_what_closed_it(self, position: Position, missing: Decimal | None = None) -> bool:
+        """Find the order that closed a position, or a part of it, behind our back, and book it."""
+        found = self._explainer.what_closed(position, position.quantity if missing is None else missing)
+        if found is None:
             log.error("%s nothing explains what happened to it; entries are blocked", position.symbol)
             return False
-        client_oid, execution, reason = closed_by
         claimed: Position | None = position
         if position.state is PositionState.OPEN:
-            claimed = self._books.claim_closing(position.symbol, reason, position_id=position.position_id)
+            claimed = self._books.claim_closing(position.symbol, found.reason, position_id=position.position_id)
         if claimed is None:
             return True               # another thread has it: it will find the same
-        log.warning("%s was closed reason=%s quantity=%s", position.symbol, reason.value, execution.quantity)
-        self._books.book_exit(claimed, client_oid, execution, reason)
+        log.warning(
+            "%s was closed reason=%s quantity=%s", position.symbol, found.reason.value, found.execution.quantity
+        )
+        self._books.book_exit(claimed, found.client_oid, found.execution, found.reason, found.fills)
         return True
 
-    def _own_exit(self, position: Position) -> tuple[str, Execution, ExitReason] | None:
-        """Return an exit of RAD's own that filled and was not booked: it left just before a crash."""
-        for attempt in range(position.exit_attempt, max(0, position.exit_attempt - MOST_UNRECORDED), -1):
-            client_oid = str(ClientOid(
-                position_id=position.position_id, purpose=Purpose.EXIT, attempt=attempt
-            ))
-            order = self._exchange.find_order(client_oid)
-            if order is not None and order.filled_quantity and not order.is_active and not self._is_booked(order):
-                return client_oid, Execution(order=order), position.exit_reason or position.stop_reason
-        return None
 
-    def _stop_that_fired(self, position: Position) -> tuple[str, Execution, ExitReason] | None:
-        """Return the resting stop's execution; looks at every stop this position has had."""
-        for attempt in range(position.stop_attempt, 0, -1):
-            client_oid = str(ClientOid(
-                position_id=position.position_id, purpose=Purpose.STOP, attempt=attempt
-            ))
-            order = self._exchange.find_order(client_oid)
-            if order is not None and order.filled_quantity and not order.is_active:
-                if self._is_booked(order):
-                    return None
-                return client_oid, Execution(order=order), ExitReason.EXCHANGE_STOP
-            if order is not None and attempt < position.stop_attempt - 3:
-                break                 # older stops were cancelled long ago
-        return None
-
-    def _is_booked(self, order: Order) -> bool:
-        fills = self._exchange.fetch_order_fills(order.order_id)
-        return any(self._journal.is_booked(fill.symbol, fill.trade_id) for fill in fills)
-
-    def _someone_else(self, position: Position) -> tuple[str, Execution, ExitReason] | None:
-        """Return what others traded against the position: a person, a liquidation, ADL."""
-        fills = [
-            fill
-            for fill in self._exchange.fetch_recent_fills(position.symbol)
-            if fill.side is position.side.exit and fill.ts_ms >= position.opened_ms
-            and not self._journal.is_booked(fill.symbol, fill.trade_id)
-        ]
-        if not fills:
-            return None
-        reason = (
-            ExitReason.LIQUIDATION if any(fill.kind in ("liquid", "adl") for fill in fills)
-            else ExitReason.EXTERNAL
-        )
-        order = _order_made_of(fills, position)
-        self._journal.record_fills("", fills)
-        return "", Execution(order=order), reason
-
-
-def _order_made_of(fills: list[Fill], position: Position) -> Order:
-    """An order as it must have been, from fills whose order is not ours."""
-    quantity = sum((fill.quantity for fill in fills), ZERO)
-    value: Decimal = sum((fill.quantity * fill.price * position.multiplier for fill in fills), ZERO)
-    return Order(
-        order_id=fills[-1].order_id,
-        client_oid="",
-        symbol=position.symbol,
-        side=OrderSide(position.side.exit.value),
-        quantity=quantity,
-        filled_quantity=quantity,
-        filled_value=value,
-        average_price=value / (quantity * position.multiplier),
-        is_active=False,
-        is_cancelled=False,
-        reduce_only=True,
-        close_order=False,
-        stop_price=None,
-        stop_triggered=False,
-        created_ms=fills[0].ts_ms,
-    )
+def _symbols(found: tuple[Difference, ...], kind: Kind) -> frozenset[str]:
+    return frozenset(difference.symbol for difference in found if difference.kind is kind)

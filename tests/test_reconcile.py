@@ -8,7 +8,6 @@ from decimal import Decimal
 import pytest
 
 from execution.book import NotOpened
-from execution.reconcile import Reconciler
 from tests.test_position_manager import opened
 from tests.trading_house import SYMBOL, a_manager, an_account, an_entry_request, exit_rules
 from trading.errors import ExchangeUnavailable, NothingToClose
@@ -127,9 +126,9 @@ def test_a_foreign_position_is_reported_and_left_alone() -> None:
 
 def test_a_foreign_position_is_adopted_where_configured() -> None:
     """Opened by hand, with adopt on: in the book, protected on the exchange, trailed and closed like any other."""
-    house = a_manager()
+    house = a_manager(adopt=True)
     house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(7))
-    guard = Reconciler(house.exchange, house.manager, house.sender, house.journal, protect=True, adopt=True)
+    guard = house.reconciler
     guard.run()
     position = house.manager.find(SYMBOL)
     assert position is not None

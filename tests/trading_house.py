@@ -10,6 +10,7 @@ from typing import Any
 
 from execution.orders import OrderSender
 from execution.protection import Protection, ProtectRules
+from execution.rebuild import Rebuilder
 from execution.reconcile import Reconciler
 from position_manager import PositionManager, PositionRules
 from runtime.clock import SystemClock
@@ -32,6 +33,7 @@ class SilentMonitor:
     def __init__(self) -> None:
         self.latencies: list[Mapping[str, float]] = []
         self.trades: list[Any] = []
+        self.gaps_s: list[float] = []
 
     def record_scan_time(self, duration_s: float, scanned: int, failed: int) -> None: ...
 
@@ -43,6 +45,9 @@ class SilentMonitor:
 
     def record_exit_latency(self, stages: Mapping[str, float]) -> None:
         self.latencies.append(dict(stages))
+
+    def record_protection_gap(self, seconds: float) -> None:
+        self.gaps_s.append(seconds)
 
     def record_trade(self, trade: Any) -> None:
         self.trades.append(trade)
@@ -107,12 +112,14 @@ def an_entry_request(
 def a_manager(
     symbols: Sequence[str] = (SYMBOL,), *, clock: Clock | None = None, exits: ExitRules | None = None,
     risk: RiskRules | None = None, protect: ProtectRules | None = None,
+    exchange: FakeExchange | None = None, adopt: bool = False,
 ) -> TradingHouse:
-    """A position manager on a fake exchange where everything costs 50,000."""
+    """A position manager with an empty journal, on a fake exchange where everything costs 50,000."""
     clock = clock or SystemClock()
     stop = threading.Event()
-    exchange = FakeExchange([a_contract(symbol) for symbol in symbols])
-    exchange.prices = {symbol: D(50_000) for symbol in symbols}
+    if exchange is None:
+        exchange = FakeExchange([a_contract(symbol) for symbol in symbols])
+        exchange.prices = {symbol: D(50_000) for symbol in symbols}
     journal, prices, monitor = FakeJournal(), FakePrices(), SilentMonitor()
     sender = OrderSender(exchange, journal, clock, stop)
     protection = Protection(exchange, sender, protect or ProtectRules(), clock, stop)
@@ -121,7 +128,8 @@ def a_manager(
         rules=PositionRules(exits=exits or exit_rules(), risk=risk or risk_rules(), stale_after_s=1e12),
         sender=sender, protection=protection, exit_workers=DirectWorkers(),
     )
-    reconciler = Reconciler(exchange, manager, sender, journal, protect=True)
+    rebuilder = Rebuilder(exchange, journal, protection, exits or exit_rules(), clock)
+    reconciler = Reconciler(exchange, manager, sender, journal, protect=True, rebuilder=rebuilder, adopt=adopt)
     return TradingHouse(
         manager=manager, exchange=exchange, journal=journal, prices=prices, monitor=monitor,
         reconciler=reconciler, sender=sender,

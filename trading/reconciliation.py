@@ -61,11 +61,16 @@ def compare(
         difference = _compare_one(symbol, ours.get(symbol), theirs.get(symbol))
         if difference is not None:
             differences.append(difference)
-    gone = {difference.symbol for difference in differences if difference.kind is Kind.GONE}
+    over = {d.symbol for d in differences if d.kind in (Kind.GONE, Kind.TURNED)}
     if protect:
-        differences += _unprotected(ours, view.stop_orders, reserved | gone)
+        differences += _unprotected(ours, view.stop_orders, reserved | over)
     differences += _left_over(ours, view, reserved)
     return tuple(differences)
+
+
+def gone(position: Position) -> Difference:
+    """Return the difference of a position that is not on the exchange any more."""
+    return Difference(kind=Kind.GONE, symbol=position.symbol, book=_size(position), exchange="none")
 
 
 def _compare_one(
