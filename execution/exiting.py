@@ -193,19 +193,23 @@ class Exits:
                     return self._closed_by_another(claimed)
                 case Unresolved(reason=reason):
                     raise ExchangeError(f"{claimed.symbol} exit uncertain: {reason}")
+                case Rejected(reason=reason, error=None):     # looked up, and not there: the same again
+                    self._go_on(claimed, self._book.leaving(claimed.symbol))
                 case Rejected(reason=reason, error=error):
                     result = Result.TOO_LARGE if isinstance(error, TooLarge) else Result.REFUSED
                     self._refused(claimed, result, reason)
                 case NotSent(reason=reason):
                     pause_s = pause_unsent_s(request.client_oid, started)
                     self._book.take_back_unsent(claimed.symbol, claimed.position_id, pause_s=pause_s)
-        raise ExchangeError(f"{claimed.symbol} exit refused: {reason}")
+        raise ExchangeError(f"{claimed.symbol} not closed, trying on: {reason}")
 
     def _closed_by_another(self, claimed: Position) -> ClosedTrade | None:
         """The exchange's stop, a person or an earlier exit was faster: book it from its fills, now."""
         found = self._explainer.what_closed(claimed, claimed.quantity)
         if found is None:
             raise NothingToClose(f"{claimed.symbol} is closed already, and nothing says by what")
+        log.warning("%s was closed by another order reason=%s client_oid=%s quantity=%s", claimed.symbol,
+                    found.reason.value, found.client_oid or "not ours", found.execution.quantity)
         return self.book_exit(claimed, found.client_oid, found.execution, found.reason, found.fills)
 
     @contextmanager
@@ -280,6 +284,8 @@ class Exits:
             current, execution.quantity, execution.price, fee, reason,
             more=leaving is not None and leaving.has_begun,
         ))
+        # Accepted comes first: one believed never to have got there may turn up after all.
+        self._journal.settle_intent(client_oid, IntentState.ACCEPTED, execution.order.order_id)
         self._journal.settle_intent(client_oid, IntentState.DONE)
         if left is None:
             return None

@@ -231,8 +231,8 @@ class FakeExchange:
         net = self.net.get(order.symbol, ZERO)
         if not net or (net > 0) == (signed > 0):
             self.entry_prices[order.symbol] = price
-            if not net:
-                self.opened_ms[order.symbol] = self.now_ms()
+        if not net or (net > 0) != (net + signed > 0):
+            self.opened_ms[order.symbol] = self.now_ms()
         self.net[order.symbol] = net + signed
         value = quantity * multiplier * price
         done = replace(

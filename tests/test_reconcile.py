@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from execution.book import NotOpened
+from tests.manual_clock import ManualClock
 from tests.test_position_manager import opened
 from tests.trading_house import SYMBOL, a_manager, an_account, an_entry_request, exit_rules
-from trading.errors import ExchangeUnavailable, NothingToClose
+from trading.errors import ExchangeError, ExchangeUnavailable, NothingToClose, OrderRejected
+from trading.escalation import Shape
 from trading.facts import ExitReason, OrderRequest, OrderSide, Priority, Side
 from trading.reconciliation import Kind
 
 D = Decimal
 OTHER = "ETH/USDT:USDT"
+
+
+def refuse_exits(request: object) -> None:
+    """A hook: every exit is answered with a plain no that says nothing of its size."""
+    if "-x" in request.client_oid:                                # type: ignore[attr-defined]
+        raise OrderRejected("system busy", code="300002")
+
+
+def refuse_after_first_exit() -> Callable[[object], None]:
+    """A hook: the first exit is taken, the next ones are refused."""
+    seen: list[object] = []
+
+    def refuse(request: object) -> None:
+        seen.append(request)
+        if len(seen) > 1:
+            refuse_exits(request)
+
+    return refuse
 
 
 def kinds(result: object) -> list[Kind]:
@@ -34,7 +55,9 @@ def test_agreement_is_a_no_op_twice() -> None:
     assert len(house.exchange.received) == sent
 
 
-@pytest.mark.parametrize("call", ["fetch_positions", "fetch_stop_orders", "fetch_open_orders"])
+@pytest.mark.parametrize(
+    "call", ["fetch_positions", "fetch_stop_orders", "fetch_open_orders", "fetch_recent_fills", "find_order"]
+)
 def test_a_failed_query_changes_nothing(call: str) -> None:
     """One unanswered call of the look, and no conclusion is drawn: positions are not forgotten."""
     house = a_manager()
@@ -99,16 +122,215 @@ def test_gone_without_a_trace_is_not_forgotten() -> None:
     assert house.manager.find(SYMBOL) is not None
 
 
-@pytest.mark.parametrize(("side", "kind"), [(OrderSide.BUY, Kind.LARGER), (OrderSide.SELL, Kind.TURNED)])
-def test_more_or_the_other_side_is_unexplained(side: OrderSide, kind: Kind) -> None:
-    """RAD neither sells what it did not buy nor follows a turn: it reports and blocks entries."""
-    house = a_manager()
+def test_more_is_unexplained_and_only_ours_is_closed() -> None:
+    """Added by hand: entries are blocked, RAD's exit closes its own 39 lots, and the rest is foreign then."""
+    house = a_manager(exits=exit_rules(take_profit=()))
     opened(house)
-    house.exchange.trade_elsewhere(SYMBOL, side, D(100))
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.BUY, D(100))
     result = house.reconciler.run()
-    assert kinds(result) == [kind]
+    assert kinds(result) == [Kind.LARGER]
     assert not result.agrees
     assert house.exchange.exits() == []
+    house.manager.close_position(SYMBOL)
+    assert house.exchange.net[SYMBOL] == D(100)
+    assert house.exchange.fetch_stop_orders() == ()
+    assert kinds(house.reconciler.run()) == [Kind.FOREIGN]
+
+
+def test_a_refused_exit_of_a_shared_position_never_closes_it_all() -> None:
+    """closeOrder would sell what a person has added: the ladder leaves that rung out."""
+    clock = ManualClock()
+    house = a_manager(clock=clock, exits=exit_rules(take_profit=()))
+    opened(house, now_ms=clock.now_ms())
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.BUY, D(100))
+    house.reconciler.run()
+    house.exchange.before["place_order"] = refuse_exits
+    with pytest.raises(ExchangeError):
+        house.manager.close_position(SYMBOL)
+    for _ in range(8):
+        clock.advance(2.1)
+        house.manager.update_positions()
+    leaving = house.manager.leaving(SYMBOL)
+    assert leaving is not None
+    assert leaving.ladder.refusals == 9
+    assert leaving.ladder.shape is Shape.WHOLE
+
+
+def test_the_resting_stop_closes_what_others_have_added_too() -> None:
+    """closeOrder knows one position: 139 lots go, RAD books its 39 and their share of the fee."""
+    house = a_manager()
+    opened(house)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.BUY, D(100))
+    house.reconciler.run()
+    house.exchange.prices[SYMBOL] = D(48_900)
+    house.exchange.trigger_stop(SYMBOL)
+    assert house.reconciler.run().agrees
+    (trade,) = house.journal.trades
+    assert (trade.quantity, trade.exit_price, trade.exit_reason) == (D(39), D(48_900), ExitReason.EXCHANGE_STOP)
+    # 39 × 50 × 0.0006 to enter, 39 × 48.9 × 0.0006 to leave
+    assert trade.fee.quantize(D("0.000001")) == D("1.17") + D("1.144260")
+
+
+def test_a_position_turned_by_hand_is_closed_and_the_rest_is_foreign() -> None:
+    """100 lots sold through a long of 39: RAD's part is closed by those fills, the short of 61 is left alone."""
+    house = a_manager()
+    opened(house)
+    house.exchange.prices[SYMBOL] = D(50_500)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(100))
+    result = house.reconciler.run()
+    assert kinds(result) == [Kind.TURNED]
+    assert result.agrees
+    (trade,) = house.journal.trades
+    assert (trade.quantity, trade.exit_reason, trade.exit_price) == (D(39), ExitReason.EXTERNAL, D(50_500))
+    assert house.exchange.fetch_stop_orders() == ()
+    refused = house.manager.open_position(an_entry_request(), an_account())
+    assert isinstance(refused, NotOpened)
+    assert kinds(house.reconciler.run()) == [Kind.FOREIGN]
+    assert house.exchange.exits() == []
+
+
+def test_a_turn_that_nothing_explains_blocks_entries_and_sends_nothing() -> None:
+    """The other side, and no fills that say so: RAD neither follows nor fights it."""
+    house = a_manager()
+    opened(house)
+    house.exchange.net[SYMBOL] = D(-61)
+    sent = len(house.exchange.received)
+    result = house.reconciler.run()
+    assert kinds(result) == [Kind.TURNED]
+    assert not result.agrees
+    assert house.manager.find(SYMBOL) is not None
+    assert len(house.exchange.received) == sent
+
+
+@pytest.mark.parametrize("kind", ["liquid", "adl"])
+def test_a_liquidation_is_booked_as_one(kind: str) -> None:
+    """Taken over by the exchange: booked from its fills, under its name, stops swept."""
+    house = a_manager()
+    opened(house)
+    house.exchange.prices[SYMBOL] = D(41_000)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(39), kind)
+    assert house.reconciler.run().agrees
+    (trade,) = house.journal.trades
+    assert (trade.exit_reason, trade.exit_price) == (ExitReason.LIQUIDATION, D(41_000))
+    assert house.exchange.fetch_stop_orders() == ()
+
+
+def test_a_part_deleveraged_shrinks_the_book_and_the_rest_goes_on() -> None:
+    """ADL takes nine lots: thirty are left, with their stop; RAD's exit later closes those thirty."""
+    house = a_manager(exits=exit_rules(take_profit=()))
+    opened(house)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(9), "adl")
+    house.exchange.prices[SYMBOL] = D(51_000)
+    assert house.reconciler.run().agrees
+    assert house.reconciler.run().found == ()
+    trade = house.manager.close_position(SYMBOL)
+    assert trade is not None
+    assert [request.quantity for request in house.exchange.exits()] == [D(30)]
+    assert trade.quantity == D(39)
+    assert trade.exit_price.quantize(D("0.01")) == D("50769.23")  # (9 × 50,000 + 30 × 51,000) / 39
+    # fees: 1.17 to enter, 9 × 50 × 0.0006 = 0.27 and 30 × 51 × 0.0006 = 0.918 to leave
+    assert trade.realised_pnl == D(30) - D("1.17") - D("0.27") - D("0.918")
+
+
+def test_fills_that_say_more_than_is_missing_explain_nothing() -> None:
+    """Somebody sold 20 and bought 11 again: nine are missing, 20 sold are no explanation of them."""
+    house = a_manager()
+    opened(house)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(20))
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.BUY, D(11))
+    result = house.reconciler.run()
+    assert kinds(result) == [Kind.SMALLER]
+    assert not result.agrees
+    assert house.manager.find(SYMBOL).quantity == D(39)           # type: ignore[union-attr]
+
+
+def test_a_mismatch_is_explained_once_the_fills_are_listed() -> None:
+    """Sold elsewhere, its fills listed late: unexplained first, booked by the next run, nothing stays blocked."""
+    house = a_manager()
+    opened(house)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(9))
+    late = house.exchange.fills.pop()
+    assert not house.reconciler.run().agrees
+    house.exchange.fills.append(late)
+    assert house.reconciler.run().agrees
+    assert house.manager.find(SYMBOL).quantity == D(30)           # type: ignore[union-attr]
+    assert house.reconciler.run().found == ()
+
+
+def test_our_own_fills_are_never_taken_for_somebody_elses() -> None:
+    """An exit booked on an estimate, its fills unlisted; nine more go elsewhere: each is booked once."""
+    house = a_manager(exits=exit_rules(take_profit=()))
+    opened(house)
+    house.exchange.fillable = D(20)
+    listed = house.exchange.fetch_order_fills
+    house.exchange.fetch_order_fills = lambda order_id, priority=Priority.HIGH: ()   # type: ignore[method-assign]
+    house.exchange.before["place_order"] = refuse_after_first_exit()
+    with pytest.raises(ExchangeError):
+        house.manager.close_position(SYMBOL)                      # 20 of 39, then a no
+    house.exchange.fetch_order_fills = listed                     # type: ignore[method-assign]
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(9))
+    assert house.reconciler.run().agrees
+    assert house.manager.find(SYMBOL).quantity == D(10)           # type: ignore[union-attr]
+    assert house.exchange.net[SYMBOL] == D(10)
+
+
+def test_orders_and_stops_of_other_clients_in_our_symbol_are_left_alone() -> None:
+    """Somebody's limit order and stop beside RAD's: no difference, and neither is cancelled."""
+    house = a_manager()
+    opened(house)
+    house.exchange.order_elsewhere("theirs", quantity=D(5))
+    house.exchange.order_elsewhere("their-stop", client_oid="my-stop", close_order=True, stop_price=D(45_000))
+    result = house.reconciler.run()
+    assert result.found == ()
+    assert house.exchange.orders["theirs"].is_active
+    house.manager.close_position(SYMBOL)
+    assert [order.order_id for order in house.exchange.fetch_stop_orders()] == ["their-stop"]
+
+
+def test_a_stray_order_of_ours_is_cancelled() -> None:
+    """An order under a client id of RAD's that nothing accounts for is taken off the exchange."""
+    house = a_manager()
+    house.exchange.order_elsewhere("stray", client_oid="rad-0abcdefgh001-x3", quantity=D(5))
+    result = house.reconciler.run()
+    assert kinds(result) == [Kind.STRAY_ORDER]
+    assert result.agrees
+    assert not house.exchange.orders["stray"].is_active
+
+
+def test_a_stop_that_cannot_be_placed_again_flattens(clock: ManualClock) -> None:
+    """The resting stop is gone and no new one is taken: flat within the deadline, and said why."""
+    clock.flows = True
+    house = a_manager(clock=clock)
+    opened(house, now_ms=clock.now_ms())
+    (stop,) = house.exchange.fetch_stop_orders()
+    house.exchange.orders[stop.order_id] = replace(stop, is_active=False, is_cancelled=True)
+
+    def refuse(request: object) -> None:
+        if "-s" in request.client_oid:                            # type: ignore[attr-defined]
+            raise OrderRejected("system busy", code="300002")
+
+    house.exchange.before["place_order"] = refuse
+    since = clock.monotonic()
+    house.reconciler.run()
+    (trade,) = house.journal.trades
+    assert trade.exit_reason is ExitReason.UNPROTECTED
+    assert clock.monotonic() - since <= 5.5
+    assert house.exchange.net[SYMBOL] == 0
+
+
+def test_a_position_whose_exit_met_nothing_and_nobody_explains_is_said(clock: ManualClock) -> None:
+    """It stays in the book, claimed; the difference is reported, so that entries stay blocked."""
+    clock.flows = True
+    house = a_manager(clock=clock)
+    opened(house, now_ms=clock.now_ms())
+    house.exchange.net[SYMBOL] = D(0)
+    with pytest.raises(NothingToClose):
+        house.manager.close_position(SYMBOL)
+    for _ in range(2):
+        result = house.reconciler.run()
+        assert kinds(result) == [Kind.GONE]
+        assert not result.agrees
+    assert house.manager.find(SYMBOL) is not None
 
 
 def test_a_foreign_position_is_reported_and_left_alone() -> None:
@@ -212,8 +434,14 @@ def test_what_is_uncertain_stays_so_when_the_look_up_fails() -> None:
     opened(house)
     house.exchange.prices[SYMBOL] = D(48_900)
     house.exchange.trigger_stop(SYMBOL)
+    listed = house.exchange.orders.copy()
+    house.exchange.orders.clear()                                 # for a moment it shows none of them
+    fills = house.exchange.fills.copy()
+    house.exchange.fills.clear()
     with pytest.raises(NothingToClose):
         house.manager.close_position(SYMBOL)
+    house.exchange.orders.update(listed)
+    house.exchange.fills += fills
 
     def fail(_what: object) -> None:
         raise ExchangeUnavailable("no answer")
