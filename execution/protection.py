@@ -63,7 +63,9 @@ class Protection:
 
     def own_stop(self, resting: Decimal, side: Side, instrument: Instrument) -> Decimal:
         """Return where RAD's own stop must have been for the exchange's to rest at *resting*."""
-        return instrument.price_nearest(resting / (1 - self.rules.buffer * side.sign))
+        exact = resting / (1 - self.rules.buffer * side.sign)
+        own = instrument.price_down(exact) if side is Side.LONG else instrument.price_up(exact)
+        return own.quantize(instrument.tick_size)
 
     def is_worth_moving(self, position: Position, instrument: Instrument) -> bool:
         """Whether the resting stop lags far enough behind to be replaced now."""

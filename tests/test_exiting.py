@@ -296,7 +296,8 @@ def test_an_exit_certainly_not_there_is_sent_again_under_the_next_number(clock: 
     price_moves_to(house, "48000")
     clock.advance(0.3)
     house.manager.update_positions()
-    assert [request.client_oid[-3:] for request in house.exchange.exits()] == ["-x2"]
+    (again,) = house.exchange.exits()
+    assert (again.client_oid[-3:], again.quantity) == ("-x2", D(39))
     assert house.journal.intents[lost[0]] is IntentState.NOT_PLACED
     assert len(house.journal.trades) == 1
 
