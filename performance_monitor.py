@@ -21,10 +21,11 @@ SAMPLES = 512
 DAY_MS = 86_400_000
 
 # Families of series, each with a name within it.
-SCAN, UPDATE, CALL, EXECUTION, EXIT, LOCK_WAIT, LOCK_HOLD = range(7)
+SCAN, UPDATE, CALL, EXECUTION, EXIT, LOCK_WAIT, LOCK_HOLD, GAP = range(8)
 Key = tuple[int, str]
 SCANS: Key = (SCAN, "")
 UPDATES: Key = (UPDATE, "")
+GAPS: Key = (GAP, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +110,7 @@ class Stats:
     position_updates: Summary
     exit_stages: Mapping[str, Summary]                   # decided, claimed, sent, acknowledged
     late_exits: int                                      # sent over the budget
+    protection_gaps: Summary                             # without a stop on the exchange, until one rested
     lock_waits: Mapping[str, Summary]
     lock_holds: Mapping[str, Summary]
     equity: Decimal | None
@@ -194,6 +196,14 @@ class PerformanceMonitor:
             log.warning("exit over its budget sent_after=%.1fms budget=%.1fms", stages["sent"] * 1000,
                         self._exit_budget_s * 1000)
 
+    def record_protection_gap(self, seconds: float) -> None:
+        """Note for how long a position had no stop on the exchange before one rested (again)."""
+        if not seconds:
+            return                     # moved: the new one was confirmed before the old one went
+        now = self._clock.monotonic()
+        with self._lock:
+            self._add(GAPS, seconds, now)
+
     def record_lock(self, name: str, wait_s: float, hold_s: float) -> None:
         """Note one acquisition of a lock."""
         now = self._clock.monotonic()
@@ -260,6 +270,7 @@ class PerformanceMonitor:
             position_updates=_summary(copies.get(UPDATES), now),
             exit_stages=family(EXIT),
             late_exits=late_exits,
+            protection_gaps=_summary(copies.get(GAPS), now),
             lock_waits=family(LOCK_WAIT),
             lock_holds=family(LOCK_HOLD),
             equity=money.equity,

@@ -8,22 +8,17 @@ symbol exactly one gets the claim.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Protocol
 
 from execution.book import Book, NotOpened
-from execution.guarding import Guard
-from execution.orders import Accepted, Execution, OrderSender, Outcome, Rejected, Unresolved
+from execution.exiting import Exits, ExitWorkers
+from execution.guarding import Followed, Guard
+from execution.orders import Accepted, Execution, NotSent, OrderSender, Outcome, Rejected, Unresolved
 from execution.protection import Protection
 from trading import settlement
-from trading.client_ids import ClientOid, Purpose
-from trading.errors import ExchangeError, JournalError, NothingToClose
+from trading.errors import ExchangeError, JournalError
 from trading.exits import Exit, ExitRules, MoveStop, decide
 from trading.facts import (
-    ZERO,
     ClosedTrade,
     EntryPlan,
     ExchangePosition,
@@ -32,22 +27,12 @@ from trading.facts import (
     OrderRequest,
     Position,
     Price,
-    Priority,
 )
 from trading.lifecycle import IntentState, PositionState
 from trading.ports import Clock, Exchange, Journal, Monitor, Prices
 from trading.risk import AccountState, EntryRequest, RiskRules
 
 log = logging.getLogger("trade")
-
-EXIT_BACKOFF_S = (0.1, 0.25, 0.5, 1.0, 2.0)   # between exits the exchange refuses; they are never given up
-
-
-class ExitWorkers(Protocol):
-    """Where exits and stop moves are carried out; urgent ones never queue behind the others."""
-
-    def submit(self, task: Callable[[], None], *, urgent: bool) -> None: ...
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionRules:
@@ -82,8 +67,14 @@ class PositionManager(Book):
         self._monitor = monitor
         self._rules = rules
         self._sender = sender
-        self._guard = Guard(self, protection, exchange, journal, clock)
         self._exit_workers = exit_workers
+        self._guard = Guard(
+            self, protection, exchange, journal, prices, monitor, clock, stale_after_s=rules.stale_after_s
+        )
+        self._exits = Exits(
+            self, exchange, journal, prices, monitor, clock,
+            sender=sender, guard=self._guard, workers=exit_workers,
+        )
 
     # ---- opening --------------------------------------------------------------------------------
 
@@ -110,7 +101,7 @@ class PositionManager(Book):
         except BaseException:
             self.mark_uncertain(plan.position_id)
             raise
-        with self._uncertain_unless_over(plan.position_id):
+        with self._exits.uncertain_unless_over(plan.position_id):
             result = self.settle_entry(plan, outcome)
         self._monitor.record_trade_execution(
             plan.symbol, "entry", self._clock.monotonic() - started, type(result).__name__
@@ -124,7 +115,7 @@ class PositionManager(Book):
         """
         symbol = plan.symbol
         match outcome:
-            case Rejected(reason=reason):
+            case Rejected(reason=reason) | NotSent(reason=reason):
                 self.release(symbol, plan.position_id)
                 log.warning("%s entry refused reason=%s", symbol, reason)
                 return NotOpened(reason=reason)
@@ -181,12 +172,14 @@ class PositionManager(Book):
             symbol, position.side.value, position.quantity, position.entry_price, position.stop_price,
             position.notional(position.entry_price), position.strategy, "; ".join(position.reasons),
         )
-        self._save(position)
+        self._exits.save(position)
         self.protect(symbol)
         fills = self._sender.fills_of(execution)
-        fee = self._fee_of(symbol, plan.client_oid, execution, fills)
+        fee = self._exits.fee_of(symbol, plan.client_oid, execution, fills)
         corrected = self.change(symbol, position.position_id, lambda p: settlement.with_fee(p, fee - estimate))
-        self._record(plan.client_oid, fills, corrected)       # closed already: on the estimate
+        is_open = corrected is not None and corrected.state is PositionState.OPEN
+        # Otherwise whoever closes it writes down what is left.
+        self._exits.record(plan.client_oid, fills, corrected if is_open else None)
         return corrected or position
 
     def adopt(self, theirs: ExchangePosition) -> Position | None:
@@ -198,12 +191,12 @@ class PositionManager(Book):
         )
         if not self.admit(position):
             return None
-        self.follow_prices()
+        self._exits.follow_prices()
         log.warning(
             "%s adopted side=%s quantity=%s entry=%s stop=%s",
             position.symbol, position.side.value, position.quantity, position.entry_price, position.stop_price,
         )
-        self._save(position)
+        self._exits.save(position)
         self.protect(position.symbol)
         return self.find(position.symbol)
 
@@ -213,17 +206,15 @@ class PositionManager(Book):
         """Look at every open position's price and begin what the exit rules decide; return how many.
 
         Runs on each price tick of a held symbol: no wire, no disk, no indicator in here. Prices
-        older than `stale_after_s` are not prices; whoever feeds them sees to fresh ones.
+        older than `stale_after_s` are not prices; whoever feeds them sees to fresh ones. An exit
+        decided before goes on without one.
         """
         started = self._clock.monotonic()
         positions = [p for p in self.snapshot() if p.state is PositionState.OPEN]
         begun = 0
         for position in positions:
-            price = self._prices.get(position.symbol)
-            if price is None or price.age_s(started) > self._rules.stale_after_s:
-                continue
             try:
-                begun += self._watch(position, price)
+                begun += self._look_at(position, started)
             except Exception:  # noqa: BLE001 - one position's trouble must not delay another's exit
                 log.exception("%s not watched", position.symbol)
         begun += self._flatten_overdue()
@@ -232,16 +223,22 @@ class PositionManager(Book):
         self._monitor.record_position_update(self._clock.monotonic() - started, len(positions))
         return begun
 
+    def _look_at(self, position: Position, now: float) -> bool:
+        leaving = self.leaving(position.symbol)
+        if leaving is not None and leaving.part is None:
+            return self._exits.go_on(position, leaving)      # decided: no price takes it back
+        price = self._prices.get(position.symbol)
+        if price is not None and price.age_s(now) <= self._rules.stale_after_s and self._watch(position, price):
+            return True
+        return leaving is not None and leaving.sticks and self._exits.go_on(position, leaving)
+
     def _watch(self, position: Position, price: Price) -> bool:
         instrument = self._exchange.instrument(position.symbol)
         decision = decide(position, price, self._clock.now_ms(), self._rules.exits, instrument)
-        match decision:
-            case Exit():
-                return self._begin_exit(position, decision, price.received)
-            case MoveStop():
-                return self._move_stop(position, decision)
-            case _:
-                return False
+        if isinstance(decision, Exit):
+            return self._exits.begin(position, decision, price.received)
+        self.give_up_leaving(position.symbol)
+        return isinstance(decision, MoveStop) and self._move_stop(position, decision)
 
     def _move_stop(self, position: Position, move: MoveStop) -> bool:
         """Move RAD's own stop in the book, and the resting one after it when it lags enough."""
@@ -266,187 +263,40 @@ class PositionManager(Book):
             self._exit_workers.submit(lambda: self._follow(symbol), urgent=False)
         return True
 
+    def take_up(self, position: Position) -> bool:
+        """Enter a position of RAD's own that its journal did not know; it is watched from now on."""
+        if not self.admit(position):
+            return False
+        self._exits.follow_prices()
+        stop = position.protective_stop
+        log.warning(
+            "%s rebuilt from the exchange side=%s quantity=%s entry=%s stop=%s resting=%s",
+            position.symbol, position.side.value, position.quantity, position.entry_price, position.stop_price,
+            stop.stop_price if stop else "none",
+        )
+        self._exits.save(position)
+        return True
+
+    def follow_prices(self) -> None:
+        """Tell the price stream which symbols are held."""
+        self._exits.follow_prices()
+
     # ---- closing --------------------------------------------------------------------------------
 
     def close_position(self, symbol: str, reason: ExitReason = ExitReason.MANUAL) -> ClosedTrade | None:
         """Close *symbol* now and wait for the end; None if it is not open or another thread has it.
 
         Raises:
-            ExchangeError: refused, or not certain yet. It stays in the book, and is looked at again.
+            ExchangeError: refused, or not certain yet. It stays in the book, and is not given up.
         """
-        claimed = self.claim_closing(symbol, reason)
-        if claimed is None:
-            return None
-        request = self._exit_order(claimed, claimed.quantity)
-        self._journal.save_position(claimed, wait=False)
-        with self._uncertain_unless_over(claimed.position_id):
-            outcome = self._sender.send(request, Priority.CRITICAL)
-        return self._finish_exit(claimed, request, outcome)
-
-    def _begin_exit(self, position: Position, decision: Exit, received: float) -> bool:
-        """Claim, and hand the exit to a worker: the path from a tick, *received* then, to the wire."""
-        stages = {"decided": self._clock.monotonic() - received}
-        claimed = self.claim_closing(
-            position.symbol, decision.reason, position_id=position.position_id, patient=True,
-            quantity=decision.quantity,
-        )
-        if claimed is None:
-            return False
-        request = self._exit_order(claimed, decision.quantity)
-        stages["claimed"] = self._clock.monotonic() - received
-
-        def act() -> None:
-            stages["sent"] = self._clock.monotonic() - received
-            with self._uncertain_unless_over(claimed.position_id):
-                outcome = self._sender.send(request, Priority.CRITICAL)
-            if isinstance(outcome, Accepted):
-                stages["acknowledged"] = outcome.acknowledged - received
-            # The order is out; settling it is less urgent than sending the next.
-            self._exit_workers.submit(lambda: self._settle_exit(claimed, request, outcome, stages), urgent=False)
-
-        self._exit_workers.submit(act, urgent=True)
-        self._journal.save_position(claimed, wait=False)
-        return True
-
-    def _settle_exit(
-        self, claimed: Position, request: OrderRequest, outcome: Outcome, stages: dict[str, float]
-    ) -> None:
-        self._monitor.record_exit_latency(stages)
-        log.info(
-            "%s exit sent reason=%s quantity=%s stop=%s price_to_wire=%.1fms",
-            claimed.symbol, _reason(claimed).value, request.quantity, claimed.stop_price, stages["sent"] * 1000,
-        )
-        try:
-            self._finish_exit(claimed, request, outcome)
-        except NothingToClose as error:
-            log.info("%s nothing left to close, reconciling reason=%s", claimed.symbol, error)
-        except ExchangeError as error:
-            log.error("%s exit not finished, looking again error=%s", claimed.symbol, error)
-
-    def _exit_order(self, position: Position, quantity: Decimal) -> OrderRequest:
-        client_oid = ClientOid(
-            position_id=position.position_id, purpose=Purpose.EXIT, attempt=position.exit_attempt
-        )
-        return OrderRequest(
-            client_oid=str(client_oid),
-            symbol=position.symbol,
-            side=position.side.exit,
-            quantity=quantity,
-            reduce_only=True,
-            margin_mode=position.margin_mode,
-        )
-
-    def _finish_exit(self, claimed: Position, request: OrderRequest, first: Outcome) -> ClosedTrade | None:
-        """See an exit to its end: find out, settle, book.
-
-        Anything uncertain leaves the position CLOSING: reconcile looks before anyone tries again.
-        """
-        started = self._clock.monotonic()
-        with self._uncertain_unless_over(claimed.position_id):
-            outcome = self._sender.find_out(request, claimed.position_id, Purpose.EXIT, first)
-            self._monitor.record_trade_execution(
-                claimed.symbol, "exit", self._clock.monotonic() - started, type(outcome).__name__
-            )
-            match outcome:
-                case Accepted(order_id=order_id):
-                    execution = self._sender.settle(order_id, symbol=claimed.symbol)
-                    return self.book_exit(claimed, request.client_oid, execution, _reason(claimed))
-                case Rejected(error=NothingToClose()):
-                    # The exchange's stop, or a person, was faster: reconcile books it from the fills.
-                    self.mark_uncertain(claimed.position_id, is_refused=True)
-                    raise NothingToClose(f"{claimed.symbol} is closed already")
-                case Unresolved(reason=reason):
-                    raise ExchangeError(f"{claimed.symbol} exit uncertain: {reason}")
-                case Rejected(reason=reason):
-                    pass
-        self._exit_refused(claimed, reason)
-        raise ExchangeError(f"{claimed.symbol} exit refused: {reason}")
-
-    @contextmanager
-    def _uncertain_unless_over(self, position_id: str) -> Iterator[None]:
-        """Whatever interrupts an entry or exit under way leaves it to reconciliation, never to nobody."""
-        try:
-            yield
-        except BaseException:
-            self.mark_uncertain(position_id)
-            raise
-
-    def _exit_refused(self, claimed: Position, reason: str) -> None:
-        """A plain no: open again, and the next price tick tries again after a short pause."""
-        pause_s = EXIT_BACKOFF_S[min(claimed.exit_attempt, len(EXIT_BACKOFF_S)) - 1]
-        rest = self.put_back(claimed.symbol, claimed.position_id, pause_s=pause_s)
-        if rest is not None:
-            self._journal.save_position(rest, wait=False)
-        log.error("%s exit refused, again in %.1fs reason=%s", claimed.symbol, pause_s, reason)
-        self._journal.record_event("exit_refused", reason, claimed.symbol)
+        return self._exits.close(symbol, reason)
 
     def book_exit(
         self, claimed: Position, client_oid: str, execution: Execution, reason: ExitReason,
         fills: tuple[Fill, ...] | None = None,
     ) -> ClosedTrade | None:
-        """Book an order that closed *claimed* or a part of it; return the trade once nothing is left.
-
-        *fills* make it up; None: to be asked for.
-        """
-        if not execution.quantity:
-            self._journal.settle_intent(client_oid, IntentState.DONE)
-            self._exit_refused(claimed, "it filled nothing")
-            return None
-        symbol = claimed.symbol
-        if fills is None:
-            fills = self._sender.fills_of(execution)
-        fee = self._fee_of(symbol, client_oid, execution, fills)
-        left = self.settle_closing(claimed, lambda current: settlement.reduced(
-            current, execution.quantity, execution.price, fee, reason
-        ))
-        if left is None:
-            log.warning("%s exit is booked already client_oid=%s", symbol, client_oid)
-            return None
-        if not left.quantity:
-            return self._finish(left, reason, client_oid, fills)
-        log.info("%s part closed reason=%s quantity=%s left=%s",
-                 symbol, reason.value, execution.quantity, left.quantity)
-        self._record(client_oid, fills, left)
-        return None
-
-    def _finish(
-        self, left: Position, reason: ExitReason, client_oid: str, fills: tuple[Fill, ...] | None
-    ) -> ClosedTrade:
-        """Take a position of which nothing is left out of the book: journal, sweep, remove.
-
-        The symbol stays claimed until its stops are swept: a stop left behind could close the next
-        position in it.
-        """
-        trade = settlement.trade_of(left, self._clock.now_ms(), reason, self._funding(left))
-        self._record(client_oid, fills, left, trade)
-        self._guard.sweep(left.symbol)
-        self.remove(left.symbol, left.position_id, trade.closed_ms)
-        self.follow_prices()
-        self._monitor.record_trade(trade)
-        log.info(
-            "%s closed side=%s reason=%s entry=%s exit=%s pnl=%+.4f fee=%.4f R=%+.2f held=%.1fs",
-            trade.symbol, trade.side.value, reason.value, trade.entry_price, trade.exit_price,
-            trade.realised_pnl, trade.fee, trade.r_multiple, (trade.closed_ms - trade.opened_ms) / 1000,
-        )
-        return trade
-
-    def _funding(self, position: Position) -> Decimal:
-        try:
-            return self._exchange.fetch_funding(position.symbol, position.opened_ms)
-        except ExchangeError as error:
-            log.warning("%s funding not readable, booked as none error=%s", position.symbol, error)
-            return ZERO
-
-    def _fee_of(
-        self, symbol: str, client_oid: str, execution: Execution, fills: tuple[Fill, ...] | None
-    ) -> Decimal:
-        """Return what *fills* cost; an estimate while they are not listed."""
-        if fills is not None:
-            return settlement.total_fee(fills)
-        estimate = execution.order.filled_value * self._exchange.instrument(symbol).taker_fee_rate
-        log.warning("%s fills not listed yet, fee estimated client_oid=%s fee=%s", symbol, client_oid, estimate)
-        self._journal.record_event("fee_estimated", f"{client_oid} {estimate}", symbol)
-        return estimate
+        """Book an order that closed *claimed* or a part of it; return the trade once nothing is left."""
+        return self._exits.book_exit(claimed, client_oid, execution, reason, fills)
 
     def _record(
         self, client_oid: str, fills: tuple[Fill, ...] | None, position: Position | None,
@@ -462,13 +312,17 @@ class PositionManager(Book):
 
     def protect(self, symbol: str) -> bool:
         """Put a confirmed stop on the exchange within the deadline, or flatten; True if it rests."""
-        if not self._guard.rules.enabled or self._guard.protect(symbol):
-            return self._guard.rules.enabled
+        if not self._guard.rules.enabled:
+            return False
+        followed = self._guard.protect(symbol)
+        if followed is Followed.RESTS:
+            return True
         position = self.find(symbol)
         if position is not None and position.state is PositionState.OPEN:
-            self._say_unprotected(position)
+            self._say_unprotected(position, followed)
+            reason = position.stop_reason if followed is Followed.PASSED else ExitReason.UNPROTECTED
             try:
-                self.close_position(symbol, ExitReason.UNPROTECTED)
+                self.close_position(symbol, reason)
             except ExchangeError as error:
                 log.error("%s flattening failed, the monitor goes on error=%s", symbol, error)
         return False
@@ -477,34 +331,30 @@ class PositionManager(Book):
         """Begin to close what has no confirmed stop, whoever may still be waiting for an answer about it."""
         begun = 0
         for position in self._guard.overdue():
+            leaving = self.leaving(position.symbol)
+            if leaving is not None and leaving.part is None:
+                continue                                     # it is on its way out already
             leave = Exit(reason=ExitReason.UNPROTECTED, quantity=position.quantity)
-            if self._begin_exit(position, leave, self._clock.monotonic()):
-                self._say_unprotected(position)
+            if self._exits.begin(position, leave):
+                self._say_unprotected(position, Followed.NOT_PLACED)
                 begun += 1
         return begun
 
     def _follow(self, symbol: str) -> None:
-        if not self._guard.follow(symbol):
-            log.debug("%s resting stop not moved, the old one stays", symbol)
+        """Move the resting stop; if the mark price has passed where it belongs, leave at once."""
+        followed = self._guard.follow(symbol)
+        position = self.find(symbol)
+        if followed is Followed.PASSED and position is not None:
+            leave = Exit(reason=position.stop_reason, quantity=position.quantity)
+            if self._exits.begin(position, leave):
+                self._say_unprotected(position, followed)
+        elif followed is Followed.NOT_PLACED:
+            log.debug("%s resting stop not moved", symbol)
 
-    def _say_unprotected(self, position: Position) -> None:
+    def _say_unprotected(self, position: Position, followed: Followed) -> None:
+        if followed is Followed.PASSED:
+            log.warning("%s mark price beyond the stop already, leaving", position.symbol)
+            return
         deadline_s = self._guard.rules.deadline_s
-        log.error("%s no confirmed stop within %.1fs, flattening", position.symbol, deadline_s)
+        log.critical("%s no confirmed stop within %.1fs, flattening", position.symbol, deadline_s)
         self._journal.record_event("unprotected", "no confirmed stop on the exchange", position.symbol)
-
-    # ---- small change ---------------------------------------------------------------------------
-
-    def follow_prices(self) -> None:
-        """Tell the price stream which symbols are held."""
-        self._prices.follow(position.symbol for position in self.snapshot())
-
-    def _save(self, position: Position) -> None:
-        try:
-            self._journal.save_position(position, wait=True)
-        except JournalError as error:
-            # The exchange has it and so has the book: recovery finds it by its order's client id.
-            log.error("%s position not journalled error=%s", position.symbol, error)
-
-
-def _reason(claimed: Position) -> ExitReason:
-    return claimed.exit_reason or ExitReason.MANUAL

@@ -14,6 +14,7 @@ from daemon.exchange_process import ExchangeAddress, ExchangeProcess
 from daemon.state import Account, Status
 from execution.orders import OrderSender
 from execution.protection import Protection, ProtectRules
+from execution.rebuild import Rebuilder
 from execution.reconcile import Reconciler
 from kucoin_client import KuCoinClient
 from market_scanner import MarketScanner, ScanRules
@@ -114,7 +115,8 @@ class House:
             rules=self.rules, sender=sender, protection=protection, exit_workers=self.exit_pool,
         )
         self.reconciler = Reconciler(
-            self.client, self.manager, sender, self.journal, protect=protect.enabled, adopt=adopt
+            self.client, self.manager, sender, self.journal, protect=protect.enabled, adopt=adopt,
+            rebuilder=Rebuilder(self.client, self.journal, protection, self.rules.exits, self.clock),
         )
         scanner = settings.scanner
         self.scanner = MarketScanner(
@@ -234,6 +236,10 @@ class House:
         unprotected = [p.symbol for p in self.manager.snapshot() if p.protective_stop is None]
         if unprotected and self.settings.protect.enabled:
             found.append(f"no stop on the exchange yet: {', '.join(unprotected)}")
+        found += [
+            f"{position.symbol} cannot be closed: refused {leaving.ladder.refusals} times, trying on"
+            for position, leaving in self.manager.exits_in_trouble()
+        ]
         return found
 
     def worker_states(self) -> list[WorkerState]:

@@ -12,7 +12,8 @@ from typing import Any
 from runtime.locks import condition_on, guarded_dict, named_lock
 from trading import settlement
 from trading.client_ids import ClientOid, Purpose, new_position_id
-from trading.facts import EntryPlan, ExitReason, Position
+from trading.escalation import Leaving
+from trading.facts import EntryPlan, ExitReason, Position, ProtectiveStop
 from trading.lifecycle import UNSEEN_S, PositionState
 from trading.ports import Clock
 from trading.risk import AccountState, EntryRequest, Refused, RiskRules, approve
@@ -48,13 +49,16 @@ class Book:
         self._moving_stop: set[str] = set()             # symbols whose resting stop is being changed
         self._last_exit_ms: dict[str, int] = {}
         self._entry_times_ms: deque[int] = deque(maxlen=1000)
-        self._exit_not_before: dict[str, float] = {}    # monotonic; after an exit was refused
-        self._entered_at: dict[str, float] = {}         # monotonic; when it came into the book
+        self._leaving: dict[str, Leaving] = {}          # exits decided and not over
+        self._unprotected_since: dict[str, float] = {}  # monotonic; positions without a resting stop
+        self._one_stop: set[str] = set()                # symbols where a second stop was refused
         self._stop_not_before: dict[str, float] = {}    # monotonic; after a resting stop was not placed
         self._doubts: dict[str, _Doubt] = {}            # by position id; left to reconciliation
+        self._unswept: set[str] = set()                 # symbols in which a stop of a closed position may rest
         self._foreign: frozenset[str] = frozenset()     # symbols in which someone else has a position
         self._parts_not_before: dict[str, float] = {}   # monotonic; after a restart
         self._no_entries = ""                           # why the door is shut; for good
+        self._shared: frozenset[str] = frozenset()      # symbols in which someone else has added to ours
         self._serial = 0
 
     # ---- reading --------------------------------------------------------------------------------
@@ -105,17 +109,54 @@ class Book:
 
     def has_uncertain(self) -> bool:
         """Whether something waits for reconciliation and is due."""
-        return bool(self.uncertain())
+        return bool(self.uncertain() or self.unswept())
+
+    def certain(self, position_id: str) -> None:
+        """Take the mark back: there is nothing to find out."""
+        with self._positions_lock:
+            self._doubts.pop(position_id, None)
+
+    def leave_unswept(self, symbol: str) -> None:
+        """Keep out of *symbol* until no stop of RAD's rests there: it would close the next position."""
+        with self._positions_lock:
+            self._unswept.add(symbol)
+
+    def unswept(self) -> frozenset[str]:
+        """Return the symbols in which a stop of a closed position may still rest."""
+        with self._positions_lock:
+            return frozenset(self._unswept)
+
+    def set_swept(self, symbols: frozenset[str]) -> None:
+        """Note that no stop of a closed position rests in *symbols* any more."""
+        with self._positions_lock:
+            self._unswept -= symbols
 
     def shut(self, reason: str) -> None:
         """Claim nothing for opening any more: the daemon ends."""
         with self._positions_lock:
             self._no_entries = reason
 
-    def set_foreign(self, symbols: frozenset[str]) -> None:
-        """Note in which symbols someone else has a position: RAD keeps out of them."""
+    def set_foreign(self, symbols: frozenset[str], shared: frozenset[str] = frozenset()) -> None:
+        """Note in which symbols someone else has a position, or has added to one of RAD's.
+
+        RAD keeps out of the first, and closes nothing but its own lots in the second.
+        """
         with self._positions_lock:
             self._foreign = symbols
+            self._shared = shared
+
+    def is_shared(self, symbol: str) -> bool:
+        """Whether someone else has added to RAD's position."""
+        with self._positions_lock:
+            return symbol in self._shared
+
+    def exits_in_trouble(self) -> tuple[tuple[Position, Leaving], ...]:
+        """Return the positions whose exit the exchange keeps refusing."""
+        with self._positions_lock:
+            return tuple(
+                (self.positions[symbol], leaving) for symbol, leaving in self._leaving.items()
+                if leaving.ladder.is_alarming and symbol in self.positions
+            )
 
     # ---- claims ---------------------------------------------------------------------------------
 
@@ -130,6 +171,8 @@ class Book:
                 return NotOpened(reason=self._no_entries)
             if symbol in self.positions or symbol in self._opening:
                 return NotOpened(reason=f"{symbol} is already open or being opened")
+            if symbol in self._unswept:
+                return NotOpened(reason=f"{symbol} may still have a stop of its last position")
             if symbol in self._foreign:
                 return NotOpened(reason=f"{symbol} has a position on the exchange that is not RAD's")
             verdict = approve(request, self._with_claims(account), rules, now_ms)
@@ -175,7 +218,8 @@ class Book:
             self._opening.pop(position.symbol, None)
             self._doubts.pop(position.position_id, None)
             self.positions[position.symbol] = position
-            self._entered_at[position.symbol] = self._clock.monotonic()
+            if position.protective_stop is None:
+                self._unprotected_since[position.symbol] = self._clock.monotonic()
             self._entry_settled.notify_all()
             return True
 
@@ -202,42 +246,82 @@ class Book:
             return True
 
     def claim_closing(
-        self, symbol: str, reason: ExitReason, *, position_id: str | None = None, patient: bool = False,
-        quantity: Decimal | None = None,
+        self, symbol: str, reason: ExitReason, *, position_id: str | None = None
     ) -> Position | None:
-        """OPEN -> CLOSING in one step; of two closers one gets it, the other None.
+        """OPEN -> CLOSING in one step; of two closers one gets it, the other None."""
+        with self._positions_lock:
+            return self._claim_closing(symbol, reason, position_id)
 
-        *patient*: not while the pause after a refused exit lasts. *quantity*: None for all of it.
+    def claim_exit(
+        self, symbol: str, reason: ExitReason, *, part: Decimal | None = None, position_id: str | None = None,
+        patient: bool = False,
+    ) -> tuple[Position, Leaving] | None:
+        """Claim a position to send an exit of *part* of it, or of all; it then is to leave until it has.
+
+        A part that has begun already goes on with what is left of it. *patient*: not while the pause
+        after a refused exit lasts.
         """
         with self._positions_lock:
-            position = self.positions.get(symbol)
-            if position is None or position.state is not PositionState.OPEN:
+            now, before = self._clock.monotonic(), self._leaving.get(symbol)
+            if patient and before is not None and now < before.not_before:
                 return None
-            if position_id is not None and position.position_id != position_id:
+            held = self.positions.get(symbol)
+            if part is not None and held is not None and part >= held.quantity:
+                part = None
+            if part is not None and now < self._parts_not_before.get(symbol, now):
                 return None
-            now = self._clock.monotonic()
-            if patient and now < self._exit_not_before.get(symbol, 0.0):
+            claimed = self._claim_closing(symbol, reason, position_id)
+            if claimed is None:
                 return None
-            is_part = quantity is not None and quantity < position.quantity
-            if is_part and now < self._parts_not_before.get(symbol, 0.0):
-                return None
-            claimed = settlement.closing(position, reason)
-            self.positions[symbol] = claimed
-            return claimed
+            if before is None or not (before.has_begun and part is not None and reason is before.reason):
+                before = replace(before or Leaving(reason=reason, part=part), reason=reason, part=part)
+            leaving = self._leaving[symbol] = before
+            return claimed, leaving
 
-    def put_back(self, symbol: str, position_id: str, *, pause_s: float = 0.0) -> Position | None:
-        """CLOSING -> OPEN: what was claimed did not happen, or not wholly."""
+    def leaving(self, symbol: str) -> Leaving | None:
+        """Return the exit of *symbol* that is decided and not over, if there is one."""
         with self._positions_lock:
-            self._exit_not_before[symbol] = self._clock.monotonic() + pause_s
+            return self._leaving.get(symbol)
+
+    def go_on_leaving(self, symbol: str, position_id: str, leaving: Leaving | None) -> Position | None:
+        """CLOSING -> OPEN with *leaving* still to be done; None: it is over, or given up."""
+        with self._positions_lock:
+            self._doubts.pop(position_id, None)
+            back = self._change(symbol, position_id, settlement.put_back)
+            if back is not None:
+                self._set_leaving(symbol, leaving)
+            return back
+
+    def give_up_leaving(self, symbol: str) -> None:
+        """Forget an exit the price has made pointless, unless it is one that sticks."""
+        with self._positions_lock:
+            leaving = self._leaving.get(symbol)
+            if leaving is not None and not leaving.sticks:
+                del self._leaving[symbol]
+
+    def take_back_unsent(self, symbol: str, position_id: str, *, pause_s: float) -> Position | None:
+        """CLOSING -> OPEN: the exit certainly never left; its client id serves the next try."""
+        with self._positions_lock:
+            self._doubts.pop(position_id, None)
+            back = self._change(symbol, position_id, settlement.unsent)
+            leaving = self._leaving.get(symbol)
+            if back is not None and leaving is not None:
+                self._leaving[symbol] = replace(leaving, not_before=self._clock.monotonic() + pause_s)
+            return back
+
+    def put_back(self, symbol: str, position_id: str) -> Position | None:
+        """CLOSING -> OPEN: what was claimed did not happen, or not wholly; an exit goes on."""
+        with self._positions_lock:
             self._doubts.pop(position_id, None)
             return self._change(symbol, position_id, settlement.put_back)
 
     def settle_closing(
-        self, claimed: Position, reduce: Callable[[Position], Position]
+        self, claimed: Position, reduce: Callable[[Position], Position], leaving: Leaving | None
     ) -> Position | None:
         """Replace *claimed* by what its exit made of it (pure), open again if something is left.
 
-        None if that exit is settled already: each is booked once, whoever else has found it.
+        *leaving* is then still to be done. None if that exit is settled already: each is booked once,
+        whoever else has found it.
         """
         with self._positions_lock:
             current = self.positions.get(claimed.symbol)
@@ -247,8 +331,9 @@ class Book:
             ):
                 return None
             left = reduce(current)
-            self.positions[claimed.symbol] = settlement.put_back(left) if left.quantity else left
             self._doubts.pop(claimed.position_id, None)
+            self._set_leaving(claimed.symbol, leaving)
+            self.positions[claimed.symbol] = settlement.put_back(left) if left.quantity else left
             return self.positions[claimed.symbol]
 
     def change(
@@ -274,9 +359,9 @@ class Book:
             if current is None or current.position_id != position_id:
                 return
             del self.positions[symbol]
-            self._exit_not_before.pop(symbol, None)
+            self._leaving.pop(symbol, None)
             self._stop_not_before.pop(symbol, None)
-            self._entered_at.pop(symbol, None)
+            self._unprotected_since.pop(symbol, None)
             self._parts_not_before.pop(symbol, None)
             self._last_exit_ms[symbol] = closed_ms
 
@@ -297,17 +382,43 @@ class Book:
             self._moving_stop.discard(symbol)
             self._stop_not_before[symbol] = self._clock.monotonic() + pause_s
 
+    def next_stop_attempt(self, symbol: str, position_id: str) -> Position | None:
+        """Return that position with the number of one more attempt, for whoever moves its stop."""
+        return self.change(
+            symbol, position_id, lambda current: replace(current, stop_attempt=current.stop_attempt + 1)
+        )
+
+    def stop_rests(self, symbol: str, position_id: str, stop: ProtectiveStop) -> tuple[Position, float] | None:
+        """Book a confirmed stop; return the position and for how many seconds it had none."""
+        with self._positions_lock:
+            now = self._clock.monotonic()
+            gap_s = now - self._unprotected_since.get(symbol, now)
+            booked = self._change(symbol, position_id, lambda current: replace(current, protective_stop=stop))
+            return None if booked is None else (booked, gap_s)
+
+    def stop_lost(self, symbol: str, position_id: str) -> Position | None:
+        """Note that no stop rests any more: from here on the deadline runs."""
+        return self.change(symbol, position_id, lambda current: replace(current, protective_stop=None))
+
     def unprotected_for(self, seconds: float) -> tuple[Position, ...]:
-        """Return the open positions that have been in the book that long and never had a resting stop."""
+        """Return the open positions that have been without a resting stop for that long, never or no more."""
         with self._positions_lock:
             before = self._clock.monotonic() - seconds
             return tuple(
                 position
-                for position in self.positions.values()
-                if position.protective_stop is None
-                and position.state is PositionState.OPEN
-                and self._entered_at[position.symbol] < before
+                for symbol, position in self.positions.items()
+                if position.state is PositionState.OPEN and self._unprotected_since.get(symbol, before) < before
             )
+
+    def note_one_stop(self, symbol: str) -> None:
+        """Remember that a second stop beside a resting one is refused there."""
+        with self._positions_lock:
+            self._one_stop.add(symbol)
+
+    def takes_one_stop(self, symbol: str) -> bool:
+        """Whether a second stop beside a resting one was refused there."""
+        with self._positions_lock:
+            return symbol in self._one_stop
 
     def may_move_stop(self, symbol: str) -> bool:
         """Whether nobody is changing the resting stop and the pause after a failure is over."""
@@ -330,8 +441,28 @@ class Book:
         if current is None or current.position_id != position_id:
             return None
         changed = change(current)
+        if changed.protective_stop is None and current.protective_stop is not None:
+            self._unprotected_since[symbol] = self._clock.monotonic()
+        elif changed.protective_stop is not None:
+            self._unprotected_since.pop(symbol, None)
         self.positions[symbol] = changed
         return changed
+
+    def _claim_closing(self, symbol: str, reason: ExitReason, position_id: str | None) -> Position | None:
+        position = self.positions.get(symbol)
+        if position is None or position.state is not PositionState.OPEN:
+            return None
+        if position_id is not None and position.position_id != position_id:
+            return None
+        claimed = settlement.closing(position, reason)
+        self.positions[symbol] = claimed
+        return claimed
+
+    def _set_leaving(self, symbol: str, leaving: Leaving | None) -> None:
+        if leaving is None:
+            self._leaving.pop(symbol, None)
+        else:
+            self._leaving[symbol] = leaving
 
     def _next_id(self, now_ms: int) -> str:
         self._serial += 1

@@ -1,32 +1,58 @@
-"""A stop on the exchange for each position in the book: claimed, placed, confirmed, booked."""
+"""A stop on the exchange for each position in the book: claimed, placed, confirmed, booked.
+
+A new stop is placed and confirmed before the old one is cancelled. Where the exchange refuses a
+second one beside the first, the old one goes first: from then on the position counts as
+unprotected, the monitor guards it, and the deadline runs.
+"""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from enum import Enum
 
 from execution.book import Book
-from execution.protection import Protection
-from trading.facts import Position, ProtectiveStop
+from execution.protection import NotPlaced, Protection, confirmed
+from trading.errors import NothingToClose, TooManyStops
+from trading.facts import Instrument, Position, ProtectiveStop
 from trading.lifecycle import PositionState
-from trading.ports import Clock, Exchange, Journal
+from trading.ports import Clock, Exchange, Journal, Monitor, Prices
 
 log = logging.getLogger("stop")
 
 RETRY_S = 0.2                  # between two tries to place a resting stop
 
 
+class Followed(Enum):
+    """What became of the wish to have a stop rest where it belongs."""
+
+    RESTS = "rests"
+    NOT_PLACED = "not_placed"      # the old one stays, if there is one
+    PASSED = "passed"              # the mark price is beyond it already: a stop would be an exit
+
+
 class Guard:
     """Keeps the resting stops of the book's positions; any thread, one change per symbol at a time."""
 
     def __init__(
-        self, book: Book, protection: Protection, exchange: Exchange, journal: Journal, clock: Clock
+        self,
+        book: Book,
+        protection: Protection,
+        exchange: Exchange,
+        journal: Journal,
+        prices: Prices,
+        monitor: Monitor,
+        clock: Clock,
+        *,
+        stale_after_s: float,
     ) -> None:
         self._book = book
         self._protection = protection
         self._exchange = exchange
         self._journal = journal
+        self._prices = prices
+        self._monitor = monitor
         self._clock = clock
+        self._stale_after_s = stale_after_s
         self.rules = protection.rules
 
     def wants_to_follow(self, position: Position) -> bool:
@@ -41,46 +67,110 @@ class Guard:
         """Return the open positions that have gone without a confirmed stop for longer than they may."""
         return self._book.unprotected_for(self.rules.deadline_s) if self.rules.enabled else ()
 
-    def protect(self, symbol: str) -> bool:
-        """Try until a confirmed stop rests for *symbol*, at most until the deadline; False if none does."""
+    def protect(self, symbol: str) -> Followed:
+        """Try until a confirmed stop rests for *symbol*, at most until the deadline."""
         deadline = self._clock.monotonic() + self.rules.deadline_s
         before = self._book.find(symbol)
         while self._clock.monotonic() < deadline:
-            if self.follow(symbol):
-                return True
+            followed = self.follow(symbol)
+            if followed is not Followed.NOT_PLACED:
+                return followed
             position = self._book.find(symbol)
             if position is None or position.state is not PositionState.OPEN:
-                return False
-            if before is not None and position.protective_stop != before.protective_stop:
-                return True           # another thread was at it, and has placed one
+                break
+            if before is not None and position.protective_stop not in (None, before.protective_stop):
+                return Followed.RESTS     # another thread was at it, and has placed one
             self._protection.pause(RETRY_S)
-        return False
+        return Followed.NOT_PLACED
 
-    def follow(self, symbol: str) -> bool:
-        """Place, confirm and book one resting stop in place of older ones; False if the old ones stay."""
+    def follow(self, symbol: str) -> Followed:
+        """Let one confirmed stop rest in place of older ones; the old ones stay if that fails."""
         claimed = self._book.claim_stop_move(symbol)
         if claimed is None:
-            return False
-        stop: ProtectiveStop | None = None
+            return Followed.NOT_PLACED
+        followed = Followed.NOT_PLACED
         try:
-            stop = self._protection.replace(claimed, self._exchange.instrument(symbol))
-            return stop is not None and self._booked(claimed, stop)
+            followed = self._follow(claimed)
         finally:
             # After a failure the monitor's ticks wait a while before they ask again.
-            self._book.release_stop_move(symbol, pause_s=0.0 if stop else self.rules.min_interval_s)
+            pause_s = 0.0 if followed is Followed.RESTS else self.rules.min_interval_s
+            self._book.release_stop_move(symbol, pause_s=pause_s)
+        return followed
 
     def sweep(self, symbol: str) -> bool:
         """Cancel every stop of RAD's on *symbol*; False if that is not certain."""
         return self._protection.sweep(symbol)
 
-    def _booked(self, claimed: Position, stop: ProtectiveStop) -> bool:
+    def _follow(self, claimed: Position) -> Followed:
         symbol = claimed.symbol
-        booked = self._book.change(
-            symbol, claimed.position_id, lambda current: replace(current, protective_stop=stop)
-        )
-        if booked is None:             # closed meanwhile: the stop just placed is an orphan
-            self.sweep(symbol)
+        instrument = self._exchange.instrument(symbol)
+        if self._is_passed(claimed, instrument):
+            return Followed.PASSED
+        if claimed.protective_stop is not None and self._book.takes_one_stop(symbol):
+            return self._swap(claimed, instrument)
+        placed = self._protection.replace(claimed, instrument)
+        if isinstance(placed, ProtectiveStop):
+            return self._booked(claimed, placed)
+        if isinstance(placed.error, TooManyStops) and self._protection.resting(symbol):
+            log.warning("%s a second stop is refused, from now on the old one is cancelled first", symbol)
+            self._book.note_one_stop(symbol)
+            renumbered = self._book.next_stop_attempt(symbol, claimed.position_id)
+            return self._swap(renumbered, instrument) if renumbered is not None else Followed.NOT_PLACED
+        self._note_gone(claimed, placed)
+        return Followed.NOT_PLACED
+
+    def _is_passed(self, position: Position, instrument: Instrument) -> bool:
+        """Whether the mark price is where the stop belongs, or beyond; not judged by an old price."""
+        price = self._prices.get(position.symbol)
+        if price is None or price.age_s(self._clock.monotonic()) > self._stale_after_s:
             return False
-        log.info("%s stop rests on the exchange stop_price=%s", symbol, stop.stop_price)
-        self._journal.save_position(booked, wait=False)
-        return True
+        return position.side.is_beyond(self._protection.resting_price(position, instrument), price.mark)
+
+    def _swap(self, claimed: Position, instrument: Instrument) -> Followed:
+        """Cancel the old stop, then place the new one; if that is refused, one where the old one was."""
+        symbol, position_id, old = claimed.symbol, claimed.position_id, claimed.protective_stop
+        self._book.stop_lost(symbol, position_id)        # before the cancel leaves: nobody may rely on it
+        if not self._protection.clear(symbol):
+            return self._keep_what_rests(claimed)
+        placed = self._protection.place(claimed, instrument)
+        if isinstance(placed, ProtectiveStop):
+            return self._booked(claimed, placed)
+        self._note_gone(claimed, placed)
+        if old is None or isinstance(placed.error, NothingToClose):
+            return Followed.NOT_PLACED
+        renumbered = self._book.next_stop_attempt(symbol, position_id)
+        if renumbered is None:
+            return Followed.NOT_PLACED
+        log.warning("%s new stop refused, putting the old one back stop_price=%s", symbol, old.stop_price)
+        again = self._protection.place(renumbered, instrument, old.stop_price)
+        if isinstance(again, ProtectiveStop):
+            self._booked(renumbered, again)              # protected, but not where it should be by now
+        return Followed.NOT_PLACED
+
+    def _keep_what_rests(self, claimed: Position) -> Followed:
+        """The old stop could not be cancelled for certain: if it is still listed it still protects."""
+        for order in self._protection.resting(claimed.symbol) or ():
+            stop = confirmed(order, self._clock.now_ms())
+            if stop is not None:
+                self._booked(claimed, stop)
+                break
+        return Followed.NOT_PLACED
+
+    def _note_gone(self, claimed: Position, placed: NotPlaced) -> None:
+        """A stop met no position: it is gone, or not visible yet; reconciliation finds out."""
+        if isinstance(placed.error, NothingToClose):
+            self._book.mark_uncertain(claimed.position_id)
+
+    def _booked(self, claimed: Position, stop: ProtectiveStop) -> Followed:
+        symbol = claimed.symbol
+        booked = self._book.stop_rests(symbol, claimed.position_id, stop)
+        if booked is None:             # closed meanwhile: the stop just placed is an orphan
+            if not self.sweep(symbol):
+                self._book.leave_unswept(symbol)
+            return Followed.NOT_PLACED
+        position, gap_s = booked
+        self._monitor.record_protection_gap(gap_s)
+        log.info("%s stop rests on the exchange stop_price=%s gap=%.3fs", symbol, stop.stop_price, gap_s)
+        if position.state is PositionState.OPEN:      # otherwise whoever closes it writes down what is left
+            self._journal.save_position(position, wait=False)
+        return Followed.RESTS

@@ -14,7 +14,6 @@ from trading.errors import (
     ExchangeError,
     ExchangeUnavailable,
     OrderNotFound,
-    OrderRejected,
     OutcomeUnknown,
 )
 from trading.facts import ZERO, EntryPlan, Fill, Order, OrderRequest, Priority
@@ -44,7 +43,14 @@ class Rejected:
     """A plain no, or looked up long enough to be certain that it is not there."""
 
     reason: str
-    error: OrderRejected | None = None    # None: it never arrived
+    error: ExchangeError | None = None    # None: it never arrived
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotSent:
+    """It certainly did not get there: no connection, or turned away unread. Its client id is unused."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +61,7 @@ class Unresolved:
     since: float                          # Clock.monotonic(): no request of it was signed later
 
 
-Outcome = Accepted | Rejected | Unresolved
+Outcome = Accepted | Rejected | NotSent | Unresolved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,14 +143,16 @@ class OrderSender:
         except (OutcomeUnknown, DuplicateClientOid) as error:
             # Signed at some moment before now: it may have waited for the budget first.
             return Unresolved(reason=str(error), since=self._clock.monotonic())
-        except OrderRejected as error:
+        except ExchangeUnavailable as error:
+            return NotSent(reason=str(error))
+        except ExchangeError as error:   # refused, or the key or the symbol is: a plain no
             return Rejected(reason=str(error), error=error)
-        except ExchangeError as error:   # rate limit, key, no connection: plainly not taken
-            return Rejected(reason=str(error))
         return Accepted(order_id=order_id, acknowledged=self._clock.monotonic())
 
     def find_out(self, request: OrderRequest, position_id: str, purpose: Purpose, first: Outcome) -> Outcome:
         """Journal what is known of an exit or stop already sent, and look up what is not."""
+        if isinstance(first, NotSent):
+            return first             # there is no such order: its client id goes to the next try
         self._journal.record_intent(position_id, request, purpose.value, wait=False)
         return self._find_out(request, first, LOOK_UPS_S)
 

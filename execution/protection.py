@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from execution.orders import Accepted, OrderSender, Rejected, Unresolved
+from execution.orders import Accepted, NotSent, OrderSender, Rejected, Unresolved
 from trading.client_ids import ClientOid, Purpose, parse
 from trading.errors import ExchangeError, OrderNotFound
 from trading.facts import Instrument, Order, OrderRequest, Position, Priority, ProtectiveStop, Side
@@ -28,6 +28,13 @@ class ProtectRules:
     buffer: Decimal = Decimal("0.001")    # how far behind RAD's own stop it rests, fraction of the price
     min_step: Decimal = Decimal("0.001")  # least move worth a request, fraction of the price
     min_interval_s: float = 2.0           # least time between two moves of one position's stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotPlaced:
+    """No confirmed stop came of it."""
+
+    error: ExchangeError | None = None    # why it was refused; None when it was not, but is not listed either
 
 
 class Protection:
@@ -53,6 +60,12 @@ class Protection:
         rounded = instrument.stop_towards_price(position.side, behind)
         return max(rounded, instrument.tick_size)
 
+    def own_stop(self, resting: Decimal, side: Side, instrument: Instrument) -> Decimal:
+        """Return where RAD's own stop must have been for the exchange's to rest at *resting*."""
+        exact = resting / (1 - self.rules.buffer * side.sign)
+        own = instrument.price_down(exact) if side is Side.LONG else instrument.price_up(exact)
+        return own.quantize(instrument.tick_size)
+
     def is_worth_moving(self, position: Position, instrument: Instrument) -> bool:
         """Whether the resting stop lags far enough behind to be replaced now."""
         resting = position.protective_stop
@@ -62,12 +75,14 @@ class Protection:
         since_s = (self._clock.now_ms() - resting.confirmed_ms) / 1000
         return gain >= resting.stop_price * self.rules.min_step and since_s >= self.rules.min_interval_s
 
-    def place(self, position: Position, instrument: Instrument) -> ProtectiveStop | None:
-        """Place a stop for *position* and read it back; None if it is not confirmed.
+    def place(
+        self, position: Position, instrument: Instrument, stop_price: Decimal | None = None
+    ) -> ProtectiveStop | NotPlaced:
+        """Place a stop for *position* where it belongs, or at *stop_price*, and read it back.
 
         The position's `stop_attempt` numbers the client id: the caller counts it up beforehand.
         """
-        stop_price = self.resting_price(position, instrument)
+        stop_price = stop_price or self.resting_price(position, instrument)
         client_oid = str(ClientOid(
             position_id=position.position_id, purpose=Purpose.STOP, attempt=position.stop_attempt
         ))
@@ -81,25 +96,47 @@ class Protection:
             stop_is_below=position.side is Side.LONG,
             margin_mode=position.margin_mode,
         )
+        error: ExchangeError | None = None
         match self._sender.send_protection(request, position.position_id):
             case Accepted():
-                return self._read_back(position.symbol, client_oid)
-            case Rejected(reason=reason):
+                return self._read_back(position.symbol, client_oid) or NotPlaced()
+            case Rejected(reason=reason) as refused:
+                error = refused.error
                 log.warning("%s stop refused stop_price=%s reason=%s", position.symbol, stop_price, reason)
-            case Unresolved(reason=reason):
+            case NotSent(reason=reason) | Unresolved(reason=reason):
                 log.warning("%s stop uncertain stop_price=%s reason=%s", position.symbol, stop_price, reason)
-        return None
+        return NotPlaced(error=error)
 
     def pause(self, seconds: float) -> None:
         """Wait before the next try; ends at once when the daemon does."""
         self._clock.wait(self._stop, seconds)
 
-    def replace(self, position: Position, instrument: Instrument) -> ProtectiveStop | None:
+    def replace(self, position: Position, instrument: Instrument) -> ProtectiveStop | NotPlaced:
         """Place a new stop, confirm it, then cancel the old ones; the old one stays if that fails."""
         new = self.place(position, instrument)
-        if new is not None:
+        if isinstance(new, ProtectiveStop):
             self.sweep(position.symbol, keep={new.client_oid})
         return new
+
+    def resting(self, symbol: str) -> tuple[Order, ...] | None:
+        """Return RAD's own stops of *symbol* as the exchange lists them; None if it does not say."""
+        try:
+            stops = self._exchange.fetch_stop_orders(symbol, Priority.CRITICAL)
+        except ExchangeError as error:
+            log.warning("%s stops not readable error=%s", symbol, error)
+            return None
+        return tuple(stop for stop in stops if is_ours(stop) and stop.is_active)
+
+    def clear(self, symbol: str) -> bool:
+        """Cancel every stop of RAD's on *symbol* and wait until none is listed; False if that is not certain."""
+        if not self.sweep(symbol):
+            return False
+        for pause_s in READ_BACKS_S:      # a cancel that was asked for is not a cancel yet
+            if self.resting(symbol) == ():
+                return True
+            if self._clock.wait(self._stop, pause_s):
+                break
+        return False
 
     def sweep(self, symbol: str, keep: Iterable[str] = ()) -> bool:
         """Cancel every stop of RAD's on *symbol* but *keep*; False if that is not certain."""

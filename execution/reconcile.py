@@ -6,13 +6,15 @@ The same routine each time. A look that failed, or only half succeeded, changes 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
 
 from execution.book import NEVER, NotOpened
+from execution.explaining import MOST_UNRECORDED, Explainer, reason_of_own
 from execution.orders import Accepted, Execution, LookUp, OrderSender, Outcome, Rejected
+from execution.protection import is_ours
+from execution.rebuild import Rebuilder
 from trading.client_ids import ClientOid, Purpose
 from trading.errors import ExchangeError, JournalError, OrderNotFound
 from trading.facts import (
@@ -22,8 +24,6 @@ from trading.facts import (
     ExchangePosition,
     ExitReason,
     Fill,
-    Order,
-    OrderSide,
     Position,
     Priority,
 )
@@ -33,8 +33,6 @@ from trading.reconciliation import Difference, ExchangeView, Kind, compare, comp
 
 log = logging.getLogger("recon")
 
-MOST_UNRECORDED = 3            # orders of one purpose that may have left without the journal knowing
-LOOK_BACK = 2 * MOST_UNRECORDED    # exits asked for when one is missing: numbers are passed over at a restart
 UNEXPLAINED_PAUSE_S = 10.0     # before something that nothing explains is looked into again
 
 
@@ -46,19 +44,24 @@ class BookKeeper(Protocol):
     def busy_symbols(self) -> frozenset[str]: ...
     def uncertain(self) -> dict[str, float]: ...
     def mark_uncertain(self, position_id: str, *, pause_s: float = 0.0) -> None: ...
+    def certain(self, position_id: str) -> None: ...
     def resume_closing(self, symbol: str, position_id: str, attempt: int) -> None: ...
-    def set_foreign(self, symbols: frozenset[str]) -> None: ...
+    def unswept(self) -> frozenset[str]: ...
+    def set_swept(self, symbols: frozenset[str]) -> None: ...
+    def set_foreign(self, symbols: frozenset[str], shared: frozenset[str] = frozenset()) -> None: ...
     def claim_closing(
-        self, symbol: str, reason: ExitReason, *, position_id: str | None = None, patient: bool = False
+        self, symbol: str, reason: ExitReason, *, position_id: str | None = None
     ) -> Position | None: ...
-    def put_back(self, symbol: str, position_id: str, *, pause_s: float = 0.0) -> Position | None: ...
+    def put_back(self, symbol: str, position_id: str) -> Position | None: ...
     def settle_entry(self, plan: EntryPlan, outcome: Outcome) -> Position | NotOpened: ...
     def book_exit(
         self, claimed: Position, client_oid: str, execution: Execution, reason: ExitReason,
         fills: tuple[Fill, ...] | None = None,
     ) -> ClosedTrade | None: ...
+    def stop_lost(self, symbol: str, position_id: str) -> Position | None: ...
     def protect(self, symbol: str) -> bool: ...
     def adopt(self, theirs: ExchangePosition) -> Position | None: ...
+    def take_up(self, position: Position) -> bool: ...
     def change_if_open(self, symbol: str, position_id: str, **fields: Any) -> Position | None: ...
 
 
@@ -96,6 +99,7 @@ class Reconciler:
         journal: Journal,
         *,
         protect: bool,
+        rebuilder: Rebuilder,
         adopt: bool = False,
     ) -> None:
         self._exchange = exchange
@@ -104,6 +108,8 @@ class Reconciler:
         self._journal = journal
         self._protect = protect
         self._adopt = adopt
+        self._rebuilder = rebuilder
+        self._explainer = Explainer(exchange, journal)
         self._look_ups: dict[str, LookUp] = {}      # under way over several runs, by client id
         self._lost: dict[str, Difference] = {}      # claimed and nothing explains it, by position id
 
@@ -113,24 +119,29 @@ class Reconciler:
         Raises:
             ExchangeError: the exchange could not be read; nothing was concluded.
         """
+        fills = self._exchange.fetch_recent_fills()
         try:
-            self._book_late_fills()
+            self._book_late_fills(fills)
         except JournalError as error:      # exits are seen through without it
             log.warning("late fills not booked, the journal cannot be read error=%s", error)
         lost = self._resolve_uncertain()
         before = {position.symbol: position for position in self._books.snapshot()}
+        unswept = self._books.unswept()
         view = self.look()
+        self._books.set_swept(unswept - {stop.symbol for stop in view.stop_orders if is_ours(stop)})
+        before |= self._take_up_forgotten(view, before, fills)
         after = self._books.snapshot()
         # What changed while we looked, or is under way, is for the next run.
         moving = self._books.busy_symbols() | {
             position.symbol for position in after if before.get(position.symbol) != position
         } | (before.keys() - {position.symbol for position in after})
         found = compare(after, view, reserved=moving, protect=self._protect)
-        self._books.set_foreign(frozenset(d.symbol for d in found if d.kind is Kind.FOREIGN))
+        turned = _symbols(found, Kind.TURNED)
+        self._books.set_foreign(_symbols(found, Kind.FOREIGN) | turned, _symbols(found, Kind.LARGER) | turned)
         if self._adopt:
             self._adopt_foreign(found, view)
         unexplained = tuple(difference for difference in found if not self._mend(difference, before, view))
-        return Reconciliation(found=lost + found, unexplained=lost + unexplained)
+        return Reconciliation(found=found + lost, unexplained=unexplained + lost)
 
     def look(self) -> ExchangeView:
         """Return positions, orders and stops, all of them or an error."""
@@ -165,10 +176,27 @@ class Reconciler:
                 last = attempt
         return last
 
-    def _book_late_fills(self) -> None:
+    def _take_up_forgotten(
+        self, view: ExchangeView, book: dict[str, Position], fills: tuple[Fill, ...]
+    ) -> dict[str, Position]:
+        """Rebuild the positions that RAD's own orders opened and its journal does not know."""
+        known = book.keys() | self._books.busy_symbols() | {held.symbol for held in self._books.snapshot()}
+        taken_up = {}
+        for theirs in (theirs for theirs in view.positions if theirs.symbol not in known):
+            rebuilt = self._rebuilder.rebuild(theirs, view.stop_orders, fills)
+            if rebuilt is None:
+                continue
+            position, trail = rebuilt
+            if self._books.take_up(position):
+                self._rebuilder.book_orders(trail, fills)
+                self._journal.record_event("rebuilt", "from its orders on the exchange", position.symbol)
+                taken_up[position.symbol] = position
+        return taken_up
+
+    def _book_late_fills(self, fills: tuple[Fill, ...]) -> None:
         """Book fills of RAD's own orders that were not listed yet when the order was settled."""
         ours = self._journal.client_oids(settled=True)
-        for fill in self._exchange.fetch_recent_fills():
+        for fill in fills:
             client_oid = ours.get(fill.order_id)
             if client_oid is not None and not self._journal.is_booked(fill.symbol, fill.trade_id):
                 self._journal.record_fills(client_oid, [fill])
@@ -178,16 +206,20 @@ class Reconciler:
     def _resolve_uncertain(self) -> tuple[Difference, ...]:
         """Look once at each order whose outcome is not certain; return what nothing explains."""
         uncertain = self._books.uncertain()
-        for plan in self._books.entries_under_way():
-            if plan.position_id in uncertain:
-                self._resolve_entry(plan, uncertain[plan.position_id])
-        closing = {p.position_id: p for p in self._books.snapshot() if p.state is PositionState.CLOSING}
-        self._lost = {each: found for each, found in self._lost.items() if each in closing}
-        for position_id in closing.keys() & uncertain.keys():
-            lost = self._resolve_exit(closing[position_id], uncertain[position_id])
+        plans = {plan.position_id: plan for plan in self._books.entries_under_way()}
+        held = {position.position_id: position for position in self._books.snapshot()}
+        for position_id in plans.keys() & uncertain.keys():
+            # Once settled it is watched: what closes it then is somebody else's work.
+            self._resolve_entry(plans[position_id], uncertain[position_id])
+        for position_id in (held.keys() & uncertain.keys()) - plans.keys():
             self._lost.pop(position_id, None)
+            if held[position_id].state is not PositionState.CLOSING:
+                self._books.certain(position_id)       # comparing the whole is all it needs
+                continue
+            lost = self._resolve_exit(held[position_id], uncertain[position_id])
             if lost is not None:
                 self._lost[position_id] = lost
+        self._lost = {each: found for each, found in self._lost.items() if each in held}
         return tuple(self._lost.values())
 
     def _resolve_entry(self, plan: EntryPlan, since: float) -> None:
@@ -197,7 +229,10 @@ class Reconciler:
             self._books.settle_entry(plan, outcome)
 
     def _resolve_exit(self, position: Position, since: float) -> Difference | None:
-        """Find out what became of the exit under way, and book it or make way for the next."""
+        """Find out what became of the exit under way, and book it or make way for the next.
+
+        Returns how the position differs, if nothing explains it.
+        """
         client_oid = str(ClientOid(
             position_id=position.position_id, purpose=Purpose.EXIT, attempt=position.exit_attempt
         ))
@@ -207,7 +242,7 @@ class Reconciler:
                 if order.is_active:
                     self._cancel(order.symbol, order.order_id)      # and the next run reads what it has done
                 else:
-                    reason = _reason_of(order, position)
+                    reason = reason_of_own(position, order)
                     self._books.book_exit(position, client_oid, Execution(order=order), reason)
             case Rejected():
                 return self._exit_never_was(position)
@@ -231,8 +266,8 @@ class Reconciler:
         if difference is None or difference.kind is Kind.LARGER:
             self._books.put_back(position.symbol, position.position_id)
             return None
-        missing = position.quantity - (theirs.quantity if theirs else ZERO)
-        if difference.kind in (Kind.GONE, Kind.SMALLER) and self._book_what_closed_it(position, missing):
+        missing = position.quantity - (theirs.quantity if theirs and theirs.side is position.side else ZERO)
+        if self._book_what_closed_it(position, missing):
             return None
         self._books.mark_uncertain(position.position_id, pause_s=UNEXPLAINED_PAUSE_S)
         return difference
@@ -248,11 +283,11 @@ class Reconciler:
         match difference.kind:
             case Kind.GONE | Kind.SMALLER:
                 ours, theirs = book[difference.symbol], _theirs(view.positions, difference.symbol)
-                missing = ours.quantity - (theirs.quantity if theirs else ZERO)
-                explained = self._book_what_closed_it(ours, missing)
+                explained = self._book_what_closed_it(ours, ours.quantity - (theirs.quantity if theirs else ZERO))
+            case Kind.TURNED:
+                explained = self._book_turned(book[difference.symbol])
             case Kind.UNPROTECTED:
-                self._books.protect(difference.symbol)
-                explained = True
+                explained = self._protect_again(book[difference.symbol])
             case Kind.ORPHAN_STOP | Kind.STRAY_ORDER:
                 explained = self._cancel(difference.symbol, difference.order_id)
             case Kind.FOREIGN:
@@ -265,6 +300,21 @@ class Reconciler:
             difference.symbol,
         )
         return explained
+
+    def _book_turned(self, position: Position) -> bool:
+        """Somebody traded through RAD's position: it is closed if fills say so; the rest is not RAD's."""
+        found = self._explainer.what_closed(position, position.quantity)
+        if found is None or found.execution.quantity < position.quantity:
+            log.error("%s turned, and nothing explains it; entries are blocked", position.symbol)
+            return False
+        return self._book_what_closed_it(position, position.quantity)
+
+    def _protect_again(self, position: Position) -> bool:
+        """The resting stop is not there: place it, or leave; False while the position is there without one."""
+        self._books.stop_lost(position.symbol, position.position_id)
+        if self._books.protect(position.symbol):
+            return True
+        return position.symbol not in {held.symbol for held in self._books.snapshot()}
 
     def _adopt_foreign(self, found: tuple[Difference, ...], view: ExchangeView) -> None:
         foreign = {difference.symbol for difference in found if difference.kind is Kind.FOREIGN}
@@ -284,119 +334,25 @@ class Reconciler:
 
     def _book_what_closed_it(self, position: Position, missing: Decimal) -> bool:
         """Find what closed *missing* lots of a position behind our back, and book it."""
-        closed_by = (
-            self._own_exit(position)
-            or self._stop_that_fired(position)
-            or self._someone_else(position, missing)
-        )
-        if closed_by is None:
+        found = self._explainer.what_closed(position, missing)
+        if found is None:
             log.error("%s nothing explains what happened to it; entries are blocked", position.symbol)
             return False
         claimed: Position | None = position
         if position.state is PositionState.OPEN:
-            claimed = self._books.claim_closing(
-                position.symbol, closed_by.reason, position_id=position.position_id
-            )
+            claimed = self._books.claim_closing(position.symbol, found.reason, position_id=position.position_id)
         if claimed is None:
             return True               # another thread has it: it will find the same
         log.warning(
-            "%s was closed reason=%s quantity=%s",
-            position.symbol, closed_by.reason.value, closed_by.execution.quantity,
+            "%s was closed reason=%s quantity=%s", position.symbol, found.reason.value, found.execution.quantity
         )
-        self._books.book_exit(
-            claimed, closed_by.client_oid, closed_by.execution, closed_by.reason, closed_by.fills
-        )
+        self._books.book_exit(claimed, found.client_oid, found.execution, found.reason, found.fills)
         return True
-
-    def _own_exit(self, position: Position) -> ClosedBy | None:
-        """Return an exit of RAD's own that filled and was not booked: it left just before a crash."""
-        for attempt in range(position.exit_attempt, max(0, position.exit_attempt - LOOK_BACK), -1):
-            client_oid = str(ClientOid(
-                position_id=position.position_id, purpose=Purpose.EXIT, attempt=attempt
-            ))
-            order = self._exchange.find_order(client_oid)
-            if order is not None and order.filled_quantity and not order.is_active and not self._is_booked(order):
-                return ClosedBy(
-                    client_oid=client_oid, execution=Execution(order=order), reason=_reason_of(order, position)
-                )
-        return None
-
-    def _stop_that_fired(self, position: Position) -> ClosedBy | None:
-        """Return the resting stop's execution; looks at every stop this position has had."""
-        for attempt in range(position.stop_attempt, 0, -1):
-            client_oid = str(ClientOid(
-                position_id=position.position_id, purpose=Purpose.STOP, attempt=attempt
-            ))
-            order = self._exchange.find_order(client_oid)
-            if order is not None and order.filled_quantity and not order.is_active:
-                if self._is_booked(order):
-                    return None
-                return ClosedBy(
-                    client_oid=client_oid, execution=Execution(order=order), reason=ExitReason.EXCHANGE_STOP
-                )
-            if order is not None and attempt < position.stop_attempt - LOOK_BACK:
-                break                 # older stops were cancelled long ago
-        return None
-
-    def _is_booked(self, order: Order) -> bool:
-        fills = self._exchange.fetch_order_fills(order.order_id)
-        return any(self._journal.is_booked(fill.symbol, fill.trade_id) for fill in fills)
-
-    def _someone_else(self, position: Position, missing: Decimal) -> ClosedBy | None:
-        """Return what others traded against the position: a person, a liquidation, ADL.
-
-        The newest fills, and no more than is missing: what was sold and bought back changed nothing.
-        """
-        fills: list[Fill] = []
-        for fill in reversed(self._exchange.fetch_recent_fills(position.symbol)):
-            if fill.ts_ms < position.opened_ms or _quantity(fills) >= missing:
-                break
-            if fill.side is position.side.exit and not self._journal.is_booked(fill.symbol, fill.trade_id):
-                fills.append(fill)
-        if not fills:
-            return None
-        reason = (
-            ExitReason.LIQUIDATION if any(fill.kind in ("liquid", "adl") for fill in fills)
-            else ExitReason.EXTERNAL
-        )
-        order = _order_made_of(fills, position, min(missing, _quantity(fills)))
-        return ClosedBy(client_oid="", execution=Execution(order=order), reason=reason, fills=tuple(fills))
 
 
 def _theirs(positions: tuple[ExchangePosition, ...], symbol: str) -> ExchangePosition | None:
     return next((position for position in positions if position.symbol == symbol), None)
 
 
-def _reason_of(order: Order, position: Position) -> ExitReason:
-    """Return why an exit left, as far as a crash has not lost it: a part leaves for a profit."""
-    if position.exit_reason is not None:
-        return position.exit_reason
-    is_part = order.reduce_only and order.quantity < position.quantity
-    return ExitReason.TAKE_PROFIT if is_part else position.stop_reason
-
-
-def _quantity(fills: Iterable[Fill]) -> Decimal:
-    return sum((fill.quantity for fill in fills), ZERO)
-
-
-def _order_made_of(fills: list[Fill], position: Position, quantity: Decimal) -> Order:
-    """An order as it must have been: *quantity* lots at the average of *fills* whose order is not ours."""
-    value = sum((fill.quantity * fill.price for fill in fills), ZERO)
-    average = value / _quantity(fills)
-    return Order(
-        order_id=fills[0].order_id,
-        client_oid="",
-        symbol=position.symbol,
-        side=OrderSide(position.side.exit.value),
-        quantity=quantity,
-        filled_quantity=quantity,
-        filled_value=average * quantity * position.multiplier,
-        average_price=average,
-        is_active=False,
-        is_cancelled=False,
-        reduce_only=True,
-        close_order=False,
-        stop_price=None,
-        stop_triggered=False,
-        created_ms=fills[-1].ts_ms,
-    )
+def _symbols(found: tuple[Difference, ...], kind: Kind) -> frozenset[str]:
+    return frozenset(difference.symbol for difference in found if difference.kind is kind)

@@ -19,6 +19,8 @@ from trading.errors import (
     OutcomeUnknown,
     RateLimited,
     RequestRefused,
+    TooLarge,
+    TooManyStops,
     UnknownInstrument,
 )
 
@@ -34,6 +36,8 @@ AUTHENTICATION = frozenset({"400001", "400003", "400004", "400005", "400006", "4
 BALANCE = frozenset({"200004", "230003", "300003", "330008", "102421"})
 DUPLICATE = frozenset({"300018", "102426", "126044"})
 NOTHING_TO_CLOSE = frozenset({"300009"})
+TOO_LARGE = frozenset({"300005", "300011", "300012"})
+TOO_MANY_STOPS = frozenset({"300004"})
 NO_SYMBOL = frozenset({"900001", "400600"})
 DONE_ALREADY = frozenset({"100004"})
 # "order not exist" among other things: the text decides.
@@ -48,6 +52,7 @@ REFUSED = frozenset({
 
 _NOT_THERE = ("order not exist", "ordernotexist", "order_not_exist", "order does not exist")
 _DONE_ALREADY = ("cannot be cancel", "not cancelable")
+_TOO_LARGE_TEXT = ("size cannot exceed", "size exceed", "exceeds the max", "exceed max", "maxorderqty")
 _DUPLICATE_TEXT = ("clientoidduplicated", "clientoid duplicate", "duplicate clientoid")
 
 
@@ -89,6 +94,10 @@ def _of_an_order(code: str, said: str) -> ExchangeError:
         return DuplicateClientOid(said, code=code)
     if code in BALANCE:
         return InsufficientBalance(said, code=code)
+    if code in TOO_MANY_STOPS:
+        return TooManyStops(said, code=code)
+    if code in TOO_LARGE or (code in REFUSED and any(sign in said.lower() for sign in _TOO_LARGE_TEXT)):
+        return TooLarge(said, code=code)
     if code in REFUSED:
         return OrderRejected(said, code=code)
     return OutcomeUnknown(said, code=code)

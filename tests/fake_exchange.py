@@ -6,9 +6,17 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 from runtime.locks import assert_no_lock_held
-from trading.errors import NothingToClose, OrderNotFound, OrderRejected, OutcomeUnknown, UnknownInstrument
+from trading.errors import (
+    NothingToClose,
+    OrderNotFound,
+    OutcomeUnknown,
+    TooLarge,
+    TooManyStops,
+    UnknownInstrument,
+)
 from trading.facts import (
     ZERO,
     Balance,
@@ -52,6 +60,11 @@ class FakeExchange:
         self.lose_request: Callable[[OrderRequest], bool] = lambda _request: False
         self.fillable: Decimal | None = None               # lots a market order finds, None: all
         self.margin_modes: dict[str, str] = {}             # isolated where nobody said otherwise
+        self.most_lots: Decimal | None = None              # of one order that is taken
+        self.one_stop = False                              # refuse a second closeOrder stop of a symbol
+        self.resting: set[str] = set()                     # client ids of orders that stay active
+        self.opened_ms: dict[str, int] = {}                # when each position was opened
+        self.now_ms: Callable[[], int] = lambda: 2_000_000_000_000
 
     # ---- what the bot calls ---------------------------------------------------------------------
 
@@ -149,12 +162,25 @@ class FakeExchange:
             stop = next(o for o in self.orders.values() if o.symbol == symbol and o.is_active and o.is_stop)
             return self._fill(replace(stop, stop_triggered=True), abs(self.net[symbol]))
 
-    def trade_elsewhere(self, symbol: str, side: OrderSide, quantity: Decimal) -> None:
-        """Let somebody else trade on the same account."""
+    def trade_elsewhere(self, symbol: str, side: OrderSide, quantity: Decimal, kind: str = "trade") -> None:
+        """Let somebody else trade on the same account, or the exchange itself: *kind* liquid or adl."""
         with self._lock:
             order = _order_of(f"foreign-{len(self.orders)}", OrderRequest(
                 client_oid=f"web_{len(self.orders)}", symbol=symbol, side=side, quantity=quantity
             ))
+            self._fill(order, quantity, kind)
+
+    def order_elsewhere(self, order_id: str, **fields: Any) -> Order:
+        """Let an order rest that somebody else has placed, or that is nobody's any more."""
+        request = OrderRequest(client_oid="web-resting", symbol=next(iter(self._instruments)), side=OrderSide.SELL)
+        with self._lock:
+            order = self.orders[order_id] = replace(_order_of(order_id, request), **fields)
+            return order
+
+    def fill_resting(self, client_oid: str, quantity: Decimal) -> None:
+        """Let an order that stayed active fill, wholly or in part, and end."""
+        with self._lock:
+            order = next(o for o in self.orders.values() if o.client_oid == client_oid and o.is_active)
             self._fill(order, quantity)
 
     def entries(self) -> list[OrderRequest]:
@@ -175,31 +201,41 @@ class FakeExchange:
 
     def _accept(self, request: OrderRequest) -> str:
         self.received.append(request)
-        if request.margin_mode != self.margin_modes.get(request.symbol, "isolated"):
-            raise OrderRejected("margin mode does not match", code="330005")
-        order = _order_of(f"order-{len(self.orders)}", request)
-        self.orders[order.order_id] = order
-        if request.stop_price is not None:
-            return order.order_id
         net = self.net.get(request.symbol, ZERO)
-        quantity = request.quantity or ZERO
-        if request.reduce_only or request.close_order:
-            if not net:
-                del self.orders[order.order_id]
-                raise NothingToClose("no open positions to close", code="300009")
-            quantity = abs(net) if request.close_order else min(quantity, abs(net))
+        if (request.reduce_only or request.close_order) and (
+            not net or (not request.close_order and (net > 0) == (request.side is OrderSide.BUY))
+        ):
+            raise NothingToClose("no open positions to close", code="300009")
+        if self.most_lots is not None and request.quantity is not None and request.quantity > self.most_lots:
+            raise TooLarge(f"Order size cannot exceed {self.most_lots}", code="300000")
+        if request.stop_price is not None and self.one_stop and any(
+            other.is_active and other.is_stop and other.symbol == request.symbol for other in self.orders.values()
+        ):
+            raise TooManyStops("Stop order quantity limit exceeded (limit: 1, current: 1)", code="300004")
+        order = _order_of(f"order-{len(self.orders)}", request)
+        if request.close_order and request.stop_price is None:
+            order = replace(order, quantity=abs(net))
+        order = replace(order, created_ms=self.now_ms())
+        self.orders[order.order_id] = order
+        if request.stop_price is not None or request.client_oid in self.resting:
+            return order.order_id
+        quantity = order.quantity
+        if request.reduce_only:
+            quantity = min(quantity, abs(net))
         if self.fillable is not None:
             quantity = min(quantity, self.fillable)
         self._fill(order, quantity)
         return order.order_id
 
-    def _fill(self, order: Order, quantity: Decimal) -> Order:
+    def _fill(self, order: Order, quantity: Decimal, kind: str = "trade") -> Order:
         price = self.prices[order.symbol]
         multiplier = self._instruments[order.symbol].multiplier
         signed = quantity if order.side is OrderSide.BUY else -quantity
         net = self.net.get(order.symbol, ZERO)
         if not net or (net > 0) == (signed > 0):
             self.entry_prices[order.symbol] = price
+        if not net or (net > 0) != (net + signed > 0):
+            self.opened_ms[order.symbol] = self.now_ms()
         self.net[order.symbol] = net + signed
         value = quantity * multiplier * price
         done = replace(
@@ -214,7 +250,8 @@ class FakeExchange:
         if quantity:
             self.fills.append(Fill(
                 trade_id=f"trade-{len(self.fills)}", order_id=order.order_id, symbol=order.symbol,
-                side=order.side, quantity=quantity, price=price, fee=value * FEE_RATE, ts_ms=2_000_000_000_000,
+                side=order.side, quantity=quantity, price=price, fee=value * FEE_RATE, ts_ms=self.now_ms(),
+                kind=kind,
             ))
         return done
 
@@ -229,7 +266,7 @@ class FakeExchange:
             margin_mode=self.margin_modes.get(symbol, "isolated"),
             unrealised_pnl=ZERO,
             liquidation_price=None,
-            opened_ms=0,
+            opened_ms=self.opened_ms.get(symbol, 0),
         )
 
 
@@ -282,11 +319,11 @@ class FakeJournal:
     ) -> None:
         self._enter()
         with self._lock:
-            if client_oid not in self.intents:
+            if client_oid not in self.intents:      # never written down here, as after a loss
                 return
             if order_id:
                 self.order_ids[order_id] = client_oid
-            if self.intents.get(client_oid, state) is not state:
+            if self.intents[client_oid] is not state:
                 self.intents[client_oid] = check(self.intents[client_oid], state)
 
     def record_fills(self, client_oid: str, fills: Iterable[Fill], *, wait: bool = False) -> None:
@@ -299,7 +336,7 @@ class FakeJournal:
         with self._lock:
             return {
                 order_id: client_oid for order_id, client_oid in self.order_ids.items()
-                if not settled or self.intents[client_oid] is IntentState.DONE
+                if not settled or self.intents.get(client_oid) is IntentState.DONE
             }
 
     def is_booked(self, symbol: str, trade_id: str) -> bool:

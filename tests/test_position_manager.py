@@ -24,7 +24,6 @@ from trading.errors import (
     ExchangeError,
     ExchangeUnavailable,
     JournalError,
-    NothingToClose,
     OrderRejected,
     OutcomeUnknown,
 )
@@ -161,41 +160,6 @@ def test_take_profit_closes_a_share_and_the_rest_goes_on() -> None:
     assert house.exchange.net[SYMBOL] == D(19)
 
 
-def test_an_exit_filled_in_part_is_followed_by_another() -> None:
-    """A thin book takes 10 lots; the rest is sold by the next exit, under a new client id."""
-    house = a_manager(exits=exit_rules(take_profit=()))
-    opened(house)
-    house.exchange.fillable = D(10)
-    price_moves_to(house, "48000")
-    assert house.manager.find(SYMBOL).quantity == D(29)          # type: ignore[union-attr]
-    house.exchange.fillable = None
-    price_moves_to(house, "48000")
-    assert [request.quantity for request in house.exchange.exits()] == [D(39), D(29)]
-    assert len({request.client_oid for request in house.exchange.exits()}) == 2
-    (trade,) = house.journal.trades
-    assert trade.quantity == D(39)
-
-
-def test_a_refused_exit_is_tried_again_after_a_pause(clock: ManualClock) -> None:
-    """A plain no puts the position back; it is not sent again at once, and not given up either."""
-    house = a_manager(clock=clock, exits=exit_rules(take_profit=()))
-    opened(house, now_ms=clock.now_ms())
-
-    def refuse(request: object) -> None:
-        if "-x" in request.client_oid:                            # type: ignore[attr-defined]
-            raise OrderRejected("price out of range", code="300011")
-
-    house.exchange.before["place_order"] = refuse
-    price_moves_to(house, "48000")
-    assert house.manager.find(SYMBOL).state is PositionState.OPEN  # type: ignore[union-attr]
-    del house.exchange.before["place_order"]
-    price_moves_to(house, "48000")
-    assert house.journal.trades == []
-    clock.advance(0.2)
-    price_moves_to(house, "48000")
-    assert len(house.journal.trades) == 1
-
-
 def test_a_lost_answer_to_an_entry_is_looked_up_not_resent() -> None:
     """The order was taken and its answer lost: found by its client id, opened once."""
     house = a_manager()
@@ -302,18 +266,17 @@ def test_no_confirmed_stop_means_flat(clock: ManualClock) -> None:
 
 
 def test_a_stop_that_fired_first_is_booked_from_its_own_fills() -> None:
-    """RAD's exit meets no position: the trade is booked at the stop's price, under its reason."""
+    """RAD's exit meets no position: the trade is booked at once, at the stop's price, under its reason."""
     house = a_manager(exits=exit_rules(take_profit=()))
     opened(house)
     house.exchange.prices[SYMBOL] = D("48940")
     house.exchange.trigger_stop(SYMBOL)
-    with pytest.raises(NothingToClose):
-        house.manager.close_position(SYMBOL)
-    house.reconciler.run()
-    (trade,) = house.journal.trades
+    trade = house.manager.close_position(SYMBOL)
+    assert trade is not None
     assert trade.exit_reason is ExitReason.EXCHANGE_STOP
     assert trade.exit_price == D("48940")
     assert house.manager.snapshot() == ()
+    assert not house.manager.has_uncertain()
 
 
 def test_limits_hold_for_claims_too() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
@@ -9,7 +10,6 @@ import pytest
 
 from execution.book import NotOpened
 from execution.orders import Execution
-from execution.reconcile import Reconciler
 from tests.manual_clock import ManualClock
 from tests.test_position_manager import opened
 from tests.trading_house import (
@@ -21,13 +21,32 @@ from tests.trading_house import (
     exit_rules,
     restarted,
 )
-from trading.errors import ExchangeUnavailable, NothingToClose
+from trading.errors import ExchangeError, ExchangeUnavailable, NothingToClose, OrderRejected
+from trading.escalation import Shape
 from trading.facts import ExitReason, OrderRequest, OrderSide, Position, Priority, Side
 from trading.lifecycle import PositionState
 from trading.reconciliation import Kind
 
 D = Decimal
 OTHER = "ETH/USDT:USDT"
+
+
+def refuse_exits(request: object) -> None:
+    """A hook: every exit is answered with a plain no that says nothing of its size."""
+    if "-x" in request.client_oid:                                # type: ignore[attr-defined]
+        raise OrderRejected("system busy", code="300002")
+
+
+def refuse_after_first_exit() -> Callable[[object], None]:
+    """A hook: the first exit is taken, the next ones are refused."""
+    seen: list[object] = []
+
+    def refuse(request: object) -> None:
+        seen.append(request)
+        if len(seen) > 1:
+            refuse_exits(request)
+
+    return refuse
 
 
 def kinds(result: object) -> list[Kind]:
@@ -46,7 +65,9 @@ def test_agreement_is_a_no_op_twice() -> None:
     assert len(house.exchange.received) == sent
 
 
-@pytest.mark.parametrize("call", ["fetch_positions", "fetch_stop_orders", "fetch_open_orders"])
+@pytest.mark.parametrize(
+    "call", ["fetch_positions", "fetch_stop_orders", "fetch_open_orders", "fetch_recent_fills", "find_order"]
+)
 def test_a_failed_query_changes_nothing(call: str) -> None:
     """One unanswered call of the look, and no conclusion is drawn: positions are not forgotten."""
     house = a_manager()
@@ -111,16 +132,203 @@ def test_gone_without_a_trace_is_not_forgotten() -> None:
     assert house.manager.find(SYMBOL) is not None
 
 
-@pytest.mark.parametrize(("side", "kind"), [(OrderSide.BUY, Kind.LARGER), (OrderSide.SELL, Kind.TURNED)])
-def test_more_or_the_other_side_is_unexplained(side: OrderSide, kind: Kind) -> None:
-    """RAD neither sells what it did not buy nor follows a turn: it reports and blocks entries."""
-    house = a_manager()
+def test_more_is_unexplained_and_only_ours_is_closed() -> None:
+    """Added by hand: entries are blocked, RAD's exit closes its own 39 lots, and the rest is foreign then."""
+    house = a_manager(exits=exit_rules(take_profit=()))
     opened(house)
-    house.exchange.trade_elsewhere(SYMBOL, side, D(100))
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.BUY, D(100))
     result = house.reconciler.run()
-    assert kinds(result) == [kind]
+    assert kinds(result) == [Kind.LARGER]
     assert not result.agrees
     assert house.exchange.exits() == []
+    house.manager.close_position(SYMBOL)
+    assert house.exchange.net[SYMBOL] == D(100)
+    assert house.exchange.fetch_stop_orders() == ()
+    assert kinds(house.reconciler.run()) == [Kind.FOREIGN]
+
+
+def test_a_refused_exit_of_a_shared_position_never_closes_it_all() -> None:
+    """closeOrder would sell what a person has added: the ladder leaves that rung out."""
+    clock = ManualClock()
+    house = a_manager(clock=clock, exits=exit_rules(take_profit=()))
+    opened(house, now_ms=clock.now_ms())
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.BUY, D(100))
+    house.reconciler.run()
+    house.exchange.before["place_order"] = refuse_exits
+    with pytest.raises(ExchangeError):
+        house.manager.close_position(SYMBOL)
+    for _ in range(8):
+        clock.advance(2.1)
+        house.manager.update_positions()
+    leaving = house.manager.leaving(SYMBOL)
+    assert leaving is not None
+    assert leaving.ladder.refusals == 9
+    assert leaving.ladder.shape is Shape.WHOLE
+
+
+def test_the_resting_stop_closes_what_others_have_added_too() -> None:
+    """closeOrder knows one position: 139 lots go, RAD books its 39 and their share of the fee."""
+    house = a_manager()
+    opened(house)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.BUY, D(100))
+    house.reconciler.run()
+    house.exchange.prices[SYMBOL] = D(48_900)
+    house.exchange.trigger_stop(SYMBOL)
+    assert house.reconciler.run().agrees
+    (trade,) = house.journal.trades
+    assert (trade.quantity, trade.exit_price, trade.exit_reason) == (D(39), D(48_900), ExitReason.EXCHANGE_STOP)
+    # 39 × 50 × 0.0006 to enter, 39 × 48.9 × 0.0006 to leave
+    assert trade.fee.quantize(D("0.000001")) == D("1.17") + D("1.144260")
+
+
+def test_a_position_turned_by_hand_is_closed_and_the_rest_is_foreign() -> None:
+    """100 lots sold through a long of 39: RAD's part is closed by those fills, the short of 61 is left alone."""
+    house = a_manager()
+    opened(house)
+    house.exchange.prices[SYMBOL] = D(50_500)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(100))
+    result = house.reconciler.run()
+    assert kinds(result) == [Kind.TURNED]
+    assert result.agrees
+    (trade,) = house.journal.trades
+    assert (trade.quantity, trade.exit_reason, trade.exit_price) == (D(39), ExitReason.EXTERNAL, D(50_500))
+    assert house.exchange.fetch_stop_orders() == ()
+    refused = house.manager.open_position(an_entry_request(), an_account())
+    assert isinstance(refused, NotOpened)
+    assert kinds(house.reconciler.run()) == [Kind.FOREIGN]
+    assert house.exchange.exits() == []
+
+
+def test_a_turn_that_nothing_explains_blocks_entries_and_sends_nothing() -> None:
+    """The other side, and no fills that say so: RAD neither follows nor fights it."""
+    house = a_manager()
+    opened(house)
+    house.exchange.net[SYMBOL] = D(-61)
+    sent = len(house.exchange.received)
+    result = house.reconciler.run()
+    assert kinds(result) == [Kind.TURNED]
+    assert not result.agrees
+    assert house.manager.find(SYMBOL) is not None
+    assert len(house.exchange.received) == sent
+
+
+@pytest.mark.parametrize("kind", ["liquid", "adl"])
+def test_a_liquidation_is_booked_as_one(kind: str) -> None:
+    """Taken over by the exchange: booked from its fills, under its name, stops swept."""
+    house = a_manager()
+    opened(house)
+    house.exchange.prices[SYMBOL] = D(41_000)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(39), kind)
+    assert house.reconciler.run().agrees
+    (trade,) = house.journal.trades
+    assert (trade.exit_reason, trade.exit_price) == (ExitReason.LIQUIDATION, D(41_000))
+    assert house.exchange.fetch_stop_orders() == ()
+
+
+def test_a_part_deleveraged_shrinks_the_book_and_the_rest_goes_on() -> None:
+    """ADL takes nine lots: thirty are left, with their stop; RAD's exit later closes those thirty."""
+    house = a_manager(exits=exit_rules(take_profit=()))
+    opened(house)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(9), "adl")
+    house.exchange.prices[SYMBOL] = D(51_000)
+    assert house.reconciler.run().agrees
+    assert house.reconciler.run().found == ()
+    trade = house.manager.close_position(SYMBOL)
+    assert trade is not None
+    assert [request.quantity for request in house.exchange.exits()] == [D(30)]
+    assert trade.quantity == D(39)
+    assert trade.exit_price.quantize(D("0.01")) == D("50769.23")  # (9 × 50,000 + 30 × 51,000) / 39
+    # fees: 1.17 to enter, 9 × 50 × 0.0006 = 0.27 and 30 × 51 × 0.0006 = 0.918 to leave
+    assert trade.realised_pnl == D(30) - D("1.17") - D("0.27") - D("0.918")
+
+
+def test_a_mismatch_is_explained_once_the_fills_are_listed() -> None:
+    """Sold elsewhere, its fills listed late: unexplained first, booked by the next run, nothing stays blocked."""
+    house = a_manager()
+    opened(house)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(9))
+    late = house.exchange.fills.pop()
+    assert not house.reconciler.run().agrees
+    house.exchange.fills.append(late)
+    assert house.reconciler.run().agrees
+    assert house.manager.find(SYMBOL).quantity == D(30)           # type: ignore[union-attr]
+    assert house.reconciler.run().found == ()
+
+
+def test_our_own_fills_are_never_taken_for_somebody_elses() -> None:
+    """An exit booked on an estimate, its fills unlisted; nine more go elsewhere: each is booked once."""
+    house = a_manager(exits=exit_rules(take_profit=()))
+    opened(house)
+    house.exchange.fillable = D(20)
+    listed = house.exchange.fetch_order_fills
+    house.exchange.fetch_order_fills = lambda order_id, priority=Priority.HIGH: ()   # type: ignore[method-assign]
+    house.exchange.before["place_order"] = refuse_after_first_exit()
+    with pytest.raises(ExchangeError):
+        house.manager.close_position(SYMBOL)                      # 20 of 39, then a no
+    house.exchange.fetch_order_fills = listed                     # type: ignore[method-assign]
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(9))
+    assert house.reconciler.run().agrees
+    assert house.manager.find(SYMBOL).quantity == D(10)           # type: ignore[union-attr]
+    assert house.exchange.net[SYMBOL] == D(10)
+
+
+def test_orders_and_stops_of_other_clients_in_our_symbol_are_left_alone() -> None:
+    """Somebody's limit order and stop beside RAD's: no difference, and neither is cancelled."""
+    house = a_manager()
+    opened(house)
+    house.exchange.order_elsewhere("theirs", quantity=D(5))
+    house.exchange.order_elsewhere("their-stop", client_oid="my-stop", close_order=True, stop_price=D(45_000))
+    result = house.reconciler.run()
+    assert result.found == ()
+    assert house.exchange.orders["theirs"].is_active
+    house.manager.close_position(SYMBOL)
+    assert [order.order_id for order in house.exchange.fetch_stop_orders()] == ["their-stop"]
+
+
+def test_a_stray_order_of_ours_is_cancelled() -> None:
+    """An order under a client id of RAD's that nothing accounts for is taken off the exchange."""
+    house = a_manager()
+    house.exchange.order_elsewhere("stray", client_oid="rad-0abcdefgh001-x3", quantity=D(5))
+    result = house.reconciler.run()
+    assert kinds(result) == [Kind.STRAY_ORDER]
+    assert result.agrees
+    assert not house.exchange.orders["stray"].is_active
+
+
+def test_a_stop_that_cannot_be_placed_again_flattens(clock: ManualClock) -> None:
+    """The resting stop is gone and no new one is taken: flat within the deadline, and said why."""
+    clock.flows = True
+    house = a_manager(clock=clock)
+    opened(house, now_ms=clock.now_ms())
+    (stop,) = house.exchange.fetch_stop_orders()
+    house.exchange.orders[stop.order_id] = replace(stop, is_active=False, is_cancelled=True)
+
+    def refuse(request: object) -> None:
+        if "-s" in request.client_oid:                            # type: ignore[attr-defined]
+            raise OrderRejected("system busy", code="300002")
+
+    house.exchange.before["place_order"] = refuse
+    since = clock.monotonic()
+    house.reconciler.run()
+    (trade,) = house.journal.trades
+    assert trade.exit_reason is ExitReason.UNPROTECTED
+    assert clock.monotonic() - since <= 5.5
+    assert house.exchange.net[SYMBOL] == 0
+
+
+def test_a_position_whose_exit_met_nothing_and_nobody_explains_is_said(clock: ManualClock) -> None:
+    """It stays in the book, claimed; the difference is reported, so that entries stay blocked."""
+    clock.flows = True
+    house = a_manager(clock=clock)
+    opened(house, now_ms=clock.now_ms())
+    house.exchange.net[SYMBOL] = D(0)
+    with pytest.raises(NothingToClose):
+        house.manager.close_position(SYMBOL)
+    for _ in range(2):
+        result = house.reconciler.run()
+        assert kinds(result) == [Kind.GONE]
+        assert not result.agrees
+    assert house.manager.find(SYMBOL) is not None
 
 
 def test_a_foreign_position_is_reported_and_left_alone() -> None:
@@ -138,9 +346,9 @@ def test_a_foreign_position_is_reported_and_left_alone() -> None:
 
 def test_a_foreign_position_is_adopted_where_configured() -> None:
     """Opened by hand, with adopt on: in the book, protected on the exchange, trailed and closed like any other."""
-    house = a_manager()
+    house = a_manager(adopt=True)
     house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(7))
-    guard = Reconciler(house.exchange, house.manager, house.sender, house.journal, protect=True, adopt=True)
+    guard = house.reconciler
     guard.run()
     position = house.manager.find(SYMBOL)
     assert position is not None
@@ -224,8 +432,14 @@ def test_what_is_uncertain_stays_so_when_the_look_up_fails() -> None:
     opened(house)
     house.exchange.prices[SYMBOL] = D(48_900)
     house.exchange.trigger_stop(SYMBOL)
+    listed = house.exchange.orders.copy()
+    house.exchange.orders.clear()                                 # for a moment it shows none of them
+    fills = house.exchange.fills.copy()
+    house.exchange.fills.clear()
     with pytest.raises(NothingToClose):
         house.manager.close_position(SYMBOL)
+    house.exchange.orders.update(listed)
+    house.exchange.fills += fills
 
     def fail(_what: object) -> None:
         raise ExchangeUnavailable("no answer")
@@ -333,16 +547,6 @@ def test_after_a_restart_parts_wait_until_what_left_before_would_show(clock: Man
     assert leaving.client_oid.endswith("-x4")                     # three numbers are passed over
 
 
-def test_a_stop_of_ours_stays_where_the_book_has_lost_its_position() -> None:
-    """With an empty journal the resting stop may be all that protects it."""
-    house = a_manager()
-    opened(house)
-    house.manager.remove(SYMBOL, house.manager.snapshot()[0].position_id, 0)
-    result = house.reconciler.run()
-    assert kinds(result) == [Kind.FOREIGN]
-    assert len(house.exchange.fetch_stop_orders()) == 1
-
-
 def test_two_uncertain_exits_are_each_resolved_once() -> None:
     """The second cannot be read yet; the first is not looked up again while its next exit is under way."""
     house = a_manager(symbols=[SYMBOL, OTHER], exits=exit_rules(take_profit=()))
@@ -383,15 +587,19 @@ def test_an_exit_found_by_two_is_booked_once() -> None:
 
 
 def test_only_what_is_missing_is_booked_as_somebody_elses() -> None:
-    """Thirty sold and bought back changed nothing; of the ten sold then, ten are booked."""
+    """Thirty sold and bought back changed nothing; of twelve sold then, with two bought again, ten are booked."""
     house = a_manager()
     opened(house)
     house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(30))
     house.exchange.trade_elsewhere(SYMBOL, OrderSide.BUY, D(30))
     assert house.reconciler.run().found == ()
-    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(10))
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(12))
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.BUY, D(2))
     assert house.reconciler.run().agrees
-    assert house.manager.find(SYMBOL).quantity == D(29)           # type: ignore[union-attr]
+    position = house.manager.find(SYMBOL)
+    assert position is not None
+    assert position.quantity == D(29)
+    assert position.fee == D("1.47")                              # 1.17 to enter, 10 × 50 × 0.0006 of the twelve
     assert len(house.exchange.fetch_stop_orders()) == 1
     assert house.reconciler.run().found == ()
 
@@ -434,14 +642,13 @@ def test_a_close_by_somebody_else_that_meets_our_exit_is_booked() -> None:
 
 def test_an_adopted_position_keeps_its_own_margin_mode() -> None:
     """Opened by hand in cross while RAD works isolated: its stop and its exit say cross."""
-    house = a_manager()
+    house = a_manager(adopt=True)
     house.exchange.margin_modes[SYMBOL] = "cross"
     theirs = OrderRequest(
         client_oid="web-1", symbol=SYMBOL, side=OrderSide.BUY, quantity=D(5), margin_mode="cross"
     )
     house.exchange.place_order(theirs, Priority.HIGH)
-    guard = Reconciler(house.exchange, house.manager, house.sender, house.journal, protect=True, adopt=True)
-    guard.run()
+    house.reconciler.run()
     assert house.manager.find(SYMBOL).protective_stop is not None         # type: ignore[union-attr]
     assert house.manager.close_position(SYMBOL) is not None
     assert house.exchange.net[SYMBOL] == 0

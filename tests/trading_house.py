@@ -10,6 +10,7 @@ from typing import Any
 
 from execution.orders import OrderSender
 from execution.protection import Protection, ProtectRules
+from execution.rebuild import Rebuilder
 from execution.reconcile import Reconciler
 from position_manager import PositionManager, PositionRules
 from runtime.clock import SystemClock
@@ -32,6 +33,7 @@ class SilentMonitor:
     def __init__(self) -> None:
         self.latencies: list[Mapping[str, float]] = []
         self.trades: list[Any] = []
+        self.gaps_s: list[float] = []
 
     def record_scan_time(self, duration_s: float, scanned: int, failed: int) -> None: ...
 
@@ -43,6 +45,9 @@ class SilentMonitor:
 
     def record_exit_latency(self, stages: Mapping[str, float]) -> None:
         self.latencies.append(dict(stages))
+
+    def record_protection_gap(self, seconds: float) -> None:
+        self.gaps_s.append(seconds)
 
     def record_trade(self, trade: Any) -> None:
         self.trades.append(trade)
@@ -107,20 +112,15 @@ def an_entry_request(
 def a_manager(
     symbols: Sequence[str] = (SYMBOL,), *, clock: Clock | None = None, exits: ExitRules | None = None,
     risk: RiskRules | None = None, protect: ProtectRules | None = None, margin_mode: str = "isolated",
-    after: TradingHouse | None = None,
+    exchange: FakeExchange | None = None, journal: FakeJournal | None = None, adopt: bool = False,
 ) -> TradingHouse:
-    """A position manager on a fake exchange where everything costs 50,000.
-
-    *after*: take over the exchange and the journal of one that has ended; `restarted` recovers it.
-    """
+    """A position manager on a fake exchange where everything costs 50,000, both fresh unless given."""
     clock = clock or SystemClock()
     stop = threading.Event()
-    prices, monitor = FakePrices(), SilentMonitor()
-    if after is None:
-        exchange, journal = FakeExchange([a_contract(symbol) for symbol in symbols]), FakeJournal()
+    if exchange is None:
+        exchange = FakeExchange([a_contract(symbol) for symbol in symbols])
         exchange.prices = {symbol: D(50_000) for symbol in symbols}
-    else:
-        exchange, journal = after.exchange, after.journal
+    journal, prices, monitor = journal or FakeJournal(), FakePrices(), SilentMonitor()
     sender = OrderSender(exchange, journal, clock, stop)
     protection = Protection(exchange, sender, protect or ProtectRules(), clock, stop)
     manager = PositionManager(
@@ -130,7 +130,8 @@ def a_manager(
         ),
         sender=sender, protection=protection, exit_workers=DirectWorkers(),
     )
-    reconciler = Reconciler(exchange, manager, sender, journal, protect=True)
+    rebuilder = Rebuilder(exchange, journal, protection, exits or exit_rules(), clock)
+    reconciler = Reconciler(exchange, manager, sender, journal, protect=True, rebuilder=rebuilder, adopt=adopt)
     return TradingHouse(
         manager=manager, exchange=exchange, journal=journal, prices=prices, monitor=monitor,
         reconciler=reconciler, sender=sender,
@@ -139,7 +140,7 @@ def a_manager(
 
 def restarted(house: TradingHouse, **overrides: Any) -> TradingHouse:
     """The next process on the same exchange and journal: what recovery does before the first reconciliation."""
-    following = a_manager(after=house, **overrides)
+    following = a_manager(exchange=house.exchange, journal=house.journal, **overrides)
     for position in house.journal.positions.values():
         following.manager.restore(position)
     following.reconciler.catch_up()

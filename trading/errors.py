@@ -12,6 +12,8 @@
         ├── OrderRejected          give up: it certainly did not happen
         │   ├── InsufficientBalance
         │   ├── NothingToClose         the position is already gone
+        │   ├── TooLarge               try less: it is about the size, or the price it would reach
+        │   ├── TooManyStops           cancel an old one first
         │   └── DuplicateClientOid     an active order has this id: look and see
         ├── UnknownInstrument      give up: no such symbol
         ├── RequestRefused         give up: a plain no to something that is not an order
@@ -79,6 +81,14 @@ class InsufficientBalance(OrderRejected):
 
 class NothingToClose(OrderRejected):
     """A closing order met no position."""
+
+
+class TooLarge(OrderRejected):
+    """More than the exchange takes in one order, or than it would fill within its price limits."""
+
+
+class TooManyStops(OrderRejected):
+    """The exchange lets no further stop rest beside those that do."""
 
 
 class DuplicateClientOid(OrderRejected):

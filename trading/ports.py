@@ -183,6 +183,9 @@ class Monitor(Protocol):
     def record_exit_latency(self, stages: Mapping[str, float]) -> None:
         """*stages*: seconds from price receipt to `decided`, `claimed`, `sent`, `acknowledged`."""
 
+    def record_protection_gap(self, seconds: float) -> None:
+        """*seconds*: how long a position had no stop on the exchange before one rested (again)."""
+
     def record_trade(self, trade: ClosedTrade) -> None: ...
 
     def record_equity(self, equity: Decimal, at_ms: int) -> None: ...

@@ -61,9 +61,9 @@ def compare(
         difference = compare_one(symbol, ours.get(symbol), theirs.get(symbol))
         if difference is not None:
             differences.append(difference)
-    gone = {difference.symbol for difference in differences if difference.kind is Kind.GONE}
+    over = {d.symbol for d in differences if d.kind in (Kind.GONE, Kind.TURNED)}
     if protect:
-        differences += _unprotected(ours, view.stop_orders, reserved | gone)
+        differences += _unprotected(ours, view.stop_orders, reserved | over)
     differences += _left_over(ours, view, reserved)
     return tuple(differences)
 
@@ -108,15 +108,11 @@ def _unprotected(
 
 
 def _left_over(ours: dict[str, Position], view: ExchangeView, reserved: set[str]) -> list[Difference]:
-    """Stops and orders of RAD's that no position accounts for; other people's are not ours to judge.
-
-    A stop may be all that protects a position the book has lost: where the exchange has one, it stays.
-    """
+    """Stops and orders of RAD's that no position accounts for; other people's are not ours to judge."""
     found = []
-    unknown = {theirs.symbol for theirs in view.positions} - ours.keys()
     for order in view.stop_orders + view.open_orders:
         client_oid = parse(order.client_oid)
-        if client_oid is None or order.symbol in reserved or (order.is_stop and order.symbol in unknown):
+        if client_oid is None or order.symbol in reserved:
             continue
         position = ours.get(order.symbol)
         stop = position.protective_stop if position else None

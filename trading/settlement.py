@@ -106,6 +106,45 @@ def adopted(
     )
 
 
+def rebuilt(
+    theirs: ExchangePosition, instrument: Instrument, position_id: str, opened_ms: int, quantity: Decimal,
+    entry_price: Decimal, stop_price: Decimal | None, first_stop: Decimal | None, rules: ExitRules,
+) -> Position:
+    """Return a position RAD has forgotten as it was entered, from what the exchange still knows of it.
+
+    *stop_price* and *first_stop* are RAD's own behind the latest and the first of its resting stops.
+    Without any, the stop lies where it would at entry. One percent stands in for the ATR.
+    """
+    atr = entry_price / 100
+    planned = initial_stop(theirs.side, entry_price, atr, rules, instrument)
+    first = first_stop or planned
+    if not theirs.side.is_beyond(entry_price, first):
+        first = planned                 # a stop in profit is no first one
+    stop = stop_price or first
+    best = theirs.mark_price if theirs.side.is_beyond(theirs.mark_price, entry_price) else entry_price
+    trailed = stop != first and theirs.side.is_beyond(stop, first)
+    return Position(
+        position_id=position_id,
+        symbol=theirs.symbol,
+        side=theirs.side,
+        state=PositionState.OPEN,
+        quantity=quantity,
+        initial_quantity=quantity,
+        multiplier=instrument.multiplier,
+        entry_price=entry_price,
+        initial_stop_price=first,
+        stop_price=stop,
+        stop_reason=ExitReason.TRAILING_STOP if trailed else ExitReason.STOP_LOSS,
+        best_price=best,
+        atr=atr,
+        opened_ms=opened_ms,
+        leverage=theirs.leverage,
+        margin_mode=theirs.margin_mode,
+        strategy="rebuilt",
+        reasons=("rebuilt from its orders on the exchange",),
+    )
+
+
 def closing(position: Position, reason: ExitReason) -> Position:
     """Return *position* claimed for one exit, with the number of its attempt."""
     return replace(
@@ -121,10 +160,18 @@ def put_back(position: Position) -> Position:
     return replace(position, state=check(position.state, PositionState.OPEN), exit_reason=None)
 
 
+def unsent(position: Position) -> Position:
+    """Return *position* open again: its exit certainly never left, so that its number is still unused."""
+    return replace(put_back(position), exit_attempt=position.exit_attempt - 1)
+
+
 def reduced(
-    position: Position, quantity: Decimal, price: Decimal, fee: Decimal, reason: ExitReason
+    position: Position, quantity: Decimal, price: Decimal, fee: Decimal, reason: ExitReason, *, more: bool = False
 ) -> Position:
-    """Return what is left after *quantity* lots were closed at *price*; never less than nothing."""
+    """Return what is left after *quantity* lots were closed at *price*; never less than nothing.
+
+    *more*: of a step that counts as taken already.
+    """
     closed = min(quantity, position.quantity)
     base_qty = closed * position.multiplier
     return replace(
@@ -133,7 +180,7 @@ def reduced(
         realised_pnl=position.realised_pnl + (price - position.entry_price) * position.side.sign * base_qty,
         exit_value=position.exit_value + price * base_qty,
         fee=position.fee + fee,
-        steps_taken=position.steps_taken + (reason is ExitReason.TAKE_PROFIT),
+        steps_taken=position.steps_taken + (reason is ExitReason.TAKE_PROFIT and not more),
     )
 
 

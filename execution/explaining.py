@@ -1,0 +1,138 @@
+"""What closed a position, or a part of it, behind our back: found on the exchange, never assumed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from execution.orders import Execution
+from trading.client_ids import ClientOid, Purpose
+from trading.facts import ZERO, ExitReason, Fill, Order, OrderSide, Position
+from trading.ports import Exchange, Journal
+
+log = logging.getLogger("recon")
+
+MOST_UNRECORDED = 3            # orders of one purpose that may have left without the journal knowing
+LOOK_BACK = 2 * MOST_UNRECORDED    # exits asked for when one is missing: numbers are passed over at a restart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Orders, or fills of others, that closed so much for that reason; others have no client id."""
+
+    client_oid: str
+    execution: Execution
+    reason: ExitReason
+    fills: tuple[Fill, ...] | None = None      # of others: to be booked with it; else to be asked for
+
+
+class Explainer:
+    """Asks the exchange; any thread, changes nothing. Every question may raise ExchangeError."""
+
+    def __init__(self, exchange: Exchange, journal: Journal) -> None:
+        self._exchange = exchange
+        self._journal = journal
+
+    def what_closed(self, position: Position, missing: Decimal) -> Explanation | None:
+        """Return what closed *missing* lots of *position* or some of them; None if nothing is to be found."""
+        return (
+            self._own_exit(position) or self._stop_that_fired(position) or self._someone_else(position, missing)
+        )
+
+    def _own_exit(self, position: Position) -> Explanation | None:
+        """Return an exit of RAD's own that filled and was not booked: it left just before a crash."""
+        for attempt in range(position.exit_attempt, max(0, position.exit_attempt - LOOK_BACK), -1):
+            order = self._find(position, Purpose.EXIT, attempt)
+            if order is not None and order.filled_quantity and not order.is_active and not self._is_booked(order):
+                return Explanation(
+                    client_oid=order.client_oid, execution=Execution(order=order),
+                    reason=reason_of_own(position, order),
+                )
+        return None
+
+    def _stop_that_fired(self, position: Position) -> Explanation | None:
+        """Return the resting stop's execution; looks at every stop this position has had."""
+        for attempt in range(position.stop_attempt, 0, -1):
+            order = self._find(position, Purpose.STOP, attempt)
+            if order is not None and order.filled_quantity and not order.is_active:
+                if self._is_booked(order):
+                    return None
+                return Explanation(
+                    client_oid=order.client_oid, execution=Execution(order=order),
+                    reason=ExitReason.EXCHANGE_STOP,
+                )
+            if order is not None and attempt < position.stop_attempt - LOOK_BACK:
+                break                 # older stops were cancelled long ago
+        return None
+
+    def _someone_else(self, position: Position, missing: Decimal) -> Explanation | None:
+        """Return what others traded against the position: a person, a liquidation, ADL.
+
+        The newest fills, and no more than is missing: what was sold and bought back changed nothing,
+        and what went beyond all of it has opened something that is not RAD's.
+        """
+        ours = self._journal.client_oids()
+        fills: list[Fill] = []
+        for fill in reversed(self._exchange.fetch_recent_fills(position.symbol)):
+            if fill.ts_ms < position.opened_ms or _quantity(fills) >= missing:
+                break
+            is_exit = fill.side is position.side.exit and fill.order_id not in ours
+            if is_exit and not self._journal.is_booked(fill.symbol, fill.trade_id):
+                fills.append(fill)
+        if not fills:
+            return None
+        forced = any(fill.kind in ("liquid", "adl") for fill in fills)
+        return Explanation(
+            client_oid="",
+            execution=Execution(order=_order_made_of(fills, position, min(missing, _quantity(fills)))),
+            reason=ExitReason.LIQUIDATION if forced else ExitReason.EXTERNAL, fills=tuple(fills),
+        )
+
+    def _find(self, position: Position, purpose: Purpose, attempt: int) -> Order | None:
+        client_oid = ClientOid(position_id=position.position_id, purpose=purpose, attempt=attempt)
+        return self._exchange.find_order(str(client_oid))
+
+    def _is_booked(self, order: Order) -> bool:
+        if order.order_id in self._journal.client_oids(settled=True):
+            return True               # perhaps on an estimate, before its fills were listed
+        fills = self._exchange.fetch_order_fills(order.order_id)
+        return any(self._journal.is_booked(fill.symbol, fill.trade_id) for fill in fills)
+
+
+def reason_of_own(position: Position, order: Order) -> ExitReason:
+    """Return why an exit left that nobody wrote down: what asked for a part, at a profit, took profit."""
+    if position.exit_reason is not None:
+        return position.exit_reason
+    price = order.average_price or position.entry_price
+    asked_a_part = not order.close_order and order.quantity < position.quantity
+    if asked_a_part and position.side.is_beyond(price, position.entry_price):
+        return ExitReason.TAKE_PROFIT
+    return position.stop_reason
+
+
+def _quantity(fills: Iterable[Fill]) -> Decimal:
+    return sum((fill.quantity for fill in fills), ZERO)
+
+
+def _order_made_of(fills: Sequence[Fill], position: Position, quantity: Decimal) -> Order:
+    """An order as it must have been: *quantity* lots at the average of *fills*, newest first, not ours."""
+    average = sum((fill.quantity * fill.price for fill in fills), ZERO) / _quantity(fills)
+    return Order(
+        order_id=fills[0].order_id,
+        client_oid="",
+        symbol=position.symbol,
+        side=OrderSide(position.side.exit.value),
+        quantity=quantity,
+        filled_quantity=quantity,
+        filled_value=average * quantity * position.multiplier,
+        average_price=average,
+        is_active=False,
+        is_cancelled=False,
+        reduce_only=True,
+        close_order=False,
+        stop_price=None,
+        stop_triggered=False,
+        created_ms=fills[-1].ts_ms,
+    )

@@ -1,0 +1,131 @@
+"""An exit that is refused or does not fill: what is tried next, and when. Pure; it has no last rung.
+
+A plain no that says nothing of the size is answered with `closeOrder`, which needs neither size nor
+leverage; one that speaks of size or price with a half, and a half of that, down to the smallest
+order, and then with `closeOrder` too. After that it begins again, ever more slowly, but never more
+slowly than the longest pause. What filled in part was no refusal: the rest follows at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from enum import Enum
+from zlib import crc32
+
+from trading.facts import ExitReason, Instrument
+
+PAUSES_S = (0.1, 0.25, 0.5, 1.0, 2.0)   # before the next order, by how often all shapes have been tried
+JITTER_S = (0.05, 0.15)                 # after one that certainly did not get there
+ALARM_AFTER = 3                         # refusals in a row
+
+
+class Shape(Enum):
+    """What the next order of an exit looks like: always at the market, never enlarging anything."""
+
+    WHOLE = "whole"                # reduce-only, for all that is to go
+    SMALLER = "smaller"            # reduce-only, for a half of it, or a half of that
+    CLOSE_ORDER = "close_order"    # for whatever is there, without a size
+
+
+class Result(Enum):
+    """What became of an order that did not end the exit."""
+
+    REFUSED = "refused"            # a plain no
+    TOO_LARGE = "too_large"        # a plain no on account of size or price, or not one lot filled
+    FELL_SHORT = "fell_short"      # filled in part, and the rest of it cancelled
+    AS_ASKED = "as_asked"          # filled, but asked for less than there is
+
+
+NEXT: dict[tuple[Shape, Result], Shape] = {
+    (Shape.WHOLE, Result.REFUSED): Shape.CLOSE_ORDER,
+    (Shape.WHOLE, Result.TOO_LARGE): Shape.SMALLER,
+    (Shape.WHOLE, Result.FELL_SHORT): Shape.WHOLE,
+    (Shape.WHOLE, Result.AS_ASKED): Shape.WHOLE,
+    (Shape.SMALLER, Result.REFUSED): Shape.CLOSE_ORDER,
+    (Shape.SMALLER, Result.TOO_LARGE): Shape.SMALLER,        # at the smallest order: CLOSE_ORDER
+    (Shape.SMALLER, Result.FELL_SHORT): Shape.SMALLER,
+    (Shape.SMALLER, Result.AS_ASKED): Shape.SMALLER,
+    (Shape.CLOSE_ORDER, Result.REFUSED): Shape.WHOLE,
+    (Shape.CLOSE_ORDER, Result.TOO_LARGE): Shape.WHOLE,
+    (Shape.CLOSE_ORDER, Result.FELL_SHORT): Shape.WHOLE,
+    (Shape.CLOSE_ORDER, Result.AS_ASKED): Shape.WHOLE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ladder:
+    """How far one exit has got."""
+
+    shape: Shape = Shape.WHOLE
+    halvings: int = 0
+    rounds: int = 0                # how often it has begun again, or fallen short
+    refusals: int = 0              # in a row
+    pause_s: float = 0.0           # before the next order
+
+    @property
+    def is_alarming(self) -> bool:
+        """Whether a person has to be told."""
+        return self.refusals >= ALARM_AFTER
+
+    def quantity(self, to_go: Decimal, instrument: Instrument) -> Decimal | None:
+        """Return the lots of the next order, *to_go* being left; None for `closeOrder`."""
+        if self.shape is Shape.CLOSE_ORDER:
+            return None
+        most = min(to_go, instrument.max_quantity)
+        share = instrument.quantity_down(most / 2**self.halvings) if self.shape is Shape.SMALLER else most
+        return min(max(share, instrument.min_quantity), to_go)
+
+    def after(
+        self, result: Result, to_go: Decimal, instrument: Instrument, *, may_close_all: bool
+    ) -> Ladder:
+        """Return where it stands after an order for *to_go* that ended like that."""
+        shape, halvings = NEXT[self.shape, result], self.halvings
+        if shape is Shape.SMALLER and result is Result.TOO_LARGE:
+            if self.quantity(to_go, instrument) == instrument.min_quantity:
+                shape = Shape.CLOSE_ORDER
+            else:
+                halvings += 1
+        if shape is Shape.CLOSE_ORDER and not may_close_all:
+            shape = Shape.WHOLE
+        if shape is not Shape.SMALLER:
+            halvings = 0
+        if result in (Result.REFUSED, Result.TOO_LARGE):
+            return Ladder(
+                shape=shape, halvings=halvings, rounds=self.rounds + (shape is Shape.WHOLE),
+                refusals=self.refusals + 1, pause_s=_pause_s(self.rounds),
+            )
+        if result is Result.AS_ASKED:
+            return replace(self, shape=shape, halvings=halvings, refusals=0, pause_s=0.0)
+        pause_s = _pause_s(self.rounds - 1) if self.rounds else 0.0
+        return Ladder(shape=shape, halvings=halvings, rounds=self.rounds + 1, pause_s=pause_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """An exit that is decided and not over."""
+
+    reason: ExitReason
+    part: Decimal | None           # lots still to go; None: all there are
+    ladder: Ladder = Ladder()
+    not_before: float = 0.0        # monotonic
+    has_begun: bool = False        # some of the part has filled
+
+    @property
+    def sticks(self) -> bool:
+        """Whether it goes on whatever the price does: a part nobody has taken yet may be thought over."""
+        return self.part is None or self.has_begun
+
+    def to_go(self, held: Decimal) -> Decimal:
+        """Return the lots still to go when *held* are there."""
+        return held if self.part is None else min(self.part, held)
+
+
+def pause_unsent_s(client_oid: str, turn: float) -> float:
+    """Return the pause after an order that did not get there: short, and not the same for all who wait."""
+    low, high = JITTER_S
+    return low + (high - low) * (crc32(f"{client_oid} {turn}".encode()) % 1000) / 1000
+
+
+def _pause_s(rounds: int) -> float:
+    return PAUSES_S[min(rounds, len(PAUSES_S) - 1)]
