@@ -62,6 +62,7 @@ class FakeExchange:
         self.margin_modes: dict[str, str] = {}             # isolated where nobody said otherwise
         self.most_lots: Decimal | None = None              # of one order that is taken
         self.one_stop = False                              # refuse a second closeOrder stop of a symbol
+        self.lazy_cancels: list[str] | None = None         # cancels accepted and not carried out yet
         self.resting: set[str] = set()                     # client ids of orders that stay active
         self.opened_ms: dict[str, int] = {}                # when each position was opened
         self.now_ms: Callable[[], int] = lambda: 2_000_000_000_000
@@ -90,6 +91,9 @@ class FakeExchange:
             order = self.orders.get(order_id)
             if order is None or not order.is_active:
                 raise OrderNotFound("order not exist")
+            if self.lazy_cancels is not None:
+                self.lazy_cancels.append(order_id)
+                return
             self.orders[order_id] = replace(order, is_active=False, is_cancelled=True)
 
     def find_order(self, client_oid: str, priority: Priority = Priority.HIGH) -> Order | None:

@@ -77,6 +77,20 @@ def test_a_refused_exit_goes_on_as_close_order_whatever_the_price_does(clock: Ma
     assert len({request.client_oid for request in (*tried, *house.exchange.exits())}) == 3
 
 
+def test_a_profit_to_be_taken_does_not_replace_an_exit_of_all(clock: ManualClock) -> None:
+    """Refused at the stop, and then the price leaps to the take profit: all of it leaves, not a part."""
+    house = a_manager(clock=clock)
+    opened(house, now_ms=clock.now_ms())
+    on_exits(house, refusing(OrderRejected("suspended", code="300002"), []))
+    price_moves_to(house, "48000")
+    del house.exchange.before["place_order"]
+    clock.advance(0.11)
+    price_moves_to(house, "52500")
+    (trade,) = house.journal.trades
+    assert trade.quantity == D(39)
+    assert [request.close_order for request in house.exchange.exits()] == [True]
+
+
 def test_it_goes_on_without_a_price(clock: ManualClock) -> None:
     """The stream falls silent after the refusal: what is decided needs no price."""
     house = an_open_house(clock)

@@ -124,6 +124,14 @@ def test_calls_are_told_apart(monitor: PerformanceMonitor) -> None:
     assert (stats.lock_waits["positions"].p99, stats.lock_holds["positions"].p99) == (0.001, 0.002)
 
 
+def test_a_gap_in_protection_is_measured_and_none_is_no_gap(monitor: PerformanceMonitor) -> None:
+    """Two positions were without a stop for a while, one was moved without a gap."""
+    for seconds in (0.25, 0.0, 0.75):
+        monitor.record_protection_gap(seconds)
+    gaps = monitor.get_stats().protection_gaps
+    assert (gaps.count, gaps.maximum, gaps.mean) == (2, 0.75, 0.5)
+
+
 def test_a_late_exit_is_counted_and_said(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
     """An exit sent at its budget is in time; one later is not, and the log says by how much."""
     monitor = PerformanceMonitor(clock, exit_budget_s=0.05)

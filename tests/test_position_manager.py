@@ -69,6 +69,17 @@ def test_entry_is_protected_on_the_exchange_and_read_back() -> None:
     assert position.protective_stop.order_id == stop.order_id
 
 
+def test_an_entry_filled_in_part_is_a_smaller_position() -> None:
+    """Ten of 39 lots within the slippage limit: those ten, their fee, a stop for them; the rest is not chased."""
+    house = a_manager()
+    house.exchange.fillable = D(10)
+    position = opened(house)
+    assert (position.quantity, position.initial_quantity, position.fee) == (D(10), D(10), D("0.3"))
+    assert len(house.exchange.fetch_stop_orders(SYMBOL)) == 1
+    assert len(house.exchange.entries()) == 1
+    assert house.reconciler.run().found == ()
+
+
 def test_the_intent_is_written_before_the_order_leaves() -> None:
     """When the order arrives at the exchange, its intent is in the journal already."""
     house = a_manager()

@@ -14,6 +14,7 @@ from tests.test_position_manager import opened, price_moves_to
 from tests.trading_house import SYMBOL, TradingHouse, a_manager, an_account, an_entry_request, exit_rules
 from trading.errors import ExchangeUnavailable, OrderRejected, TooManyStops
 from trading.facts import ExitReason, Order, OrderRequest, Position, Side
+from trading.lifecycle import IntentState
 
 D = Decimal
 ALL_OUT = exit_rules(take_profit=())
@@ -62,6 +63,27 @@ def test_where_two_are_refused_the_old_one_goes_first(clock: ManualClock) -> Non
     assert resting(house).stop_price == D("51923.1")              # 52,500 × 0.99 × 0.999, up
     assert len(house.exchange.received) == asked + 1              # none was tried beside the old one first
     assert len([o for o in house.exchange.orders.values() if o.is_stop and o.is_active]) == 1
+
+
+def test_a_cancel_that_is_only_accepted_is_waited_for(clock: ManualClock) -> None:
+    """The old stop is listed for two looks more: the new one is not tried before it is gone."""
+    house = a_house_of_one_stop(clock)
+    clock.flows = True
+    (old,) = house.exchange.fetch_stop_orders(SYMBOL)
+    house.exchange.lazy_cancels = []
+    looks: list[object] = []
+
+    def carry_out_at_the_third(_symbol: object) -> None:
+        if house.exchange.lazy_cancels:
+            looks.append(_symbol)
+            if len(looks) == 3:
+                house.exchange.orders[old.order_id] = replace(old, is_active=False, is_cancelled=True)
+
+    house.exchange.before["fetch_stop_orders"] = carry_out_at_the_third
+    price_moves_to(house, "51500")
+    refused = [oid for oid in house.journal.intents if house.journal.intents[oid] is IntentState.REJECTED]
+    assert len(refused) == 1                                      # the one beside the old one, that taught it
+    assert resting(house).stop_price == D("50934.1")
 
 
 def test_while_it_is_swapped_the_position_counts_as_unprotected(clock: ManualClock) -> None:
@@ -240,6 +262,14 @@ def test_moving_it_is_not_done_for_a_tick_nor_all_the_time(clock: ManualClock) -
     clock.advance(1.1)
     price_moves_to(house, "52001")
     assert resting(house) != second
+
+
+def test_a_stop_is_placed_in_the_margin_mode_that_is_configured() -> None:
+    """A stop in isolated mode is refused where the symbol is cross: no position would ever be protected."""
+    house = a_manager(protect=ProtectRules(margin_mode="cross"))
+    opened(house)
+    (stop,) = [request for request in house.exchange.received if "-s" in request.client_oid]
+    assert stop.margin_mode == "cross"
 
 
 def test_too_many_stops_with_none_of_ours_resting_is_a_plain_refusal(clock: ManualClock) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+from sandbox.embedded import run_sandbox
+from tests.daemon_process import Daemon
 from tests.fake_exchange import FakeJournal
 from tests.test_position_manager import opened, price_moves_to
 from tests.trading_house import SYMBOL, TradingHouse, a_manager, exit_rules
@@ -222,3 +226,38 @@ def test_an_entry_that_turns_up_after_all_is_taken_up_and_protected() -> None:
     assert again.journal.intents[entry_oid] is IntentState.DONE
     assert len(house.exchange.fetch_stop_orders()) == 1
     assert ("rebuilt", "from its orders on the exchange", SYMBOL) in again.journal.events
+
+
+@pytest.mark.process
+@pytest.mark.timeout(300)
+def test_a_daemon_whose_journal_is_deleted_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Killed, its journal deleted, started again: the same position under the same id, and verify agrees."""
+    with run_sandbox("synthetic", pairs=6, seed=5, volatility=1.0) as box:
+        settings = {
+            "EXCHANGE__FUTURES_URL": box.futures_url, "EXCHANGE__SPOT_URL": box.spot_url,
+            "KUCOIN_API_KEY": box.key, "KUCOIN_API_SECRET": box.secret, "KUCOIN_API_PASSPHRASE": box.passphrase,
+            "LIMITS__COOLDOWN": "10m", "POSITIONS__MAX_OPEN": "1",
+        }
+        with Daemon(tmp_path, **settings) as daemon:
+            daemon.await_line(r"running positions=0")
+            daemon.ask("/api/pause", {})
+            daemon.ask("/api/open", {"symbol": "XBTUSDTM", "side": "long"})
+            (before,) = daemon.ask("/api/positions")
+            daemon.end(signal.SIGKILL)
+        lost = list((tmp_path / "data").glob("*.sqlite*"))
+        assert lost
+        for file in lost:
+            file.unlink()
+        with Daemon(tmp_path, **settings) as daemon:
+            daemon.await_line(r"BTC/USDT:USDT rebuilt from the exchange side=long")
+            daemon.await_line(r"running positions=1 recovered=0")
+            (after,) = daemon.ask("/api/positions")
+            same = ("position_id", "quantity", "entry_price", "side", "protected")
+            assert {name: after[name] for name in same} == {name: before[name] for name in same}
+            assert daemon.ask("/api/verify")["agree"]
+            trade = daemon.ask("/api/close", {"symbol": "BTC/USDT:USDT"})
+            assert trade["exit_reason"] == "manual"
+            assert daemon.ask("/api/verify")["agree"]
+            assert daemon.end() == 0
+        fills = [event for event in box.history("fill") if event["symbol"] == "XBTUSDTM"]
+        assert len({event["order_id"] for event in fills}) == 2

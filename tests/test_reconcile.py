@@ -212,6 +212,39 @@ def test_a_turn_that_nothing_explains_blocks_entries_and_sends_nothing() -> None
     assert len(house.exchange.received) == sent
 
 
+def test_a_turn_that_fills_explain_in_part_only_changes_nothing() -> None:
+    """Of 100 sold only 20 are listed: RAD's 39 are not proven closed, the book stays as it is."""
+    house = a_manager()
+    position = opened(house)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(20))
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(80))
+    late = house.exchange.fills.pop()
+    result = house.reconciler.run()
+    assert kinds(result) == [Kind.TURNED]
+    assert not result.agrees
+    assert house.manager.find(SYMBOL) == position
+    house.exchange.fills.append(late)
+    assert house.reconciler.run().agrees
+    assert house.manager.find(SYMBOL) is None
+
+
+def test_an_exit_that_meets_the_other_side_is_not_sent_again_and_again(clock: ManualClock) -> None:
+    """What is there is not RAD's position: claimed and reported, no exit after exit into somebody else's."""
+    clock.flows = True
+    house = a_manager(clock=clock)
+    opened(house, now_ms=clock.now_ms())
+    house.exchange.net[SYMBOL] = D(-61)
+    sent: list[object] = []
+    house.exchange.before["place_order"] = sent.append
+    with pytest.raises(NothingToClose):
+        house.manager.close_position(SYMBOL)
+    for _ in range(3):
+        assert not house.reconciler.run().agrees
+        clock.advance(5)
+        house.manager.update_positions()
+    assert len(sent) == 1
+
+
 @pytest.mark.parametrize("kind", ["liquid", "adl"])
 def test_a_liquidation_is_booked_as_one(kind: str) -> None:
     """Taken over by the exchange: booked from its fills, under its name, stops swept."""
@@ -267,6 +300,13 @@ def test_our_own_fills_are_never_taken_for_somebody_elses() -> None:
         house.manager.close_position(SYMBOL)                      # 20 of 39, then a no
     house.exchange.fetch_order_fills = listed                     # type: ignore[method-assign]
     house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(9))
+    ours = house.exchange.fills.pop(1)
+
+    def list_in_the_middle(symbol: object) -> None:
+        if symbol == SYMBOL and ours not in house.exchange.fills:  # when somebody else is looked for, not before
+            house.exchange.fills.append(ours)
+
+    house.exchange.before["fetch_recent_fills"] = list_in_the_middle
     assert house.reconciler.run().agrees
     assert house.manager.find(SYMBOL).quantity == D(10)           # type: ignore[union-attr]
     assert house.exchange.net[SYMBOL] == D(10)

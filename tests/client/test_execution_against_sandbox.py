@@ -22,12 +22,12 @@ from runtime.clock import SystemClock
 from runtime.journal import SqlJournal
 from sandbox.embedded import RunningSandbox
 from sandbox.serving import Sandbox
-from tests.client.clients import BTC
+from tests.client.clients import BTC, a_client, an_order
 from tests.fake_exchange import DirectWorkers, FakePrices
 from tests.runtime.journal_facts import url_in
 from tests.trading_house import SilentMonitor, an_account, an_entry_request, exit_rules, risk_rules
 from trading.errors import ExchangeError
-from trading.facts import ExitReason, Position, Side
+from trading.facts import ExitReason, Position, Priority, Side
 from trading.reconciliation import Kind
 
 D = Decimal
@@ -264,6 +264,25 @@ def test_a_lost_journal_is_rebuilt_from_the_exchange(
         assert again.reconciler.run().found == ()
         accepted = [event["client_oid"] for event in again.box.history("order_accepted")]
         assert len(set(accepted)) == len(accepted)
+
+
+def test_a_position_in_the_other_margin_mode_can_be_protected_and_closed(
+    house: LiveHouse, client: KuCoinClient
+) -> None:
+    """Opened by hand in cross mode, RAD set to isolated: its stop and its exit speak of cross, or 330005."""
+    box = house.box
+    with a_client(
+        box.futures_url, spot_url=box.spot_url, key=box.key, secret=box.secret, passphrase=box.passphrase
+    ) as by_hand:
+        by_hand.set_margin_mode(BTC, "cross")
+        by_hand.place_order(an_order("web-1", quantity=D(5), leverage=None, margin_mode="cross"), Priority.HIGH)
+    (theirs,) = client.fetch_positions()
+    assert theirs.margin_mode == "cross"
+    position = house.manager.adopt(theirs)
+    assert position is not None
+    assert position.protective_stop is not None
+    assert house.manager.close_position(BTC) is not None
+    assert house.box.history("order_refused") == []
 
 
 def test_a_refused_close_by_hand_is_said_and_done_later(house: LiveHouse) -> None:
