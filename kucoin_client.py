@@ -20,7 +20,7 @@ from kucoin.known import KnownInstruments
 from kucoin.sessions import Sessions
 from runtime.budget import RateBudget
 from runtime.locks import assert_no_lock_held, condition_on, guarded_dict, named_lock
-from trading.candles import TIMEFRAME_MINUTES, Candles
+from trading.candles import Candles
 from trading.errors import (
     BadResponse,
     ExchangeError,
@@ -39,6 +39,7 @@ from trading.facts import (
     Ticker,
 )
 from trading.ports import Clock, Monitor
+from trading.timeframes import TIMEFRAME_MINUTES
 
 log = logging.getLogger("kucoin")
 

@@ -53,10 +53,10 @@ from runtime.units import (
     Seconds,
     SecondsOrNone,
 )
-from trading.candles import TIMEFRAME_MINUTES
 from trading.errors import ConfigError
 from trading.exits import Distance, ExitRules, TakeProfit, Trailing
 from trading.risk import RiskRules
+from trading.timeframes import TIMEFRAME_MINUTES
 from trading.universe import UniverseRules
 
 CONFIG_FILE = PROJECT / "config.yaml"

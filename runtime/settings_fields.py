@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, PlainSerializer
 
 from runtime.units import NONE, is_off
-from trading.candles import TIMEFRAME_MINUTES
+from trading.timeframes import TIMEFRAME_MINUTES
 
 AUTO = "auto"
 PROJECT = Path(__file__).resolve().parents[1]   # relative folders are meant from here

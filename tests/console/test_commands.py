@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from console.__main__ import main
+from console.aftermath import ANSWERS
+from console.arguments import QUESTIONS
 from control.address import ControlAddress
 from control.server import ControlServer
 from control.steering import NotFound
@@ -267,18 +269,31 @@ def console_process(data_dir: Path, *argv: str, python: tuple[str, ...] = ()) ->
     )
 
 
+def loaded_by(data_dir: Path, *argv: str) -> set[str]:
+    """Return every module that a command imports, having seen it end well."""
+    done = console_process(data_dir, *argv, "--json", python=("-X", "importtime"))
+    assert done.returncode == 0, done.stderr
+    loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line}
+    assert "console.commands" in loaded
+    return loaded
+
+
+SLOW = {"ccxt", "numpy", "talib", "sqlalchemy", "aiohttp", "rich", "requests"}
+
+
 @pytest.mark.parametrize("is_up", [True, False])
 def test_asking_stays_quick(data_dir: Path, request: pytest.FixtureRequest, is_up: bool) -> None:
     """The commands that only ask load nothing that takes its time, daemon or not."""
     if is_up:
         request.getfixturevalue("daemon")
-    for command in ("status", "trades"):
-        done = console_process(data_dir, command, "--json", python=("-X", "importtime"))
-        assert done.returncode == 0
-        loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line}
-        slow = {"ccxt", "numpy", "talib", "pydantic", "sqlalchemy", "aiohttp", "rich", "typer", "requests"}
-        assert "console.commands" in loaded
-        assert not loaded & slow
+    for command in QUESTIONS if is_up else ANSWERS:
+        assert not loaded_by(data_dir, command) & (SLOW | {"pydantic"}), command
+
+
+@pytest.mark.parametrize("what", ["show", "check"])
+def test_asking_for_the_settings_stays_quick(data_dir: Path, what: str) -> None:
+    """Settings need pydantic, and nothing that computes or trades."""
+    assert not loaded_by(data_dir, "config", what) & SLOW
 
 
 def test_a_reader_that_leaves_is_no_error(data_dir: Path, daemon: FakeSteering) -> None:
