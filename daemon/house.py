@@ -34,6 +34,7 @@ from runtime.worker import WorkerState
 from trading.errors import ExchangeError, RadError
 from trading.facts import ClosedTrade, ExitReason, Price, Priority
 from trading.ports import Clock
+from trading.strategies import Strategy
 from trading.strategies import load as load_strategy
 
 log = logging.getLogger("house")
@@ -55,7 +56,8 @@ class House:
     """Every part of one daemon; a context manager that gives back what it took."""
 
     def __init__(
-        self, settings: Settings, address: ExchangeAddress, clock: Clock, *, logs: LogRuntime | None, adopt: bool
+        self, settings: Settings, address: ExchangeAddress, clock: Clock, strategy: Strategy,
+        *, logs: LogRuntime | None, adopt: bool,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -92,11 +94,11 @@ class House:
             exits=settings.exit_rules(), risk=settings.risk_rules(),
             margin_mode=settings.positions.margin_mode, stale_after_s=settings.monitor.stale_after_s,
         )
-        self._build_trading(adopt=adopt)
+        self._build_trading(strategy, adopt=adopt)
         self._stale_asked_at = 0.0
         self._stale_asking = threading.Event()
 
-    def _build_trading(self, *, adopt: bool) -> None:
+    def _build_trading(self, strategy: Strategy, *, adopt: bool) -> None:
         settings = self.settings
         protect = settings.protect
         sender = OrderSender(self.client, self.journal, self.clock, self.abandon)
@@ -117,8 +119,7 @@ class House:
         )
         scanner = settings.scanner
         self.scanner = MarketScanner(
-            self.client, load_strategy(scanner.strategy, scanner.params, candles=scanner.candles),
-            settings.universe_rules(),
+            self.client, strategy, settings.universe_rules(),
             self.monitor, self.clock,
             ScanRules(
                 timeframe=scanner.timeframe, candles=scanner.candles, threshold=scanner.threshold,
@@ -276,11 +277,13 @@ def build(options: RunOptions, *, trading: bool = True, frozen: bool = False) ->
     *trading*: take the instance lock and write the log; *frozen*: the embedded market stands still.
 
     Raises:
-        ConfigError: a setting, a key or the data folder is wrong, or another instance runs.
+        ConfigError: a setting, the strategy, a key or the data folder is wrong, or another instance runs.
         JournalError: the journal cannot be opened.
     """
     settings = load_settings(options.config, {"mode": options.mode} if options.mode else {})
     refuse_unspoken_live(settings.mode, live=options.live or not trading)
+    scanner = settings.scanner
+    strategy = load_strategy(scanner.strategy, scanner.params, candles=scanner.candles)
     secrets = load_secrets([Path.cwd(), Path(__file__).resolve().parents[1]])
     clock = SystemClock()
     guard = Instance.claim(settings.data_dir, clock)
@@ -298,7 +301,7 @@ def build(options: RunOptions, *, trading: bool = True, frozen: bool = False) ->
                 key=secrets.key, secret=secrets.secret, passphrase=secrets.passphrase,
             )
         adopt = trading and (settings.positions.adopt or options.guard)
-        house = House(settings, address, clock, logs=logs, adopt=adopt)
+        house = House(settings, address, clock, strategy, logs=logs, adopt=adopt)
     except BaseException:
         if process is not None:
             process.stop()

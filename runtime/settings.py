@@ -23,6 +23,7 @@ from runtime.settings_fields import (
     Names,
     Params,
     PathOrNone,
+    Quote,
     TextOrNone,
     Timeframe,
     Url,
@@ -89,7 +90,7 @@ class ScannerSettings(_Section):
     interval_s: Seconds = Field(alias="interval", default=5.0, ge=1, le=3600)
     timeframe: Timeframe = "1m"
     candles: int = Field(default=200, ge=30, le=500)
-    quote: str = Field(default="USDT", pattern=r"^[A-Z0-9]{2,10}$")
+    quote: Quote = "USDT"
     min_volume_24h: Money = Field(default=D(100_000), ge=0)
     max_spread: RatioOrNone = Field(default=D("0.005"), gt=0, le=1)
     max_pairs: IntOrNone = Field(default=500, ge=1)

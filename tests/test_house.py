@@ -1,0 +1,35 @@
+"""How the daemon's parts are put together, or why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from daemon import house
+from runtime.options import RunOptions
+from trading.errors import ConfigError
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder that is not there yet."""
+    folder = tmp_path / "data"
+    monkeypatch.setenv("RAD_DATA_DIR", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("STRATEGY", "nope"), ("PARAMS", "{fasst: 9}"), ("CANDLES", "30")]
+)
+def test_a_strategy_that_does_not_work_starts_nothing(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    """No exchange is started for it, no log begun, and nothing written."""
+    monkeypatch.setenv(f"RAD_SCANNER__{variable}", value)
+    started: list[object] = []
+    monkeypatch.setattr(house.ExchangeProcess, "start", started.append)
+    with pytest.raises(ConfigError, match=r"^scanner\."):
+        house.build(RunOptions())
+    assert not started
+    assert not data_dir.exists()
