@@ -151,8 +151,17 @@ class Bot:
 
     def _scan_step(self) -> None:
         house = self._house
-        house.scanner.scan()
+        self._note_universe(house.scanner.scan().universe)
         house.scanner.wait_until_due(self.stop)
+
+    def _note_universe(self, pairs: int) -> None:
+        """Say it once when the filter lets no pair pass: nothing would ever be entered."""
+        status = self._house.status
+        if pairs:
+            if status.clear("universe"):
+                log.info("pairs pass the scanner's filter again pairs=%d", pairs)
+        elif status.problem("universe", "no pair passes the filter in the scanner section of the settings"):
+            log.warning("no pair passes the scanner's filter: nothing is scanned or entered")
 
     def _loop(self) -> int:
         while not self.stop.is_set():

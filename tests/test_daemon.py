@@ -176,6 +176,22 @@ def test_a_broken_config_names_every_fault(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+def test_a_filter_that_lets_no_pair_pass_is_said_once(tmp_path: Path) -> None:
+    """One warning however many scans, and a problem in the status."""
+    with run_sandbox("synthetic", pairs=3, seed=5) as box:
+        settings = exchange_settings(
+            box, SCANNER__INCLUDE="[NOPE*]", SCANNER__INTERVAL="1s", LOG__LEVEL="debug"
+        )
+        with Daemon(tmp_path, **settings) as daemon:
+            daemon.await_line(r"WARN .* no pair passes the scanner's filter")
+            for _ in range(2):
+                daemon.await_line(r"scan done pairs=0 of=0")
+            (problem,) = daemon.ask("/api/status")["problems"]
+            assert problem.startswith("universe: no pair passes")
+            assert daemon.end() == 0
+        assert daemon.text().count("no pair passes") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
