@@ -217,6 +217,18 @@ def test_orders_that_cannot_be_are_one_clear_line(
         assert refused <= {event["symbol"] for event in box.history("fill")}
 
 
+def test_entries_that_are_all_refused_say_why(tmp_path: Path) -> None:
+    """An account without money: one line says so, however many scans find something."""
+    with run_sandbox("synthetic", pairs=12, seed=5, volatility=14.0) as box:
+        box.control("account", {"balance": "0"})
+        with Daemon(tmp_path, **exchange_settings(box, SCANNER__INTERVAL="1s")) as daemon:
+            daemon.await_line(r"nothing opened first_reason=no balance: 0.00 of 0.00 USDT are available")
+            for _ in range(2):
+                daemon.await_line(r"scan consumed .* opened=0")
+            assert daemon.end() == 0
+        assert daemon.text().count("nothing opened") == 1
+
+
 def test_no_balance_is_a_refusal_not_an_error(tmp_path: Path) -> None:
     """An empty account: open by hand says so, nothing is reserved, the daemon goes on."""
     with run_sandbox("synthetic", pairs=6, seed=5, volatility=1.0) as box:

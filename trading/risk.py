@@ -74,6 +74,7 @@ class RefusalReason(Enum):
     SPREAD = "spread"
     PRICE_BAND = "price_band"
     STOP = "stop"
+    NO_BALANCE = "no_balance"
     TOO_SMALL = "too_small"
 
 
@@ -189,6 +190,9 @@ def _refusal(
         return Refused(reason=RefusalReason.PRICE_BAND, text=text)
     if (price - request.stop_price) * request.side.sign <= 0:
         return Refused(reason=RefusalReason.STOP, text="the stop is on the wrong side of the price")
+    if min(account.equity, account.available) <= 0:
+        text = f"no balance: {account.available:.2f} of {account.equity:.2f} {instrument.quote} are available"
+        return Refused(reason=RefusalReason.NO_BALANCE, text=text)
     return None
 
 
