@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from console.commands import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 
 # Room -> what it may know of the others; a name stands for itself and everything in it.
@@ -158,3 +160,12 @@ def test_every_test_the_pages_name_exists() -> None:
     named = {name for page in pages for name in re.findall(r"\btest_\w+", page.read_text(encoding="utf-8"))}
     assert named
     assert not named - known
+
+
+def test_every_command_that_is_told_exists() -> None:
+    """Pages, settings and messages send people to commands that are there."""
+    told = [ROOT / "README.md", ROOT / "config.yaml", *(ROOT / "docs").glob("*.md")]
+    told += [path for room in ROOMS for path in sources(room)]
+    named = {name for page in told for name in re.findall(r"\./rad ([a-z]\w*)", page.read_text(encoding="utf-8"))}
+    assert named
+    assert not named - COMMANDS.keys() - {"test"}      # the launcher's own
