@@ -76,7 +76,8 @@ class House:
         self.client = KuCoinClient(
             futures_url=address.futures_url, spot_url=address.spot_url,
             key=address.key, secret=address.secret, passphrase=address.passphrase,
-            budget=self.budget, clock=clock, monitor=self.monitor, deadline_s=settings.exchange.deadline_s,
+            key_version=str(settings.exchange.key_version), budget=self.budget, clock=clock, monitor=self.monitor,
+            deadline_s=settings.exchange.deadline_s,
         )
         self.journal = SqlJournal(settings.journal_url, clock, label=f"{settings.mode} {settings.market}")
         self.prices = PriceBook(clock)

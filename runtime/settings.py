@@ -76,6 +76,7 @@ class ExchangeSettings(_Section):
 
     futures_url: Url = AUTO
     spot_url: Url = AUTO
+    key_version: int = Field(default=2, ge=2, le=3)
     deadline_s: Seconds = Field(alias="deadline", default=10.0, ge=1, le=60)
     quota_public: int = Field(default=2000, ge=10)         # weight per 30 s, by IP address
     quota_futures: int = Field(default=2000, ge=10)

@@ -42,6 +42,13 @@ class PushWire(ccxt.pro.kucoin):  # type: ignore[misc]
         self._on_quote = on_quote
         self._on_order = on_order
 
+    def sign(self, *args: Any, **more: Any) -> Any:
+        """Sign as ccxt does, with the key's own version, which is no part of what is signed."""
+        signed = super().sign(*args, **more)
+        if "KC-API-KEY-VERSION" in (signed["headers"] or {}):
+            signed["headers"]["KC-API-KEY-VERSION"] = self.options["keyVersion"]
+        return signed
+
     def handle_bid_ask(self, client: Any, message: Any) -> None:
         self._on_quote(message.get("data"))
         waiting = f"bidask@{self.safe_symbol(message['data'].get('symbol'))}"

@@ -33,3 +33,14 @@ def test_a_strategy_that_does_not_work_starts_nothing(
         house.build(RunOptions())
     assert not started
     assert not data_dir.exists()
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_the_settings_key_version_is_signed_with(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """A newer kind of key is a setting away."""
+    monkeypatch.setenv("RAD_EXCHANGE__KEY_VERSION", version)
+    monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
+    with house.build(RunOptions()) as built:
+        assert built.client.stream_config()["options"]["keyVersion"] == version

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -14,9 +15,10 @@ import pytest
 from kucoin_client import KuCoinClient
 from runtime.clock import SystemClock
 from runtime.prices import PriceBook
-from runtime.stream import MarketStream
+from runtime.stream import MarketStream, PushWire
 from sandbox.embedded import RunningSandbox
-from tests.client.clients import BTC, an_order
+from tests.client.clients import BTC, a_client, an_order
+from tests.client.scripted_server import always, envelope, scripted_server
 from trading.client_ids import ClientOid, Purpose
 from trading.facts import OrderRequest, OrderSide, Priority
 
@@ -123,6 +125,22 @@ def test_a_filled_stop_rings(box: RunningSandbox, client: KuCoinClient) -> None:
         assert not found.stop_filled.is_set()
         box.set_price("XBTUSDTM", "48990")
         assert found.stop_filled.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_the_key_version_is_the_one_configured(version: str) -> None:
+    """The private connection is asked for with it, as everything else is."""
+    with scripted_server(always(envelope({}))) as script:
+        with a_client(script.url, load=False, key_version=version) as client:
+            wire = PushWire(dict(client.stream_config()), lambda _quote: None, lambda _order: None)
+
+        async def ask() -> None:
+            await wire.futuresPrivatePostBulletPrivate()
+            await wire.close()
+
+        asyncio.run(ask())
+    (asked,) = script.asked
+    assert asked.headers["kc-api-key-version"] == version
 
 
 @pytest.mark.parametrize("silent", [False, True])
