@@ -189,6 +189,7 @@ def test_each_guard_refuses_with_its_own_reason(
     ({}, {"last_exit_ms": {SYMBOL: NOW_MS - 60_000}}, {"cooldown_ms": 60_000}),
     ({}, {"last_exit_ms": {"ETH/USDT:USDT": NOW_MS}}, {"cooldown_ms": 60_000}),
     ({}, {"entry_times_ms": (NOW_MS - 60_000, NOW_MS)}, {"orders_per_minute": 2}),
+    ({}, {"entry_times_ms": (NOW_MS,) * 1000}, {"orders_per_minute": None}),
     ({"price": a_ticker(ts_ms=NOW_MS - 10_000)}, {}, {}),
     ({"price": a_ticker(99, 101)}, {}, {"max_spread": D("0.02")}),    # 2 / 100: at the limit
     ({"price": a_ticker(105, last=D(100), mark=D(100))}, {}, {}),     # at the band of 5 %
