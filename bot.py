@@ -11,10 +11,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from control.server import ControlServer
+from control.views import opportunity_view
+from daemon import scan
 from daemon.house import House, build
 from daemon.opening import Opener
 from daemon.recovery import recover
@@ -285,14 +287,12 @@ def run(options: RunOptions) -> int:
             house.logs.stop()
 
 
-def scan_once(options: RunOptions) -> list[dict[str, Any]]:
-    """Scan the market once and return the opportunities, best first."""
-    from control.views import opportunity_view
-
-    with build(options, trading=False) as house:
-        house.connect()
-        result = house.scanner.run_once()
-        return [opportunity_view(opportunity) for opportunity in result.opportunities]
+def scan_once(options: RunOptions, running: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Scan once, beside the daemon whose status is *running* if there is one; return what is found, best first."""
+    result = scan.scan_once(options, running)
+    if not result.universe:
+        log.warning("no pair passes the scanner's filter")
+    return [opportunity_view(opportunity) for opportunity in result.opportunities]
 
 
 def verify(options: RunOptions) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Any
 
 from daemon.exchange_process import ExchangeAddress, ExchangeProcess
+from daemon.scan import scanner_for
 from daemon.state import Account, Status
 from execution.orders import OrderSender
 from execution.protection import Protection, ProtectRules
 from execution.reconcile import Reconciler
 from kucoin_client import KuCoinClient
-from market_scanner import MarketScanner, ScanRules
 from performance_monitor import PerformanceMonitor
 from position_manager import PositionManager, PositionRules
 from runtime.budget import RateBudget
@@ -118,16 +118,7 @@ class House:
         self.reconciler = Reconciler(
             self.client, self.manager, sender, self.journal, protect=protect.enabled, adopt=adopt
         )
-        scanner = settings.scanner
-        self.scanner = MarketScanner(
-            self.client, strategy, settings.universe_rules(),
-            self.monitor, self.clock,
-            ScanRules(
-                timeframe=scanner.timeframe, candles=scanner.candles, threshold=scanner.threshold,
-                interval_s=scanner.interval_s, time_limit_s=scanner.time_limit_s, workers=scanner.workers,
-                strategy=scanner.strategy,
-            ),
-        )
+        self.scanner = scanner_for(settings, strategy, self.client, self.monitor, self.clock)
 
     # ---- what several rooms ask -----------------------------------------------------------------
 

@@ -152,6 +152,26 @@ def test_a_second_instance_is_refused_and_the_first_goes_on(tmp_path: Path) -> N
             assert first.end(signal.SIGTERM) == 0
 
 
+def test_a_scan_beside_the_daemon_scans_its_market(tmp_path: Path) -> None:
+    """One scan, printed, while the daemon holds the data folder: of the exchange it has started."""
+    with Daemon(tmp_path, **LIVELY) as daemon:
+        daemon.await_line(r"running positions=0")
+        alone = {**LIVELY, "SANDBOX__PAIRS": "1", "SCANNER__THRESHOLD": "0.01"}
+        scanned = rad(tmp_path, "scan", "--once", "--json", **alone)
+        assert scanned.returncode == 0, scanned.stderr
+        assert len(json.loads(scanned.stdout)) > 1         # a market of its own would have one pair
+        assert daemon.ask("/api/status")["state"] == "running"
+        assert daemon.end() == 0
+
+
+def test_a_scan_alone_writes_nothing(tmp_path: Path) -> None:
+    """Without a daemon it starts a market of its own and leaves no file behind."""
+    scanned = rad(tmp_path, "scan", "--once", "--json", SANDBOX__PAIRS="12", SCANNER__THRESHOLD="0.1")
+    assert scanned.returncode == 0, scanned.stderr
+    assert json.loads(scanned.stdout)
+    assert not (tmp_path / "data").exists()
+
+
 def test_an_exchange_that_is_away_is_waited_for(tmp_path: Path) -> None:
     """Started before its exchange answers, RAD says so and waits; Ctrl-C still ends it at once."""
     settings = {

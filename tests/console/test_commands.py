@@ -224,7 +224,8 @@ def test_run_refuses_what_is_not_meant(rad: Console, bot: Any, argv: tuple[str, 
 def test_scan_prints_one_document_whatever_the_bot_prints(rad: Console, bot: Any) -> None:
     """What the bot says on the way goes to stderr."""
 
-    def scan_once(options: RunOptions) -> list[dict[str, Any]]:
+    def scan_once(options: RunOptions, running: object) -> list[dict[str, Any]]:
+        assert running is None
         print("scanning 60 pairs")
         return [{"symbol": "X", "side": "long", "score": "0.5"}]
 
@@ -232,6 +233,13 @@ def test_scan_prints_one_document_whatever_the_bot_prints(rad: Console, bot: Any
     code, out, err = rad("scan", "--once", "--json")
     assert (code, json.loads(out)[0]["symbol"]) == (0, "X")
     assert "scanning 60 pairs" in err
+
+
+def test_scan_is_told_of_the_daemon_that_runs(rad: Console, daemon: FakeSteering, bot: Any) -> None:
+    """Its status says which exchange is there to be scanned."""
+    bot.scan_once = lambda options, running: bot.asked.append(running) or []
+    assert rad("scan", "--once", "--json")[:2] == (0, "[]\n")
+    assert bot.asked == [STATUS]
 
 
 def test_verify_without_a_daemon_compares_here(rad: Console, bot: Any) -> None:
@@ -243,7 +251,7 @@ def test_verify_without_a_daemon_compares_here(rad: Console, bot: Any) -> None:
 
 def test_the_unforeseen_is_one_line_too(rad: Console, bot: Any) -> None:
     """A bug ends in one line that says where its traceback lies."""
-    bot.scan_once = lambda options: 1 // 0
+    bot.scan_once = lambda *asked: 1 // 0
     code, out, err = rad("scan", "--once")
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "unexpected ZeroDivisionError" in err
@@ -255,7 +263,7 @@ def test_the_unforeseen_is_one_line_too(rad: Console, bot: Any) -> None:
 def test_interrupting_is_quiet(rad: Console, bot: Any) -> None:
     """Ctrl-C leaves no traceback."""
 
-    def interrupted(options: RunOptions) -> None:
+    def interrupted(*asked: object) -> None:
         raise KeyboardInterrupt
 
     bot.scan_once = interrupted
