@@ -32,6 +32,9 @@ log = logging.getLogger("bot")
 
 OK, ERROR, BAD_CONFIG, STUCK = 0, 1, 4, 70
 
+# How long a computing thread keeps the interpreter when another wants it. At Python's 5 ms the monitor
+# woke half a second late beside twenty that compute, at 1 ms a fifth of that (bench/switch_interval.py).
+SWITCH_INTERVAL_S = 0.001
 MAIN_INTERVAL_S = 1.0
 ACCOUNT_INTERVAL_S = 5.0
 CONTACT_INTERVAL_S = 30.0        # idle connections get closed, and a clock drifts or is set
@@ -270,6 +273,7 @@ class Bot:
 
 def run(options: RunOptions) -> int:
     """Run the daemon in the foreground; return its exit code."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         house = build(options)
     except RadError as error:

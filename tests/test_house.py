@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+import bot
 from daemon import house
 from runtime.options import RunOptions
 from trading.errors import ConfigError
@@ -44,3 +46,14 @@ def test_the_settings_key_version_is_signed_with(
     monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
     with house.build(RunOptions()) as built:
         assert built.client.stream_config()["options"]["keyVersion"] == version
+
+
+def test_threads_hand_over_quickly(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon sets the interpreter's switch interval before it does anything else."""
+    before = sys.getswitchinterval()
+    monkeypatch.setenv("RAD_SCANNER__STRATEGY", "nope")
+    try:
+        assert bot.run(RunOptions()) == bot.BAD_CONFIG
+        assert sys.getswitchinterval() == pytest.approx(0.001)
+    finally:
+        sys.setswitchinterval(before)
