@@ -35,6 +35,22 @@ def test_a_held_symbol_rings_and_another_does_not(clock: ManualClock) -> None:
     assert woken == [1]
 
 
+def test_a_mark_values_and_wakes_nobody(clock: ManualClock) -> None:
+    """It replaces the mark alone, of a symbol that has a price; the monitor sleeps on."""
+    prices = PriceBook(clock)
+    prices.follow([BTC, ETH])
+    prices.publish(a_price(BTC))
+    prices.publish_mark(BTC, D(98))
+    prices.publish_mark(ETH, D(98))
+    assert prices.get(BTC) == a_price(BTC, mark=D(98))
+    assert prices.get(ETH) is None
+    with crowd(lambda: prices.wait_for_tick(1, 60)) as woken:
+        clock.await_sleepers(1)
+        prices.publish_mark(BTC, D(97))
+        clock.advance(60)
+    assert woken == [1]
+
+
 def test_a_tick_before_the_wait_is_not_missed(clock: ManualClock) -> None:
     """What rang since the last look returns at once; without news the time runs out."""
     prices = PriceBook(clock)
