@@ -162,6 +162,20 @@ def test_every_test_the_pages_name_exists() -> None:
     assert not named - known
 
 
+def test_every_claim_about_threads_names_its_test() -> None:
+    """In docs/THREAD_SAFETY.md each row about shared state or a rule, and each pattern, ends with a test."""
+    page = (ROOT / "docs" / "THREAD_SAFETY.md").read_text(encoding="utf-8")
+    state, rules, patterns = (
+        page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+        for title in ("Shared state, one lock each", "Rules, and what enforces them", "Patterns")
+    )
+    rows = [line for part in (state, rules) for line in part.splitlines() if line.startswith("| ")]
+    claims = [row for row in rows if not row.startswith(("| state ", "| rule "))]
+    claims += re.split(r"\n(?=\*\*)", patterns)[1:]
+    assert len(claims) > 20
+    assert not [claim for claim in claims if not re.search(r"`test_\w+`", claim)]
+
+
 def test_every_command_that_is_told_exists() -> None:
     """Pages, settings and messages send people to commands that are there."""
     told = [ROOT / "README.md", ROOT / "config.yaml", *(ROOT / "docs").glob("*.md")]
