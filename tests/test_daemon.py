@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -262,14 +263,41 @@ def test_no_balance_is_a_refusal_not_an_error(tmp_path: Path) -> None:
             assert daemon.ask("/api/status")["state"] == "running"
 
 
+def await_gone(pid: int) -> None:
+    """Wait until process *pid* has ended: nobody's child here, so that only looking tells."""
+    give_up = time.monotonic() + 10
+    while time.monotonic() < give_up:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        if state == "Z":                 # ended; whose child it became has not looked
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"process {pid} still runs")
+
+
 @pytest.mark.timeout(300)
 def test_recorded_candles_are_traded_and_verified(tmp_path: Path, shared_dir: Path) -> None:
-    """The crash of May 2021, replayed: at least one trade is closed, and verify agrees afterwards."""
-    settings = {**LIVELY, "SANDBOX__REPLAY": str(shared_dir / "data" / "ohlcv" / "binance_spot_5m")}
+    """The crash of May 2021, replayed: killed with a position open, taken up again, three trades, all agrees."""
+    settings = {
+        **LIVELY, "SANDBOX__REPLAY": str(shared_dir / "data" / "ohlcv" / "binance_spot_5m"),
+        "EXITS__MAX_AGE": "5s", "EXITS__TRAILING__ACTIVATE": "0.1%", "EXITS__TRAILING__DISTANCE": "0.1%",
+        "LIMITS__COOLDOWN": "none", "LIMITS__LOSSES_IN_A_ROW": "none", "SCANNER__THRESHOLD": "0.1",
+    }
     with Daemon(tmp_path, **settings) as daemon:
-        daemon.await_line(r"scan done pairs=\d\d")
+        exchange = int(daemon.await_line(r"embedded exchange ready .*pid=(\d+)")[1])
         daemon.await_line(r"entry filled side=")
-        daemon.await_line(r" closed side=", MARKET_S)
+        symbol = daemon.await_line(r" (\S+) stop rests on the exchange")[1]
+        daemon.end(signal.SIGKILL)
+    await_gone(exchange)                 # it keeps its books as it ends
+    with Daemon(tmp_path, **settings) as daemon:
+        daemon.await_line(rf"{symbol} taken up again side=")
+        for _ in range(3):
+            daemon.await_line(r" closed side=", MARKET_S)
         assert daemon.end() == 0
+    trades = json.loads(rad(tmp_path, "trades", "--json", **settings).stdout)
+    assert len(trades) >= 3
+    assert symbol in {trade["symbol"] for trade in trades}
     verified = rad(tmp_path, "verify", "--json", **settings)
     assert verified.returncode == 0, verified.stdout
