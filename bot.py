@@ -11,10 +11,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from control.server import ControlServer
+from control.views import opportunity_view
+from daemon import scan
 from daemon.house import House, build
 from daemon.opening import Opener
 from daemon.recovery import recover
@@ -30,6 +32,9 @@ log = logging.getLogger("bot")
 
 OK, ERROR, BAD_CONFIG, STUCK = 0, 1, 4, 70
 
+# How long a computing thread keeps the interpreter when another wants it. At Python's 5 ms the monitor
+# woke half a second late beside twenty that compute, at 1 ms a fifth of that (bench/switch_interval.py).
+SWITCH_INTERVAL_S = 0.001
 MAIN_INTERVAL_S = 1.0
 ACCOUNT_INTERVAL_S = 5.0
 CONTACT_INTERVAL_S = 30.0        # idle connections get closed, and a clock drifts or is set
@@ -163,8 +168,17 @@ class Bot:
 
     def _scan_step(self) -> None:
         house = self._house
-        house.scanner.scan()
+        self._note_universe(house.scanner.scan().universe)
         house.scanner.wait_until_due(self.stop)
+
+    def _note_universe(self, pairs: int) -> None:
+        """Say it once when the filter lets no pair pass: nothing would ever be entered."""
+        status = self._house.status
+        if pairs:
+            if status.clear("universe"):
+                log.info("pairs pass the scanner's filter again pairs=%d", pairs)
+        elif status.problem("universe", "no pair passes the filter in the scanner section of the settings"):
+            log.warning("no pair passes the scanner's filter: nothing is scanned or entered")
 
     def _loop(self) -> int:
         while not self.stop.is_set():
@@ -278,6 +292,7 @@ class Bot:
 
 def run(options: RunOptions) -> int:
     """Run the daemon in the foreground; return its exit code."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         house = build(options)
     except RadError as error:
@@ -295,14 +310,12 @@ def run(options: RunOptions) -> int:
             house.logs.stop()
 
 
-def scan_once(options: RunOptions) -> list[dict[str, Any]]:
-    """Scan the market once and return the opportunities, best first."""
-    from control.views import opportunity_view
-
-    with build(options, trading=False) as house:
-        house.connect()
-        result = house.scanner.run_once()
-        return [opportunity_view(opportunity) for opportunity in result.opportunities]
+def scan_once(options: RunOptions, running: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Scan once, beside the daemon whose status is *running* if there is one; return what is found, best first."""
+    result = scan.scan_once(options, running)
+    if not result.universe:
+        log.warning("no pair passes the scanner's filter")
+    return [opportunity_view(opportunity) for opportunity in result.opportunities]
 
 
 def verify(options: RunOptions) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from kucoin.known import KnownInstruments
 from kucoin.sessions import Sessions
 from runtime.budget import RateBudget
 from runtime.locks import assert_no_lock_held, condition_on, guarded_dict, named_lock
-from trading.candles import TIMEFRAME_MINUTES, Candles
+from trading.candles import Candles
 from trading.errors import (
     BadResponse,
     ExchangeError,
@@ -40,6 +40,7 @@ from trading.facts import (
     Ticker,
 )
 from trading.ports import Clock, Monitor
+from trading.timeframes import TIMEFRAME_MINUTES
 
 log = logging.getLogger("kucoin")
 

@@ -17,12 +17,13 @@ from decimal import Decimal
 
 from runtime.locks import condition_on, guarded_dict, named_lock
 from trading import indicators
-from trading.candles import TIMEFRAME_MINUTES, Candles, joined
+from trading.candles import Candles, joined
 from trading.errors import BadResponse, ExchangeError, RadError
 from trading.facts import Opportunity, ScanResult, Ticker
 from trading.ports import Clock, MarketData, Monitor
 from trading.reading import SETTLE_MS, Reading, StrategyFailed, read
 from trading.strategies import ATR_PERIOD, Strategy
+from trading.timeframes import TIMEFRAME_MINUTES
 from trading.universe import UniverseRules, select
 
 log = logging.getLogger("scan")

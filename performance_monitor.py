@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import ceil
 
-from runtime.locks import guarded_dict, named_lock
+from runtime.locks import LockStats, guarded_dict, lock_stats, named_lock
 from trading.facts import ZERO, ClosedTrade
 from trading.ports import Clock
 
@@ -21,7 +21,7 @@ SAMPLES = 512
 DAY_MS = 86_400_000
 
 # Families of series, each with a name within it.
-SCAN, UPDATE, CALL, EXECUTION, EXIT, LOCK_WAIT, LOCK_HOLD, GAP = range(8)
+SCAN, UPDATE, CALL, EXECUTION, EXIT, GAP = range(6)
 Key = tuple[int, str]
 SCANS: Key = (SCAN, "")
 UPDATES: Key = (UPDATE, "")
@@ -111,7 +111,7 @@ class Stats:
     exit_stages: Mapping[str, Summary]                   # decided, claimed, sent, acknowledged
     late_exits: int                                      # sent over the budget
     protection_gaps: Summary                             # without a stop on the exchange, until one rested
-    lock_waits: Mapping[str, Summary]
+    lock_waits: Mapping[str, Summary]                    # by lock; of its latest acquisitions, counted all
     lock_holds: Mapping[str, Summary]
     equity: Decimal | None
     peak_equity: Decimal | None
@@ -150,6 +150,7 @@ class PerformanceMonitor:
     def __init__(self, clock: Clock, *, exit_budget_s: float = 0.05) -> None:
         self._clock = clock
         self._exit_budget_s = exit_budget_s
+        self._started = clock.monotonic()
         self._lock = named_lock("performance")
         # Guarded by _lock.
         self._series: dict[Key, _Series] = guarded_dict(self._lock, "performance series")
@@ -204,13 +205,6 @@ class PerformanceMonitor:
         with self._lock:
             self._add(GAPS, seconds, now)
 
-    def record_lock(self, name: str, wait_s: float, hold_s: float) -> None:
-        """Note one acquisition of a lock."""
-        now = self._clock.monotonic()
-        with self._lock:
-            self._add((LOCK_WAIT, name), wait_s, now)
-            self._add((LOCK_HOLD, name), hold_s, now)
-
     def record_trade(self, trade: ClosedTrade) -> None:
         """Note a closed trade."""
         with self._lock:
@@ -254,6 +248,7 @@ class PerformanceMonitor:
             outcomes = list(self._outcomes.items())
             pairs_scanned, pairs_failed, late_exits = self._pairs_scanned, self._pairs_failed, self._late_exits
             money = self._money
+        lock_waits, lock_holds = _lock_summaries(now - self._started)
 
         def family(number: int) -> dict[str, Summary]:
             return {key[1]: _summary(copy, now) for key, copy in copies.items() if key[0] == number}
@@ -271,8 +266,8 @@ class PerformanceMonitor:
             exit_stages=family(EXIT),
             late_exits=late_exits,
             protection_gaps=_summary(copies.get(GAPS), now),
-            lock_waits=family(LOCK_WAIT),
-            lock_holds=family(LOCK_HOLD),
+            lock_waits=lock_waits,
+            lock_holds=lock_holds,
             equity=money.equity,
             peak_equity=money.peak_equity,
             drawdown=money.drawdown,
@@ -306,6 +301,29 @@ class PerformanceMonitor:
         series.total += seconds
         if seconds > series.maximum:
             series.maximum = seconds
+
+
+def _lock_summaries(age_s: float) -> tuple[dict[str, Summary], dict[str, Summary]]:
+    """Return waits and holds by lock. Locks keep their own figures: one that had to tell another lock of
+    itself would be under it."""
+    by_name: dict[str, list[LockStats]] = {}
+    for stats in lock_stats():
+        by_name.setdefault(stats.name, []).append(stats)
+
+    def summary(locks: list[LockStats], samples: Iterable[float]) -> Summary:
+        kept = list(samples)
+        if not kept:
+            return _summary(None, 0.0)
+        count = sum(one.acquisitions for one in locks)
+        return replace(
+            _summary((kept, len(kept), sum(kept), max(kept), 0.0), age_s),
+            count=count, per_second=count / age_s if age_s >= 1 else 0.0,
+        )
+
+    return (
+        {name: summary(locks, (s for one in locks for s in one.waits)) for name, locks in by_name.items()},
+        {name: summary(locks, (s for one in locks for s in one.holds)) for name, locks in by_name.items()},
+    )
 
 
 def _summary(copy: _Copy | None, now: float) -> Summary:

@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from console.daemon import ACT_TIMEOUT_S, ASK_TIMEOUT_S, Daemon
-from console.failure import NotRunning
+from console.failure import Failure, NotRunning
 from console.patience import waiting
 from console.where import CALLER, PROJECT, find_place, from_caller
 from control.steering import ERROR, OK
@@ -71,11 +71,11 @@ def act(said: Namespace) -> int:
 
 
 def scan(said: Namespace) -> int:
-    """One scan, in this process."""
+    """One scan, in this process; of the daemon's market where one runs."""
     with redirect_stdout(sys.stderr), waiting("scanning"):
         import bot
 
-        found = bot.scan_once(_options(said))
+        found = bot.scan_once(_options(said), _running(said))
     _tell(found, said, show="opportunities")
     return OK
 
@@ -99,6 +99,14 @@ def config(said: Namespace) -> int:
     from console.settings_report import check, show
 
     return (show if said.what == "show" else check)(from_caller(said.config), as_json=said.as_json)
+
+
+def _running(said: Namespace) -> Any:
+    """Return the daemon's status; None where none runs, or it is too busy to say."""
+    try:
+        return Daemon(find_place(from_caller(said.config)).data_dir).ask("status")
+    except Failure:
+        return None
 
 
 def _options(said: Namespace) -> RunOptions:

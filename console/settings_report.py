@@ -8,7 +8,7 @@ from pathlib import Path
 
 from console.tables import Column, show_table
 from control.steering import OK
-from runtime.settings import load_settings
+from runtime.settings import ScannerSettings, load_settings
 
 COLUMNS = (
     Column("setting", lambda row: str(row["key"])),
@@ -34,6 +34,7 @@ def show(config: Path | None, *, as_json: bool) -> int:
 def check(config: Path | None, *, as_json: bool) -> int:
     """Say that the settings are right; the ConfigError that names all faults is the caller's."""
     settings = load_settings(config)
+    _try_strategy(settings.scanner)
     facts = {"ok": True, "mode": settings.mode, "market": settings.market, "data_dir": str(settings.data_dir)}
     if as_json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
@@ -41,6 +42,18 @@ def check(config: Path | None, *, as_json: bool) -> int:
         print(f"The settings are right: mode {settings.mode}, market {settings.market}, "
               f"data in {settings.data_dir}.")
     return OK
+
+
+def _try_strategy(said: ScannerSettings) -> None:
+    """Raise ConfigError if the strategy does not work with its parameters.
+
+    Trying it out takes numpy, thus time: the one that RAD brings, as it brings it, is tried by its tests.
+    """
+    usual = ScannerSettings()
+    if (said.strategy, said.params, said.candles) != (usual.strategy, usual.params, usual.candles):
+        from trading.strategies import load
+
+        load(said.strategy, said.params, candles=said.candles)
 
 
 def _without_password(value: str) -> str:

@@ -38,8 +38,8 @@ class ExchangeAddress:
 class ExchangeProcess:
     """`python -m sandbox` as a child; closing our end of its stdin ends it, whatever happens to us."""
 
-    def __init__(self, settings: Settings, *, frozen: bool = False) -> None:
-        self._command = _command(settings, frozen=frozen)
+    def __init__(self, settings: Settings, *, frozen: bool = False, keeps_books: bool = True) -> None:
+        self._command = _command(settings, frozen=frozen, keeps_books=keeps_books)
         self._process: subprocess.Popen[str] | None = None
         self._control_url = ""
 
@@ -106,14 +106,15 @@ class ExchangeProcess:
                 process.wait(STOP_TIMEOUT_S)
 
 
-def _command(settings: Settings, *, frozen: bool) -> list[str]:
+def _command(settings: Settings, *, frozen: bool, keeps_books: bool) -> list[str]:
     chosen = settings.sandbox
     command = [
         sys.executable, "-m", "sandbox", "--port", "0", "--spot-port", "0", "--exit-with-stdin",
         "--seed", str(chosen.seed), "--pairs", str(chosen.pairs),
         "--volatility", str(chosen.volatility), "--balance", str(chosen.balance),
-        "--state", str(settings.data_dir / f"{settings.mode}-exchange.json"),
     ]
+    if keeps_books:
+        command += ["--state", str(settings.data_dir / f"{settings.mode}-exchange.json")]
     if settings.mode == "paper":
         command += ["--source", "relay", "--relay", str(chosen.relay)]
     elif chosen.replay is not None:

@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Any
 
 from daemon.exchange_process import ExchangeAddress, ExchangeProcess
+from daemon.scan import scanner_for
 from daemon.state import Account, Status
 from execution.orders import OrderSender
 from execution.protection import Protection, ProtectRules
 from execution.rebuild import Rebuilder
 from execution.reconcile import Reconciler
 from kucoin_client import KuCoinClient
-from market_scanner import MarketScanner, ScanRules
 from performance_monitor import PerformanceMonitor
 from position_manager import PositionManager, PositionRules
 from runtime.budget import RateBudget
@@ -35,6 +35,7 @@ from runtime.worker import WorkerState
 from trading.errors import ExchangeError, RadError
 from trading.facts import ClosedTrade, ExitReason, Price, Priority
 from trading.ports import Clock
+from trading.strategies import Strategy
 from trading.strategies import load as load_strategy
 
 log = logging.getLogger("house")
@@ -56,7 +57,8 @@ class House:
     """Every part of one daemon; a context manager that gives back what it took."""
 
     def __init__(
-        self, settings: Settings, address: ExchangeAddress, clock: Clock, *, logs: LogRuntime | None, adopt: bool
+        self, settings: Settings, address: ExchangeAddress, clock: Clock, strategy: Strategy,
+        *, logs: LogRuntime | None, adopt: bool,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -75,7 +77,8 @@ class House:
         self.client = KuCoinClient(
             futures_url=address.futures_url, spot_url=address.spot_url,
             key=address.key, secret=address.secret, passphrase=address.passphrase,
-            budget=self.budget, clock=clock, monitor=self.monitor, deadline_s=settings.exchange.deadline_s,
+            key_version=str(settings.exchange.key_version), budget=self.budget, clock=clock, monitor=self.monitor,
+            deadline_s=settings.exchange.deadline_s,
         )
         self.journal = SqlJournal(settings.journal_url, clock, label=f"{settings.mode} {settings.market}")
         self.prices = PriceBook(clock)
@@ -94,11 +97,11 @@ class House:
             exits=settings.exit_rules(), risk=settings.risk_rules(),
             margin_mode=settings.positions.margin_mode, stale_after_s=settings.monitor.stale_after_s,
         )
-        self._build_trading(adopt=adopt)
+        self._build_trading(strategy, adopt=adopt)
         self._stale_asked_at = 0.0
         self._stale_asking = threading.Event()
 
-    def _build_trading(self, *, adopt: bool) -> None:
+    def _build_trading(self, strategy: Strategy, *, adopt: bool) -> None:
         settings = self.settings
         protect = settings.protect
         sender = OrderSender(self.client, self.journal, self.clock, self.abandon)
@@ -118,17 +121,7 @@ class House:
             self.client, self.manager, sender, self.journal, protect=protect.enabled, adopt=adopt,
             rebuilder=Rebuilder(self.client, self.journal, protection, self.rules.exits, self.clock),
         )
-        scanner = settings.scanner
-        self.scanner = MarketScanner(
-            self.client, load_strategy(scanner.strategy, scanner.params, candles=scanner.candles),
-            settings.universe_rules(),
-            self.monitor, self.clock,
-            ScanRules(
-                timeframe=scanner.timeframe, candles=scanner.candles, threshold=scanner.threshold,
-                interval_s=scanner.interval_s, time_limit_s=scanner.time_limit_s, workers=scanner.workers,
-                strategy=scanner.strategy,
-            ),
-        )
+        self.scanner = scanner_for(settings, strategy, self.client, self.monitor, self.clock)
 
     # ---- what several rooms ask -----------------------------------------------------------------
 
@@ -293,11 +286,13 @@ def build(options: RunOptions, *, trading: bool = True, frozen: bool = False) ->
     *trading*: take the instance lock and write the log; *frozen*: the embedded market stands still.
 
     Raises:
-        ConfigError: a setting, a key or the data folder is wrong, or another instance runs.
+        ConfigError: a setting, the strategy, a key or the data folder is wrong, or another instance runs.
         JournalError: the journal cannot be opened.
     """
     settings = load_settings(options.config, {"mode": options.mode} if options.mode else {})
     refuse_unspoken_live(settings.mode, live=options.live or not trading)
+    scanner = settings.scanner
+    strategy = load_strategy(scanner.strategy, scanner.params, candles=scanner.candles)
     secrets = load_secrets([Path.cwd(), Path(__file__).resolve().parents[1]])
     clock = SystemClock()
     guard = Instance.claim(settings.data_dir, clock)
@@ -315,7 +310,7 @@ def build(options: RunOptions, *, trading: bool = True, frozen: bool = False) ->
                 key=secrets.key, secret=secrets.secret, passphrase=secrets.passphrase,
             )
         adopt = trading and (settings.positions.adopt or options.guard)
-        house = House(settings, address, clock, logs=logs, adopt=adopt)
+        house = House(settings, address, clock, strategy, logs=logs, adopt=adopt)
     except BaseException:
         if process is not None:
             process.stop()

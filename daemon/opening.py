@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from decimal import Decimal
 
 from daemon.house import House
@@ -25,6 +26,7 @@ class Opener:
         self._house = house
         self._guard = guard
         self._consumed = 0
+        self._refusal_said = ""
 
     def step(self) -> None:
         """Wait a second for a scan result; open its best opportunities unless entries are blocked."""
@@ -87,16 +89,27 @@ class Opener:
         if not wanted or room <= 0:
             return
         tickers = house.client.fetch_tickers(Priority.HIGH)      # what the scan saw may be seconds old
-        opened = 0
+        opened, refusal = 0, ""
         for opportunity in wanted:
             ticker = tickers.get(opportunity.symbol)
             if opened >= room or self.blocked_by():
                 break
             if ticker is not None:
-                opened += self._open_one(opportunity, ticker)
+                reason = self._open_one(opportunity, ticker)
+                opened += not reason
+                refusal = refusal or reason
         log.info("scan consumed sequence=%d wanted=%d opened=%d", result.sequence, len(wanted), opened)
+        self._say_refusal("" if opened else refusal)
 
-    def _open_one(self, opportunity: Opportunity, ticker: Ticker) -> bool:
+    def _say_refusal(self, reason: str) -> None:
+        """Log why nothing could be opened, once until the reason is another; numbers in it may change."""
+        kind = re.sub(r"[\d.]+", "", reason)
+        if reason and kind != self._refusal_said:
+            log.info("nothing opened first_reason=%s", reason)
+        self._refusal_said = kind
+
+    def _open_one(self, opportunity: Opportunity, ticker: Ticker) -> str:
+        """Open it; return why not, empty when it was."""
         result = self._open(
             self._house.client.instrument(opportunity.symbol),
             opportunity.side,
@@ -108,8 +121,8 @@ class Opener:
         )
         if isinstance(result, NotOpened):
             log.debug("%s not opened score=%.2f reason=%s", opportunity.symbol, opportunity.score, result.reason)
-            return False
-        return True
+            return result.reason
+        return ""
 
     def _open(
         self,

@@ -61,9 +61,16 @@ class KnownInstruments(ABC):
             return dict(self._symbol_metadata_cache)
 
     def instrument(self, symbol: str) -> Instrument:
-        """Return one instrument from memory, by ccxt's symbol or KuCoin's id. Raises UnknownInstrument."""
+        """Return one instrument from memory, by ccxt's symbol or KuCoin's id, in capitals or not.
+
+        Raises:
+            UnknownInstrument: KuCoin does not list it.
+        """
+        capitals = symbol.upper()
         with self._metadata_lock:
-            found = self._symbol_metadata_cache.get(symbol) or self._by_id.get(symbol.upper())
+            known = self._symbol_metadata_cache
+            # As it stands first: ccxt's name of a base currency may have small letters in it.
+            found = known.get(symbol) or known.get(capitals) or self._by_id.get(capitals)
         if found is None:
             raise UnknownInstrument(f"KuCoin lists no {symbol}")
         return found

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from trading.candles import TIMEFRAME_MINUTES, Candles, Floats
+from trading.candles import Candles, Floats
 from trading.errors import BadResponse, OrderRejected
 from trading.facts import (
     ZERO,
@@ -25,6 +25,7 @@ from trading.facts import (
     Side,
     Ticker,
 )
+from trading.timeframes import TIMEFRAME_MINUTES
 
 Row = Mapping[str, Any]
 Fact = TypeVar("Fact")

@@ -31,6 +31,7 @@ class Sessions:
     ) -> None:
         self._budget = budget
         self._clock = clock
+        self._key_version = key_version
         self.deadline_s = deadline_s
         self._urls = addresses(futures_url, spot_url)
         # Apart, so that at the end the others can be cut short while exits are seen through.
@@ -101,7 +102,7 @@ class Sessions:
             "apiKey": wire.apiKey, "secret": wire.secret, "password": wire.password,
             "enableRateLimit": False, "newUpdates": True,
             "urls": {"api": dict(self._urls)},
-            "options": {"hf": True, "uta": False, "defaultType": "swap",
+            "options": {"hf": True, "uta": False, "defaultType": "swap", "keyVersion": self._key_version,
                         "timeDifference": self.clock_offset_ms()},
         }
 

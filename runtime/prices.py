@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from decimal import Decimal
 
 from runtime.locks import condition_on, guarded_dict, named_lock
 from trading.facts import Price
@@ -38,6 +40,13 @@ class PriceBook:
             if rings:
                 self._ticks += 1
                 self._ticked.notify_all()
+
+    def publish_mark(self, symbol: str, mark: Decimal) -> None:
+        """Take in what a symbol is valued at; nobody is woken and no price is fresher for it."""
+        with self._prices_lock:
+            known = self._prices.get(symbol)
+            if known is not None:
+                self._prices[symbol] = replace(known, mark=mark)
 
     def get(self, symbol: str) -> Price | None:
         """Return the latest, however old; None if there never was one."""

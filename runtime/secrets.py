@@ -50,8 +50,8 @@ class Secrets:
         if self.is_complete:
             return self
         raise ConfigError(
-            f"mode live needs {' and '.join(self.missing())}: write them into .env beside the code "
-            "(./rad init does), or set them in the environment"
+            f"mode live needs {' and '.join(self.missing())}: write them into .env beside the code, "
+            "as NAME=value, or set them in the environment"
         )
 
     def redactions(self) -> tuple[str, ...]:

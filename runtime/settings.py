@@ -23,6 +23,7 @@ from runtime.settings_fields import (
     Names,
     Params,
     PathOrNone,
+    Quote,
     TextOrNone,
     Timeframe,
     Url,
@@ -53,10 +54,10 @@ from runtime.units import (
     Seconds,
     SecondsOrNone,
 )
-from trading.candles import TIMEFRAME_MINUTES
 from trading.errors import ConfigError
 from trading.exits import Distance, ExitRules, TakeProfit, Trailing
 from trading.risk import RiskRules
+from trading.timeframes import TIMEFRAME_MINUTES
 from trading.universe import UniverseRules
 
 CONFIG_FILE = PROJECT / "config.yaml"
@@ -75,6 +76,7 @@ class ExchangeSettings(_Section):
 
     futures_url: Url = AUTO
     spot_url: Url = AUTO
+    key_version: int = Field(default=2, ge=2, le=3)
     deadline_s: Seconds = Field(alias="deadline", default=10.0, ge=1, le=60)
     quota_public: int = Field(default=2000, ge=10)         # weight per 30 s, by IP address
     quota_futures: int = Field(default=2000, ge=10)
@@ -89,13 +91,13 @@ class ScannerSettings(_Section):
     interval_s: Seconds = Field(alias="interval", default=5.0, ge=1, le=3600)
     timeframe: Timeframe = "1m"
     candles: int = Field(default=200, ge=30, le=500)
-    quote: str = Field(default="USDT", pattern=r"^[A-Z0-9]{2,10}$")
-    min_volume_24h: Money = Field(default=D(100_000), ge=0)
+    quote: Quote = "USDT"
+    min_volume_24h: MoneyOrNone = Field(default=D(100_000), ge=0)
     max_spread: RatioOrNone = Field(default=D("0.005"), gt=0, le=1)
     max_pairs: IntOrNone = Field(default=500, ge=1)
     include: Names = ("*",)
     exclude: Names = ()
-    min_age_s: Seconds = Field(alias="min_age", default=0.0, ge=0)
+    min_age_s: SecondsOrNone = Field(alias="min_age", default=None, ge=0)
     strategy: str = Field(default="trend", pattern=r"^[a-z][a-z0-9_]*$")
     params: Params = Field(default_factory=dict)
     threshold: float = Field(default=0.3, ge=0, le=1)
@@ -151,9 +153,9 @@ class LimitSettings(_Section):
     daily_loss: RatioOrNone = Field(default=D("0.05"), gt=0, le=1)
     drawdown: RatioOrNone = Field(default=D("0.15"), gt=0, le=1)
     losses_in_a_row: IntOrNone = Field(default=6, ge=1)
-    cooldown_s: Seconds = Field(alias="cooldown", default=60.0, ge=0)
-    orders_per_minute: int = Field(default=30, ge=1)
-    max_slippage: Ratio = Field(default=D("0.005"), gt=0, le=1)
+    cooldown_s: SecondsOrNone = Field(alias="cooldown", default=60.0, ge=0)
+    orders_per_minute: IntOrNone = Field(default=30, ge=1)
+    max_slippage: Ratio = Field(default=D("0.005"), gt=0, le=1)    # no rule but the price of the order
 
 
 class MonitorSettings(_Section):
@@ -292,7 +294,7 @@ class Settings(_Section):
             daily_loss=limits.daily_loss,
             drawdown=limits.drawdown,
             losses_in_a_row=limits.losses_in_a_row,
-            cooldown_ms=round(limits.cooldown_s * 1000),
+            cooldown_ms=round((limits.cooldown_s or 0) * 1000),
             orders_per_minute=limits.orders_per_minute,
         )
 
@@ -301,12 +303,12 @@ class Settings(_Section):
         said = self.scanner
         return UniverseRules(
             quote=said.quote,
-            min_volume_24h=said.min_volume_24h,
+            min_volume_24h=said.min_volume_24h or D(0),
             max_spread=said.max_spread,
             max_pairs=said.max_pairs,
             include=said.include,
             exclude=said.exclude,
-            min_age_ms=round(said.min_age_s * 1000),
+            min_age_ms=round((said.min_age_s or 0) * 1000),
         )
 
     def source_of(self, key: str) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, PlainSerializer
 
 from runtime.units import NONE, is_off
-from trading.candles import TIMEFRAME_MINUTES
+from trading.timeframes import TIMEFRAME_MINUTES
 
 AUTO = "auto"
 PROJECT = Path(__file__).resolve().parents[1]   # relative folders are meant from here
@@ -67,6 +67,12 @@ def parse_market(said: Any) -> Any:
     return said
 
 
+def parse_quote(said: Any) -> Any:
+    if said != "USDT":
+        raise ValueError(f'"{said}" is not traded; contracts that settle in USDT are quoted in USDT')
+    return said
+
+
 def parse_timeframe(said: Any) -> str:
     if said not in TIMEFRAME_MINUTES:
         raise ValueError(f'"{said}" is not a timeframe of KuCoin; write one of {" ".join(TIMEFRAME_MINUTES)}')
@@ -118,5 +124,6 @@ TextOrNone = Annotated[str | None, BeforeValidator(off_is_none), PlainSerializer
 Folder = Annotated[Path, BeforeValidator(parse_folder), PlainSerializer(show_folder)]
 FolderOrNone = Annotated[Path | None, BeforeValidator(parse_folder_or_none), PlainSerializer(show_folder)]
 PathOrNone = Annotated[Path | None, BeforeValidator(off_is_none), PlainSerializer(show_path)]
+Quote = Annotated[str, BeforeValidator(parse_quote)]
 Timeframe = Annotated[str, BeforeValidator(parse_timeframe)]
 Params = Annotated[dict[str, int | float | bool | str], BeforeValidator(parse_params)]

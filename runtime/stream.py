@@ -31,22 +31,50 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 MOST_TOPICS = 100              # KuCoin's limit per subscription
 MOST_STALE_TOPICS = 50         # subscriptions nobody wants any more, before the connection is made anew
 NS_PER_MS = 1_000_000
+INSTRUMENT = "/contract/instrument"
 _TOKEN = re.compile(r"token=[^&\s'\"]*")
 
 
 class PushWire(ccxt.pro.kucoin):  # type: ignore[misc]
     """ccxt.pro's KuCoin that hands each push over at once, in the socket's own turn of the loop."""
 
-    def __init__(self, config: dict[str, Any], on_quote: Callable[[Any], None], on_order: Callable[[Any], None]):
+    def __init__(
+        self, config: dict[str, Any], on_quote: Callable[[Any], None], on_mark: Callable[[str, Any], None],
+        on_order: Callable[[Any], None],
+    ) -> None:
         super().__init__(config)
         self._on_quote = on_quote
+        self._on_mark = on_mark
         self._on_order = on_order
+
+    def sign(self, *args: Any, **more: Any) -> Any:
+        """Sign as ccxt does, with the key's own version, which is no part of what is signed."""
+        signed = super().sign(*args, **more)
+        if "KC-API-KEY-VERSION" in (signed["headers"] or {}):
+            signed["headers"]["KC-API-KEY-VERSION"] = self.options["keyVersion"]
+        return signed
 
     def handle_bid_ask(self, client: Any, message: Any) -> None:
         self._on_quote(message.get("data"))
         waiting = f"bidask@{self.safe_symbol(message['data'].get('symbol'))}"
         if waiting in client.futures:         # only the first push of a subscription is waited for
             client.resolve(message, waiting)
+
+    async def watch_marks(self, symbols: list[str]) -> None:
+        """Subscribe to what *symbols* are valued at, which ccxt does not; returns at the first push."""
+        ids = self.market_ids(symbols)
+        waiting = [f"mark@{exchange_id}" for exchange_id in ids]
+        url = await self.negotiate(False, True)
+        await self.subscribe_multiple(url, waiting, f"{INSTRUMENT}:{','.join(ids)}", waiting)
+
+    def handle_subject(self, client: Any, message: Any) -> None:
+        if message.get("subject") != "mark.index.price":
+            super().handle_subject(client, message)
+            return
+        exchange_id = str(message.get("topic")).partition(":")[2]
+        self._on_mark(exchange_id, message.get("data"))
+        if f"mark@{exchange_id}" in client.futures:
+            client.resolve(message, f"mark@{exchange_id}")
 
     def handle_order(self, client: Any, message: Any) -> None:
         self._on_order(message.get("data"))
@@ -81,6 +109,7 @@ class MarketStream:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending = threading.Event()
         self._changed: asyncio.Event | None = None
+        self._marks: dict[str, Decimal] = {}  # the stream's thread alone: the latest of this connection
         # Written by the stream's thread alone, read by any.
         self.connections = 0                  # how often a connection was made
         self.connected = False                # prices: something came over the connection there is
@@ -147,7 +176,7 @@ class MarketStream:
     async def _connection(self, session: Callable[[PushWire], Any]) -> None:
         """Run *session* on a wire of its own and close it."""
         config = {**self._config(), "asyncio_loop": asyncio.get_running_loop()}
-        wire = PushWire(config, self._take_quote, self._take_order)
+        wire = PushWire(config, self._take_quote, self._take_mark, self._take_order)
         try:
             wire.set_markets(*self._markets())
             await session(wire)
@@ -157,6 +186,7 @@ class MarketStream:
 
     async def _quotes(self, wire: PushWire) -> None:
         """Subscribe to what is followed as it changes; ends when the connection does."""
+        self._marks.clear()
         subscribed: set[str] = set()
         pending: set[asyncio.Future[Any]] = set()      # subscriptions without a first push yet
         lost: asyncio.Future[Any] | None = None
@@ -169,7 +199,9 @@ class MarketStream:
                 if new and lost is None:
                     await self._connect(private=False)
                     lost = wire.client(await wire.negotiate(False, True)).future("lost")
-                pending |= {asyncio.ensure_future(wire.watch_bids_asks(chunk)) for chunk in _chunks(new)}
+                for chunk in _chunks(new):
+                    pending |= {asyncio.ensure_future(wire.watch_bids_asks(chunk)),
+                                asyncio.ensure_future(wire.watch_marks(chunk))}
                 if new:
                     log.info("following prices symbols=%d new=%s", len(wanted), ",".join(new))
                 subscribed |= wanted
@@ -212,10 +244,22 @@ class MarketStream:
         if bid <= 0 or ask <= 0:
             return                            # one side is empty: that is not a price
         middle = (bid + ask) / 2
+        mark = self._marks.get(symbol, middle)
         self.last_message_at, self.connected = received, True
         self._prices.publish(Price(
-            symbol=symbol, bid=bid, ask=ask, last=middle, mark=middle, ts_ms=ts_ms, received=received
+            symbol=symbol, bid=bid, ask=ask, last=middle, mark=mark, ts_ms=ts_ms, received=received
         ))
+
+    def _take_mark(self, exchange_id: str, data: Any) -> None:
+        """Publish what a symbol is valued at. Source: /contract/instrument:{symbol}, mark.index.price."""
+        try:
+            mark, symbol = Decimal(str(data["markPrice"])), self._symbol_of(exchange_id)
+        except (KeyError, TypeError, InvalidOperation, UnknownInstrument) as error:
+            log.warning("unreadable push error=%s", type(error).__name__)
+            return
+        if mark.is_finite() and mark > 0:
+            self._marks[symbol] = mark
+            self._prices.publish_mark(symbol, mark)
 
     def _take_order(self, data: Any) -> None:
         """Ring when a resting stop of RAD's has filled, or the exchange has liquidated something."""

@@ -136,13 +136,15 @@ async def switch_position_mode(call: Call) -> Any:
 
 
 async def funding_history(call: Call) -> Any:
+    """Newest first; `offset` is the id of the last row of the page before."""
     symbol = call.query.get("symbol")
     start, end = call.integer("startAt", 0), call.integer("endAt", 2**63)
+    offset = call.integer("offset", 2**63)
     size = call.integer("maxCount", 50)
     rows = [
         row | {"context": f'{{"marginMode": "{row["marginMode"]}", "positionSide": "BOTH"}}'}
         for row in reversed(call.account.funding_history)
-        if symbol in (None, "", row["symbol"]) and start <= row["timePoint"] <= end
+        if symbol in (None, "", row["symbol"]) and start <= row["timePoint"] <= end and row["id"] < offset
     ]
     return {"dataList": rows[:size], "hasMore": len(rows) > size}
 

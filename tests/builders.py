@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from trading.candles import TIMEFRAME_MINUTES, Candles
+from trading.candles import Candles
 from trading.exits import Distance, ExitRules
 from trading.facts import ExitReason, Instrument, Position, Price, Side, Ticker
 from trading.lifecycle import PositionState
 from trading.risk import AccountState, EntryRequest, RiskRules
+from trading.timeframes import TIMEFRAME_MINUTES
 
 D = Decimal
 SYMBOL = "BTC/USDT:USDT"

@@ -11,10 +11,11 @@ import numpy as np
 
 from runtime.locks import assert_no_lock_held
 from tests.builders import a_ticker, an_instrument
-from trading.candles import TIMEFRAME_MINUTES, Candles, Floats
+from trading.candles import Candles, Floats
 from trading.errors import BadResponse, ExchangeUnavailable
 from trading.facts import Instrument, Priority, Ticker
 from trading.ports import Clock
+from trading.timeframes import TIMEFRAME_MINUTES
 
 D = Decimal
 

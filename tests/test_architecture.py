@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from console.commands import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 
 # Room -> what it may know of the others; a name stands for itself and everything in it.
@@ -158,3 +160,26 @@ def test_every_test_the_pages_name_exists() -> None:
     named = {name for page in pages for name in re.findall(r"\btest_\w+", page.read_text(encoding="utf-8"))}
     assert named
     assert not named - known
+
+
+def test_every_claim_about_threads_names_its_test() -> None:
+    """In docs/THREAD_SAFETY.md each row about shared state or a rule, and each pattern, ends with a test."""
+    page = (ROOT / "docs" / "THREAD_SAFETY.md").read_text(encoding="utf-8")
+    state, rules, patterns = (
+        page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+        for title in ("Shared state, one lock each", "Rules, and what enforces them", "Patterns")
+    )
+    rows = [line for part in (state, rules) for line in part.splitlines() if line.startswith("| ")]
+    claims = [row for row in rows if not row.startswith(("| state ", "| rule "))]
+    claims += re.split(r"\n(?=\*\*)", patterns)[1:]
+    assert len(claims) > 20
+    assert not [claim for claim in claims if not re.search(r"`test_\w+`", claim)]
+
+
+def test_every_command_that_is_told_exists() -> None:
+    """Pages, settings and messages send people to commands that are there."""
+    told = [ROOT / "README.md", ROOT / "config.yaml", *(ROOT / "docs").glob("*.md")]
+    told += [path for room in ROOMS for path in sources(room)]
+    named = {name for page in told for name in re.findall(r"\./rad ([a-z]\w*)", page.read_text(encoding="utf-8"))}
+    assert named
+    assert not named - COMMANDS.keys() - {"test"}      # the launcher's own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,26 @@ def test_a_second_instance_is_refused_and_the_first_goes_on(tmp_path: Path) -> N
             assert first.end(signal.SIGTERM) == 0
 
 
+def test_a_scan_beside_the_daemon_scans_its_market(tmp_path: Path) -> None:
+    """One scan, printed, while the daemon holds the data folder: of the exchange it has started."""
+    with Daemon(tmp_path, **LIVELY) as daemon:
+        daemon.await_line(r"running positions=0")
+        alone = {**LIVELY, "SANDBOX__PAIRS": "1", "SCANNER__THRESHOLD": "0.01"}
+        scanned = rad(tmp_path, "scan", "--once", "--json", **alone)
+        assert scanned.returncode == 0, scanned.stderr
+        assert len(json.loads(scanned.stdout)) > 1         # a market of its own would have one pair
+        assert daemon.ask("/api/status")["state"] == "running"
+        assert daemon.end() == 0
+
+
+def test_a_scan_alone_writes_nothing(tmp_path: Path) -> None:
+    """Without a daemon it starts a market of its own and leaves no file behind."""
+    scanned = rad(tmp_path, "scan", "--once", "--json", SANDBOX__PAIRS="12", SCANNER__THRESHOLD="0.1")
+    assert scanned.returncode == 0, scanned.stderr
+    assert json.loads(scanned.stdout)
+    assert not (tmp_path / "data").exists()
+
+
 def test_an_exchange_that_is_away_is_waited_for(tmp_path: Path) -> None:
     """Started before its exchange answers, RAD says so and waits; Ctrl-C still ends it at once."""
     settings = {
@@ -174,6 +195,22 @@ def test_a_broken_config_names_every_fault(tmp_path: Path) -> None:
         assert key in daemon.text()
     assert "Traceback" not in daemon.text()
     assert not (tmp_path / "data").exists()
+
+
+def test_a_filter_that_lets_no_pair_pass_is_said_once(tmp_path: Path) -> None:
+    """One warning however many scans, and a problem in the status."""
+    with run_sandbox("synthetic", pairs=3, seed=5) as box:
+        settings = exchange_settings(
+            box, SCANNER__INCLUDE="[NOPE*]", SCANNER__INTERVAL="1s", LOG__LEVEL="debug"
+        )
+        with Daemon(tmp_path, **settings) as daemon:
+            daemon.await_line(r"WARN .* no pair passes the scanner's filter")
+            for _ in range(2):
+                daemon.await_line(r"scan done pairs=0 of=0")
+            (problem,) = daemon.ask("/api/status")["problems"]
+            assert problem.startswith("universe: no pair passes")
+            assert daemon.end() == 0
+        assert daemon.text().count("no pair passes") == 1
 
 
 @pytest.mark.parametrize(
@@ -201,6 +238,18 @@ def test_orders_that_cannot_be_are_one_clear_line(
         assert refused <= {event["symbol"] for event in box.history("fill")}
 
 
+def test_entries_that_are_all_refused_say_why(tmp_path: Path) -> None:
+    """An account without money: one line says so, however many scans find something."""
+    with run_sandbox("synthetic", pairs=12, seed=5, volatility=14.0) as box:
+        box.control("account", {"balance": "0"})
+        with Daemon(tmp_path, **exchange_settings(box, SCANNER__INTERVAL="1s")) as daemon:
+            daemon.await_line(r"nothing opened first_reason=no balance: 0.00 of 0.00 USDT are available")
+            for _ in range(2):
+                daemon.await_line(r"scan consumed .* opened=0")
+            assert daemon.end() == 0
+        assert daemon.text().count("nothing opened") == 1
+
+
 def test_no_balance_is_a_refusal_not_an_error(tmp_path: Path) -> None:
     """An empty account: open by hand says so, nothing is reserved, the daemon goes on."""
     with run_sandbox("synthetic", pairs=6, seed=5, volatility=1.0) as box:
@@ -214,14 +263,41 @@ def test_no_balance_is_a_refusal_not_an_error(tmp_path: Path) -> None:
             assert daemon.ask("/api/status")["state"] == "running"
 
 
+def await_gone(pid: int) -> None:
+    """Wait until process *pid* has ended: nobody's child here, so that only looking tells."""
+    give_up = time.monotonic() + 10
+    while time.monotonic() < give_up:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        if state == "Z":                 # ended; whose child it became has not looked
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"process {pid} still runs")
+
+
 @pytest.mark.timeout(300)
 def test_recorded_candles_are_traded_and_verified(tmp_path: Path, shared_dir: Path) -> None:
-    """The crash of May 2021, replayed: at least one trade is closed, and verify agrees afterwards."""
-    settings = {**LIVELY, "SANDBOX__REPLAY": str(shared_dir / "data" / "ohlcv" / "binance_spot_5m")}
+    """The crash of May 2021, replayed: killed with a position open, taken up again, three trades, all agrees."""
+    settings = {
+        **LIVELY, "SANDBOX__REPLAY": str(shared_dir / "data" / "ohlcv" / "binance_spot_5m"),
+        "EXITS__MAX_AGE": "5s", "EXITS__TRAILING__ACTIVATE": "0.1%", "EXITS__TRAILING__DISTANCE": "0.1%",
+        "LIMITS__COOLDOWN": "none", "LIMITS__LOSSES_IN_A_ROW": "none", "SCANNER__THRESHOLD": "0.1",
+    }
     with Daemon(tmp_path, **settings) as daemon:
-        daemon.await_line(r"scan done pairs=\d\d")
+        exchange = int(daemon.await_line(r"embedded exchange ready .*pid=(\d+)")[1])
         daemon.await_line(r"entry filled side=")
-        daemon.await_line(r" closed side=", MARKET_S)
+        symbol = daemon.await_line(r" (\S+) stop rests on the exchange")[1]
+        daemon.end(signal.SIGKILL)
+    await_gone(exchange)                 # it keeps its books as it ends
+    with Daemon(tmp_path, **settings) as daemon:
+        daemon.await_line(rf"{symbol} taken up again side=")
+        for _ in range(3):
+            daemon.await_line(r" closed side=", MARKET_S)
         assert daemon.end() == 0
+    trades = json.loads(rad(tmp_path, "trades", "--json", **settings).stdout)
+    assert len(trades) >= 3
+    assert symbol in {trade["symbol"] for trade in trades}
     verified = rad(tmp_path, "verify", "--json", **settings)
     assert verified.returncode == 0, verified.stdout

@@ -114,14 +114,28 @@ def test_calls_are_told_apart(monitor: PerformanceMonitor) -> None:
     monitor.record_trade_execution("A", "entry", 0.5, "filled")
     monitor.record_trade_execution("B", "exit", 0.4, "unknown")
     monitor.record_scan_time(12.0, 498, 2)
-    monitor.record_lock("positions", 0.001, 0.002)
     stats = monitor.get_stats()
     assert stats.api_outcomes == {"GET candles": {"ok": 1, "RateLimited": 1}, "POST orders": {"ok": 1}}
     assert {name: one.maximum for name, one in stats.api_calls.items()} == {"GET candles": 0.3, "POST orders": 0.2}
     assert {name: one.count for name, one in stats.executions.items()} == {"entry": 1, "exit": 1}
     assert stats.execution_outcomes == {"entry": {"filled": 1}, "exit": {"unknown": 1}}
     assert (stats.scans.p50, stats.pairs_scanned, stats.pairs_failed) == (12.0, 498, 2)
-    assert (stats.lock_waits["positions"].p99, stats.lock_holds["positions"].p99) == (0.001, 0.002)
+
+
+def test_locks_are_in_the_figures(clock: ManualClock) -> None:
+    """Every lock alive is told of, two of one name together, without anybody recording it."""
+    monitor = PerformanceMonitor(clock)
+    twins, untaken = [locks.named_lock("twin"), locks.named_lock("twin")], locks.named_lock("untaken")
+    for twin in (*twins, *twins, twins[0]):
+        with twin:
+            pass
+    clock.advance(2)
+    stats = monitor.get_stats()
+    waits, holds = stats.lock_waits["twin"], stats.lock_holds["twin"]
+    assert (waits.count, waits.maximum) == (5, 0.0)                        # nobody else wanted them
+    assert (holds.count, holds.per_second) == (5, 2.5)                     # 5 in 2 s
+    assert holds.maximum == max(max(twin.stats().holds) for twin in twins)
+    assert stats.lock_holds[untaken.name].p99 is None
 
 
 def test_a_gap_in_protection_is_measured_and_none_is_no_gap(monitor: PerformanceMonitor) -> None:
@@ -283,7 +297,6 @@ def test_a_crowd_loses_nothing(monitor: PerformanceMonitor) -> None:
             monitor.record_trade_execution("A", "entry", 0.25, "filled")
             monitor.record_position_update(0.125, 1)
             monitor.record_exit_latency({**STAGES, "sent": 0.001})
-            monitor.record_lock("positions", 0.0, 0.5)
             monitor.record_trade(a_trade("0.01"))
 
     with frequent_switches():
@@ -292,9 +305,9 @@ def test_a_crowd_loses_nothing(monitor: PerformanceMonitor) -> None:
     counts = (
         stats.scans.count, stats.api_calls["GET x"].count, stats.api_outcomes["GET x"]["ok"],
         stats.executions["entry"].count, stats.position_updates.count, stats.exit_stages["sent"].count,
-        stats.lock_holds["positions"].count, stats.trades, stats.wins,
+        stats.trades, stats.wins,
     )
-    assert counts == (8 * turns,) * 9
+    assert counts == (8 * turns,) * 8
     assert (stats.pairs_scanned, stats.pairs_failed) == (3 * 8 * turns, 8 * turns)
     assert stats.realised_pnl == D("0.01") * 8 * turns
     assert (stats.scans.mean, stats.position_updates.mean) == (1.0, 0.125)

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-TIMEFRAME_MINUTES: dict[str, int] = {
-    "1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "4h": 240, "8h": 480, "12h": 720, "1d": 1440,
-}
+from trading.timeframes import TIMEFRAME_MINUTES
 
 Floats = NDArray[np.float64]
 

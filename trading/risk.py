@@ -33,7 +33,7 @@ class RiskRules:
     drawdown: Decimal | None = None
     losses_in_a_row: int | None = None
     cooldown_ms: int = 0
-    orders_per_minute: int = 30
+    orders_per_minute: int | None = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,7 @@ class RefusalReason(Enum):
     SPREAD = "spread"
     PRICE_BAND = "price_band"
     STOP = "stop"
+    NO_BALANCE = "no_balance"
     TOO_SMALL = "too_small"
 
 
@@ -174,7 +175,7 @@ def _refusal(
         left_s = (rules.cooldown_ms - since_exit) / 1000
         return Refused(reason=RefusalReason.COOLDOWN, text=f"cooling down for another {left_s:.0f} s")
     recent = sum(now_ms - sent_ms < MINUTE_MS for sent_ms in account.entry_times_ms)
-    if recent >= rules.orders_per_minute:
+    if rules.orders_per_minute is not None and recent >= rules.orders_per_minute:
         return Refused(reason=RefusalReason.ORDER_RATE, text=f"{recent} entries in the last minute already")
     if not instrument.tradable:
         return Refused(reason=RefusalReason.NOT_TRADABLE, text="the exchange does not let it be traded now")
@@ -189,6 +190,9 @@ def _refusal(
         return Refused(reason=RefusalReason.PRICE_BAND, text=text)
     if (price - request.stop_price) * request.side.sign <= 0:
         return Refused(reason=RefusalReason.STOP, text="the stop is on the wrong side of the price")
+    if min(account.equity, account.available) <= 0:
+        text = f"no balance: {account.available:.2f} of {account.equity:.2f} {instrument.quote} are available"
+        return Refused(reason=RefusalReason.NO_BALANCE, text=text)
     return None
 
 

@@ -58,6 +58,14 @@ def test_the_life_of_a_position(client: KuCoinClient) -> None:
         client.place_order(an_order("rad-test-x2", side=OrderSide.SELL, reduce_only=True), CRITICAL)
 
 
+def test_funding_of_many_days_is_added_up_page_by_page(box: RunningSandbox, client: KuCoinClient) -> None:
+    """Two hundred and one funding moments are three pages, and each counts once."""
+    client.place_order(an_order(quantity=D(10)), CRITICAL)
+    for _ in range(201):
+        box.call(lambda sandbox: sandbox.exchange.settle_funding_now())
+    assert client.fetch_funding(BTC, 0) == D("-10.05")     # 201 × 10 × 0.001 × 50,000 × 0.0001
+
+
 def test_plain_refusals_are_told_apart(client: KuCoinClient) -> None:
     """Too little money, an id in use, an order nobody placed, a key that is none: each its own kind."""
     with pytest.raises(errors.InsufficientBalance):

@@ -53,6 +53,7 @@ def test_the_rules_of_a_contract_are_exact() -> None:
         listing(script, {}, a_contract_row(), a_contract_row("ETHUSDTM", "ETH", tickSize=1e-05, status="Paused"))
         with a_client(script.url) as client:
             bitcoin, ether = client.instrument("xbtusdtm"), client.instrument("ETH/USDT:USDT")
+            assert client.instrument("eth/usdt:usdt") is ether
     assert (bitcoin.symbol, bitcoin.base, bitcoin.tick_size) == (BTC, "BTC", D("0.1"))
     assert (bitcoin.multiplier, bitcoin.max_quantity) == (D("0.001"), D(1_000_000))
     assert (ether.tick_size, ether.tradable) == (D("0.00001"), False)

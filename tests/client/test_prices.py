@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
+from runtime import locks
 from runtime.clock import SystemClock
 from runtime.prices import PriceBook
 from tests.crowd import all_at_once, crowd, frequent_switches
@@ -32,6 +37,22 @@ def test_a_held_symbol_rings_and_another_does_not(clock: ManualClock) -> None:
         clock.await_sleepers(1)
         prices.publish(a_price(ETH))
         prices.publish(a_price(BTC))
+    assert woken == [1]
+
+
+def test_a_mark_values_and_wakes_nobody(clock: ManualClock) -> None:
+    """It replaces the mark alone, of a symbol that has a price; the monitor sleeps on."""
+    prices = PriceBook(clock)
+    prices.follow([BTC, ETH])
+    prices.publish(a_price(BTC))
+    prices.publish_mark(BTC, D(98))
+    prices.publish_mark(ETH, D(98))
+    assert prices.get(BTC) == a_price(BTC, mark=D(98))
+    assert prices.get(ETH) is None
+    with crowd(lambda: prices.wait_for_tick(1, 60)) as woken:
+        clock.await_sleepers(1)
+        prices.publish_mark(BTC, D(97))
+        clock.advance(60)
     assert woken == [1]
 
 
@@ -114,3 +135,60 @@ def test_readers_and_writers_at_once() -> None:
     with frequent_switches():
         all_at_once(write, read, read)
     assert prices.wait_for_tick(0, 0) == 199
+
+
+class NoLock:
+    """What a mutant has in place of the lock."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class SlowLook(dict[str, Price]):
+    """Prices of which the first look takes so long that a new one comes meanwhile, if it can."""
+
+    def __init__(self, prices: dict[str, Price]) -> None:
+        super().__init__(prices)
+        self.looked, self.published = threading.Event(), threading.Event()
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        found = super().get(key, default)
+        if not self.looked.is_set():
+            self.looked.set()
+            self.published.wait(1.0)         # under the lock nobody can
+        return found
+
+
+def bid_after_mark_and_price(prices: Any) -> Decimal:
+    """Let a mark come in, and a price of 101 while it does; return the bid then."""
+    prices.publish(a_price(value=100, ts_ms=1_000))
+    prices._prices = slow = SlowLook(prices._prices)
+
+    def publish() -> None:
+        assert slow.looked.wait(5)
+        prices.publish(a_price(value=101, ts_ms=2_000))
+        slow.published.set()
+
+    all_at_once(lambda: prices.publish_mark(BTC, D(98)), publish)
+    return D(slow[BTC].bid)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Guarded containers may be replaced by others."""
+    locks.make_strict(False)
+    yield
+    locks.make_strict(True)
+
+
+def test_a_mark_and_a_price_at_once_keep_the_price(unchecked: None) -> None:
+    """The mark joins the price there is: it never brings the one before back."""
+    assert bid_after_mark_and_price(PriceBook(SystemClock())) == 101
+
+
+def test_a_mark_without_the_lock_brings_the_old_price_back(unchecked: None) -> None:
+    """The mutant: with the prices lock taken away the test above would see a price that has gone."""
+    prices: Any = PriceBook(SystemClock())
+    prices._prices_lock = NoLock()
+    assert bid_after_mark_and_price(prices) == 100

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from queue import Queue
 
 import pytest
 
 from kucoin_client import KuCoinClient
 from runtime.clock import SystemClock
 from runtime.prices import PriceBook
-from runtime.stream import MarketStream
+from runtime.stream import MarketStream, PushWire
 from sandbox.embedded import RunningSandbox
-from tests.client.clients import BTC, an_order
+from tests.client.clients import BTC, a_client, an_order
+from tests.client.scripted_server import always, envelope, scripted_server
 from trading.client_ids import ClientOid, Purpose
 from trading.facts import OrderRequest, OrderSide, Priority
 
@@ -25,11 +28,23 @@ ETH = "ETH/USDT:USDT"
 PATIENCE_S = 15.0
 
 
+class HeardPrices(PriceBook):
+    """A price book that tells of each mark it has taken in."""
+
+    def __init__(self) -> None:
+        super().__init__(SystemClock())
+        self.marks: Queue[tuple[str, Decimal]] = Queue()
+
+    def publish_mark(self, symbol: str, mark: Decimal) -> None:
+        super().publish_mark(symbol, mark)
+        self.marks.put((symbol, mark))
+
+
 class Following:
     """A running stream, its price book, and the bell of filled stops."""
 
     def __init__(self, client: KuCoinClient) -> None:
-        self.prices = PriceBook(SystemClock())
+        self.prices = HeardPrices()
         self.stop_filled = threading.Event()
         self.spent: list[bool] = []
         self.stream = MarketStream(
@@ -53,6 +68,13 @@ class Following:
         raise AssertionError(f"no such price of {symbol}; the last is {self.prices.get(symbol)}")
 
 
+    def await_mark(self, symbol: str, mark: Decimal) -> None:
+        """Block until *symbol* has been valued at *mark*: no bell of the book rings for that."""
+        give_up = time.monotonic() + PATIENCE_S
+        while self.prices.marks.get(timeout=give_up - time.monotonic()) != (symbol, mark):
+            pass
+
+
 @contextmanager
 def following(client: KuCoinClient) -> Iterator[Following]:
     found = Following(client)
@@ -71,13 +93,30 @@ def test_pushed_prices_reach_the_book(box: RunningSandbox, client: KuCoinClient)
         found.await_price(BTC, lambda bid: bid == D("50100.5"))
         price = found.prices.get(BTC)
         assert price is not None
-        assert (price.ask, price.mark) == (D("50100.6"), D("50100.55"))
+        assert price.ask == D("50100.6")
         assert 0 <= price.age_s(time.monotonic()) < PATIENCE_S
         found.follow(BTC, ETH)
         box.set_price("ETHUSDTM", "2001")
         found.await_price(ETH, lambda bid: bid == 2001)
         assert found.stream.connected
         assert found.spent.count(False) == 1
+
+
+def test_pushed_marks_are_the_value_and_no_price(box: RunningSandbox, client: KuCoinClient) -> None:
+    """What a symbol is valued at stays through quotes, and bid, ask and their age are untouched by it."""
+    with following(client) as found:
+        found.follow(BTC)
+        found.await_price(BTC, lambda bid: bid == 50_000)
+        box.call(lambda sandbox: sandbox.exchange.market.source.change("XBTUSDTM", mark=D("49990.5")))
+        found.await_mark(BTC, D("49990.5"))
+        before = found.prices.get(BTC)
+        assert before is not None
+        assert (before.bid, before.ask, before.last) == (D(50_000), D("50000.1"), D("50000.05"))
+        box.call(lambda sandbox: sandbox.exchange.market.source.change("XBTUSDTM", bid=D("49999.9")))
+        found.await_price(BTC, lambda bid: bid == D("49999.9"))
+        after = found.prices.get(BTC)
+        assert after is not None
+        assert after.mark == D("49990.5")
 
 
 def test_a_cut_connection_is_made_again(
@@ -123,6 +162,22 @@ def test_a_filled_stop_rings(box: RunningSandbox, client: KuCoinClient) -> None:
         assert not found.stop_filled.is_set()
         box.set_price("XBTUSDTM", "48990")
         assert found.stop_filled.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_the_key_version_is_the_one_configured(version: str) -> None:
+    """The private connection is asked for with it, as everything else is."""
+    with scripted_server(always(envelope({}))) as script:
+        with a_client(script.url, load=False, key_version=version) as client:
+            wire = PushWire(dict(client.stream_config()), *[lambda *_: None] * 3)
+
+        async def ask() -> None:
+            await wire.futuresPrivatePostBulletPrivate()
+            await wire.close()
+
+        asyncio.run(ask())
+    (asked,) = script.asked
+    assert asked.headers["kc-api-key-version"] == version
 
 
 @pytest.mark.parametrize("silent", [False, True])

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from console.__main__ import main
+from console.aftermath import ANSWERS
+from console.arguments import QUESTIONS
 from control.address import ControlAddress
 from control.server import ControlServer
 from control.steering import NotFound
@@ -222,7 +224,8 @@ def test_run_refuses_what_is_not_meant(rad: Console, bot: Any, argv: tuple[str, 
 def test_scan_prints_one_document_whatever_the_bot_prints(rad: Console, bot: Any) -> None:
     """What the bot says on the way goes to stderr."""
 
-    def scan_once(options: RunOptions) -> list[dict[str, Any]]:
+    def scan_once(options: RunOptions, running: object) -> list[dict[str, Any]]:
+        assert running is None
         print("scanning 60 pairs")
         return [{"symbol": "X", "side": "long", "score": "0.5"}]
 
@@ -230,6 +233,13 @@ def test_scan_prints_one_document_whatever_the_bot_prints(rad: Console, bot: Any
     code, out, err = rad("scan", "--once", "--json")
     assert (code, json.loads(out)[0]["symbol"]) == (0, "X")
     assert "scanning 60 pairs" in err
+
+
+def test_scan_is_told_of_the_daemon_that_runs(rad: Console, daemon: FakeSteering, bot: Any) -> None:
+    """Its status says which exchange is there to be scanned."""
+    bot.scan_once = lambda options, running: bot.asked.append(running) or []
+    assert rad("scan", "--once", "--json")[:2] == (0, "[]\n")
+    assert bot.asked == [STATUS]
 
 
 def test_verify_without_a_daemon_compares_here(rad: Console, bot: Any) -> None:
@@ -241,7 +251,7 @@ def test_verify_without_a_daemon_compares_here(rad: Console, bot: Any) -> None:
 
 def test_the_unforeseen_is_one_line_too(rad: Console, bot: Any) -> None:
     """A bug ends in one line that says where its traceback lies."""
-    bot.scan_once = lambda options: 1 // 0
+    bot.scan_once = lambda *asked: 1 // 0
     code, out, err = rad("scan", "--once")
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "unexpected ZeroDivisionError" in err
@@ -253,7 +263,7 @@ def test_the_unforeseen_is_one_line_too(rad: Console, bot: Any) -> None:
 def test_interrupting_is_quiet(rad: Console, bot: Any) -> None:
     """Ctrl-C leaves no traceback."""
 
-    def interrupted(options: RunOptions) -> None:
+    def interrupted(*asked: object) -> None:
         raise KeyboardInterrupt
 
     bot.scan_once = interrupted
@@ -267,18 +277,31 @@ def console_process(data_dir: Path, *argv: str, python: tuple[str, ...] = ()) ->
     )
 
 
+def loaded_by(data_dir: Path, *argv: str) -> set[str]:
+    """Return every module that a command imports, having seen it end well."""
+    done = console_process(data_dir, *argv, "--json", python=("-X", "importtime"))
+    assert done.returncode == 0, done.stderr
+    loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line}
+    assert "console.commands" in loaded
+    return loaded
+
+
+SLOW = {"ccxt", "numpy", "talib", "sqlalchemy", "aiohttp", "rich", "requests"}
+
+
 @pytest.mark.parametrize("is_up", [True, False])
 def test_asking_stays_quick(data_dir: Path, request: pytest.FixtureRequest, is_up: bool) -> None:
     """The commands that only ask load nothing that takes its time, daemon or not."""
     if is_up:
         request.getfixturevalue("daemon")
-    for command in ("status", "trades"):
-        done = console_process(data_dir, command, "--json", python=("-X", "importtime"))
-        assert done.returncode == 0
-        loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line}
-        slow = {"ccxt", "numpy", "talib", "pydantic", "sqlalchemy", "aiohttp", "rich", "typer", "requests"}
-        assert "console.commands" in loaded
-        assert not loaded & slow
+    for command in QUESTIONS if is_up else ANSWERS:
+        assert not loaded_by(data_dir, command) & (SLOW | {"pydantic"}), command
+
+
+@pytest.mark.parametrize("what", ["show", "check"])
+def test_asking_for_the_settings_stays_quick(data_dir: Path, what: str) -> None:
+    """Settings need pydantic, and nothing that computes or trades."""
+    assert not loaded_by(data_dir, "config", what) & SLOW
 
 
 def test_a_reader_that_leaves_is_no_error(data_dir: Path, daemon: FakeSteering) -> None:

@@ -43,6 +43,26 @@ def test_check_names_all_faults_at_once(config: Path, capsys: pytest.CaptureFixt
     assert "scanner.wrkers" in err
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("STRATEGY", "nope", "there is no strategy nope"),
+        ("PARAMS", "{fasst: 9}", "trend has no fasst"),
+        ("CANDLES", "30", "trend needs"),
+        ("QUOTE", "USDC", '"USDC" is not traded'),
+    ],
+)
+def test_check_refuses_what_run_refuses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str, said: str
+) -> None:
+    """A strategy that does not work is a fault of the settings, and so is what is never listed."""
+    monkeypatch.setenv(f"RAD_SCANNER__{variable}", value)
+    assert main(["config", "check"]) == 4
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+
+
 def test_check_is_content_with_what_is_right(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Right settings are a sentence, or one document."""
     assert main(["config", "check", "--config", str(config)]) == 0

@@ -93,6 +93,22 @@ def test_every_kind_of_value_comes_through_the_environment(
     assert getattr(owner, name) == expected
 
 
+def test_none_switches_a_rule_off() -> None:
+    """A pair of any age and volume, and no pause between entries."""
+    keys = ("SCANNER__MIN_VOLUME_24H", "SCANNER__MIN_AGE", "LIMITS__COOLDOWN", "LIMITS__ORDERS_PER_MINUTE")
+    settings = load_settings(environ={f"RAD_{key}": "none" for key in keys})
+    universe, risk = settings.universe_rules(), settings.risk_rules()
+    assert (universe.min_volume_24h, universe.min_age_ms) == (0, 0)
+    assert (risk.cooldown_ms, risk.orders_per_minute) == (0, None)
+    shown = {key: value for key, value, source in settings.as_rows() if source == "environment"}
+    assert shown == dict.fromkeys((key.lower().replace("__", ".") for key in keys), "none")
+
+
+def test_slippage_is_never_unlimited() -> None:
+    """The size of an entry is worked out at its worst price: without one there is none."""
+    assert faults(environ={"RAD_LIMITS__MAX_SLIPPAGE": "none"})[1].startswith("limits.max_slippage: ")
+
+
 def test_a_ladder_and_the_rules_made_of_it(tmp_path: Path) -> None:
     """Steps, distances in ATR and durations arrive in the pure rules, exactly."""
     text = """

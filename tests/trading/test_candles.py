@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import NOW_MS, candles_from
-from trading.candles import TIMEFRAME_MINUTES, Candles, joined
+from trading.candles import Candles, joined
+from trading.timeframes import TIMEFRAME_MINUTES
 
 MINUTE_MS = 60_000
 COLUMNS = ("open_ms", "open", "high", "low", "close", "volume")

@@ -134,8 +134,7 @@ def test_no_order_exceeds_what_the_exchange_takes_at_once() -> None:
 
 @pytest.mark.parametrize(("request_", "account", "rules", "said"), [
     ({"notional": D("0.9")}, {}, {}, "the size asked for allows 0.90 USDT, the smallest order is 1.00"),
-    ({}, {"available": D(0)}, {}, "the available balance allows 0.00 USDT"),
-    ({}, {"available": D(-5)}, {}, "the available balance allows 0.00 USDT"),
+    ({}, {"available": D("0.1")}, {}, "the available balance allows 0.50 USDT"),    # at leverage 5
     ({}, {"equity": D("1.9")}, {}, "the risk per trade allows 0.95 USDT"),
     ({}, {"exposure": {"A": D(500)}}, {"max_exposure": D(400)}, "the largest exposure allows 0.00 USDT"),
     ({}, {}, {"max_notional": D(40), "min_notional": D(50)}, "allows 40.00 USDT, the smallest order is 50.00"),
@@ -173,6 +172,9 @@ def test_a_smallest_order_of_the_exchange_is_kept(least: dict[str, Decimal]) -> 
     ({"price": a_ticker(106, last=D(100), mark=D(100))}, {}, {}, RefusalReason.PRICE_BAND),
     ({"stop_price": D(100)}, {}, {}, RefusalReason.STOP),
     ({"stop_price": D(103)}, {}, {}, RefusalReason.STOP),
+    ({}, {"available": D(0)}, {}, RefusalReason.NO_BALANCE),
+    ({}, {"available": D(-5)}, {}, RefusalReason.NO_BALANCE),
+    ({}, {"equity": D(0)}, {}, RefusalReason.NO_BALANCE),
     ({}, {"equity": D(94), "day_start_equity": D(100)}, {"daily_loss": D("0.05")}, RefusalReason.HALTED),
 ])
 def test_each_guard_refuses_with_its_own_reason(
@@ -187,6 +189,7 @@ def test_each_guard_refuses_with_its_own_reason(
     ({}, {"last_exit_ms": {SYMBOL: NOW_MS - 60_000}}, {"cooldown_ms": 60_000}),
     ({}, {"last_exit_ms": {"ETH/USDT:USDT": NOW_MS}}, {"cooldown_ms": 60_000}),
     ({}, {"entry_times_ms": (NOW_MS - 60_000, NOW_MS)}, {"orders_per_minute": 2}),
+    ({}, {"entry_times_ms": (NOW_MS,) * 1000}, {"orders_per_minute": None}),
     ({"price": a_ticker(ts_ms=NOW_MS - 10_000)}, {}, {}),
     ({"price": a_ticker(99, 101)}, {}, {"max_spread": D("0.02")}),    # 2 / 100: at the limit
     ({"price": a_ticker(105, last=D(100), mark=D(100))}, {}, {}),     # at the band of 5 %
@@ -217,6 +220,8 @@ def test_a_halt_is_said_in_words(account: dict[str, Any], rules: dict[str, Any],
     ({"price": a_ticker(ts_ms=NOW_MS - 12_500)}, {}, {}, "the price is 12.5 s old"),
     ({"price": a_ticker(99, 101)}, {}, {"max_spread": D("0.01")}, "the spread is 2.00%"),
     ({"price": a_ticker(106, last=D(100), mark=D(100))}, {}, {}, "6.0% away from mark and last trade"),
+    ({}, {"equity": D(0), "available": D(0)}, {}, "no balance: 0.00 of 0.00 USDT are available"),
+    ({}, {"equity": D(70), "available": D(0)}, {}, "no balance: 0.00 of 70.00 USDT are available"),
 ])
 def test_a_refusal_is_said_in_numbers_a_person_knows(
     request_: dict[str, Any], account: dict[str, Any], rules: dict[str, Any], said: str

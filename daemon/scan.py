@@ -1,0 +1,70 @@
+"""One scan beside whatever else runs: it holds no data folder, writes nothing, and needs no key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from daemon.exchange_process import ExchangeProcess
+from kucoin_client import KuCoinClient
+from market_scanner import MarketScanner, ScanRules
+from performance_monitor import PerformanceMonitor
+from runtime.budget import RateBudget
+from runtime.clock import SystemClock
+from runtime.options import RunOptions
+from runtime.settings import Settings, load_settings
+from trading.facts import ScanResult
+from trading.ports import Clock, MarketData, Monitor
+from trading.strategies import Strategy
+from trading.strategies import load as load_strategy
+
+
+def scanner_for(
+    settings: Settings, strategy: Strategy, market: MarketData, monitor: Monitor, clock: Clock
+) -> MarketScanner:
+    """Return a scanner that goes by *settings*."""
+    scanner = settings.scanner
+    return MarketScanner(
+        market, strategy, settings.universe_rules(), monitor, clock,
+        ScanRules(
+            timeframe=scanner.timeframe, candles=scanner.candles, threshold=scanner.threshold,
+            interval_s=scanner.interval_s, time_limit_s=scanner.time_limit_s, workers=scanner.workers,
+            strategy=scanner.strategy,
+        ),
+    )
+
+
+def scan_once(options: RunOptions, running: Mapping[str, Any] | None) -> ScanResult:
+    """Scan the configured market once; *running* is the `status` of the daemon beside which this happens.
+
+    Raises:
+        ConfigError: a setting or the strategy is wrong.
+        ExchangeError: the exchange does not answer.
+    """
+    settings = load_settings(options.config, {"mode": options.mode} if options.mode else {})
+    scanner = settings.scanner
+    strategy = load_strategy(scanner.strategy, scanner.params, candles=scanner.candles)
+    clock = SystemClock()
+    with ExitStack() as ends:
+        url = settings.futures_url or _shared(settings, running)
+        if url is None:
+            process = ExchangeProcess(settings, keeps_books=False)
+            ends.callback(process.stop)
+            url = process.start().futures_url
+        budget = RateBudget(settings.quotas, clock)
+        ends.callback(budget.stop)
+        client = KuCoinClient(
+            futures_url=url, spot_url=settings.spot_url or url, budget=budget, clock=clock,
+            deadline_s=settings.exchange.deadline_s,
+        )
+        ends.callback(client.close)
+        client.measure_clock_offset()
+        client.load()
+        monitor = PerformanceMonitor(clock)
+        return scanner_for(settings, strategy, client, monitor, clock).run_once()
+
+
+def _shared(settings: Settings, running: Mapping[str, Any] | None) -> str | None:
+    """Return the address of the exchange that a daemon of the same mode has started."""
+    return str(running["exchange"]) if running and running.get("mode") == settings.mode else None

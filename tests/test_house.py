@@ -1,0 +1,59 @@
+"""How the daemon's parts are put together, or why not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import bot
+from daemon import house
+from runtime.options import RunOptions
+from trading.errors import ConfigError
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder that is not there yet."""
+    folder = tmp_path / "data"
+    monkeypatch.setenv("RAD_DATA_DIR", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("STRATEGY", "nope"), ("PARAMS", "{fasst: 9}"), ("CANDLES", "30")]
+)
+def test_a_strategy_that_does_not_work_starts_nothing(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    """No exchange is started for it, no log begun, and nothing written."""
+    monkeypatch.setenv(f"RAD_SCANNER__{variable}", value)
+    started: list[object] = []
+    monkeypatch.setattr(house.ExchangeProcess, "start", started.append)
+    with pytest.raises(ConfigError, match=r"^scanner\."):
+        house.build(RunOptions())
+    assert not started
+    assert not data_dir.exists()
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_the_settings_key_version_is_signed_with(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """A newer kind of key is a setting away."""
+    monkeypatch.setenv("RAD_EXCHANGE__KEY_VERSION", version)
+    monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
+    with house.build(RunOptions()) as built:
+        assert built.client.stream_config()["options"]["keyVersion"] == version
+
+
+def test_threads_hand_over_quickly(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon sets the interpreter's switch interval before it does anything else."""
+    before = sys.getswitchinterval()
+    monkeypatch.setenv("RAD_SCANNER__STRATEGY", "nope")
+    try:
+        assert bot.run(RunOptions()) == bot.BAD_CONFIG
+        assert sys.getswitchinterval() == pytest.approx(0.001)
+    finally:
+        sys.setswitchinterval(before)
