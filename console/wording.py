@@ -69,6 +69,11 @@ def since(start: Any, end: Any = None) -> str:
     return f"{minutes}m {seconds:02d}s" if minutes else f"{seconds}s"
 
 
+def plural(count: int, thing: str) -> str:
+    """Return how many there are: `1 fill`, `3 fills`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def colour_of(value: Any) -> str:
     """Return green for a profit, red for a loss."""
     if value is None or not Decimal(str(value)):
