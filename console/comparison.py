@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from console.tables import Column, show_note, show_table
-from console.wording import NOTHING, plural, rounded, text, when
+from console.wording import NOTHING, plural, price, rounded, text, when
 
 JsonObject = dict[str, Any]
 Side = Callable[[JsonObject, Any], str]      # a row and what one side of it says
@@ -18,9 +18,7 @@ _MONEY_DECIMALS = 4
 
 def show_verify(facts: JsonObject) -> None:
     """Print both sides of everything, then what differs and why, then the verdict: it is what stays in sight."""
-    for name, title, empty, side in _SECTIONS:
-        if name in facts:
-            show_table(_columns(side), facts[name], title=title, empty=empty)
+    show_table(_COLUMNS, list(_lines(facts)), title="Journal and exchange, side by side", empty="")
     for each in facts.get("under_way") or ():
         show_note(f"{text(each.get('symbol'))}  under way: {text(each.get('what'))}; not judged.", (), "cyan")
     differences = facts.get("differences") or ()
@@ -34,6 +32,19 @@ def show_verify(facts: JsonObject) -> None:
     else:
         many = plural(len(differences), "difference")
         show_note(f"Journal and exchange differ: {many}, explained above.", (), "bold red")
+
+
+def _lines(facts: JsonObject) -> Iterator[JsonObject]:
+    """Return the lines of the one table: a heading for each kind of thing, and its rows."""
+    for name, heading, side in _SECTIONS:
+        rows = facts.get(name) or ()
+        none = "" if rows else "none"
+        yield {"symbol": heading, "journal": none, "exchange": none, "verdict": "", "is_heading": True}
+        for row in rows:
+            yield row | {
+                "symbol": "  " + text(row.get("symbol") or "total"),
+                **{each: NOTHING if row.get(each) is None else side(row, row[each]) for each in _SIDES},
+            }
 
 
 def _explained(difference: JsonObject) -> list[str]:
@@ -51,39 +62,32 @@ def _explained(difference: JsonObject) -> list[str]:
 def _beside(facts: JsonObject) -> list[str]:
     """Return what was left out of the comparison, and why."""
     lines = []
+    if facts.get("compared_by") == "console":
+        lines.append("No daemon runs: what RAD mends with its next comparison it mends when it is started.")
     older, foreign = facts.get("older_trades"), facts.get("foreign_fills")
     if older:
         lines.append(f"{plural(older, 'trade')} began before {when(facts.get('since'))}: "
                      "their fees and PnL are not compared, for the exchange lists the fills of 24 hours.")
     if foreign:
         lines.append(f"{plural(foreign, 'fill')} of orders that are not RAD's: not compared.")
+    if facts.get("realised_pnl"):
+        lines.append("PnL is what exits brought over their entries, before fees and funding; "
+                     "fees and PnL are of trades begun in 24 hours.")
     return lines
 
 
-def _columns(side: Side) -> tuple[Column, ...]:
-    def one(name: str) -> Callable[[JsonObject], str]:
-        return lambda row: NOTHING if row.get(name) is None else side(row, row[name])
-
-    return (
-        Column("symbol", lambda row: text(row.get("symbol") or "total"), style=_emphasis),
-        Column("journal", one("journal"), right=True, style=_emphasis),
-        Column("exchange", one("exchange"), right=True, style=_emphasis),
-        Column("", lambda row: text(row.get("verdict")), style=lambda row: _COLOURS.get(row["verdict"], "")),
-    )
-
-
 def _emphasis(row: JsonObject) -> str:
-    if row.get("verdict") == "differs":
-        return "bold red"
-    return "bold" if row.get("symbol") is None else ""
+    if row.get("is_heading"):
+        return "bold"
+    return "bold red" if row.get("verdict") == "differs" else ""
 
 
 def _held(_row: JsonObject, said: Any) -> str:
-    return f"{said['side']} {said['quantity']} at {said['entry_price']}"
+    return f"{said['side']} {said['quantity']} at {price(said['entry_price'])}"
 
 
 def _stop(_row: JsonObject, said: Any) -> str:
-    return f"at {said['stop_price']}"
+    return f"at {price(said['stop_price'])}"
 
 
 def _order(_row: JsonObject, said: Any) -> str:
@@ -101,12 +105,18 @@ def _money(row: JsonObject, said: Any) -> str:
     return str(said) if row.get("verdict") == "differs" else rounded(said, _MONEY_DECIMALS)
 
 
-_SECTIONS: tuple[tuple[str, str, str, Side], ...] = (
-    ("positions", "Open positions", "Open positions: none on either side.", _held),
-    ("stops", "Stops on the exchange", "Stops on the exchange: none on either side.", _stop),
-    ("orders", "Orders under way", "Orders under way: none on either side.", _order),
-    ("fills", "Fills of 24 hours, and their value in USDT", "Fills of 24 hours: none on either side.", _traded),
-    ("fees", "Fees of trades begun in 24 hours, USDT", "Fees: nothing traded in 24 hours.", _money),
-    ("realised_pnl", "Realised PnL of the same trades before fees and funding, USDT",
-     "Realised PnL: nothing traded in 24 hours.", _money),
+_SECTIONS: tuple[tuple[str, str, Side], ...] = (
+    ("positions", "Positions", _held),
+    ("stops", "Stops", _stop),
+    ("orders", "Orders", _order),
+    ("fills", "Fills, 24 h", _traded),
+    ("fees", "Fees, USDT", _money),
+    ("realised_pnl", "PnL, USDT", _money),
+)
+_SIDES = ("journal", "exchange")
+_COLUMNS = (
+    Column("", lambda row: text(row.get("symbol")), style=_emphasis),
+    Column("journal", lambda row: str(row["journal"]), right=True, style=_emphasis),
+    Column("exchange", lambda row: str(row["exchange"]), right=True, style=_emphasis),
+    Column("", lambda row: str(row.get("verdict")), style=lambda row: _COLOURS.get(row["verdict"], "")),
 )

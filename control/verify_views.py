@@ -124,7 +124,7 @@ def _stops(compared: Compared) -> list[JsonObject]:
     """One row for each position of RAD's, then one for every other stop that rests."""
     resting = {(stop.symbol, stop.client_oid): stop for stop in compared.view.stop_orders}
     rows = []
-    for position in compared.positions:
+    for position in sorted(compared.positions, key=lambda each: each.symbol):
         stop = position.protective_stop
         theirs = None if stop is None else resting.pop((position.symbol, stop.client_oid), None)
         journal = None if stop is None else {

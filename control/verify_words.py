@@ -1,4 +1,7 @@
-"""What each difference between journal and exchange means, and what becomes of it, in words for a person."""
+"""What each difference between journal and exchange means, and what becomes of it, in words for a person.
+
+RAD's next comparison is its reconciliation: every `reconcile.interval`, and whenever it is started.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ WORDS: Mapping[Kind, Words] = {
     Kind.GONE: Words(
         "RAD holds a position that the exchange no longer has: its resting stop fired, somebody closed it by "
         "hand, or it was liquidated.",
-        "RAD looks for the fills that closed it and books them, within a minute or when it is started. Should "
-        "nothing explain it, entries stay blocked: look at the fills on KuCoin.",
+        "RAD looks for the fills that closed it and books them with its next comparison. Should nothing explain "
+        "it, entries stay blocked: look at the fills on KuCoin.",
     ),
     Kind.SMALLER: Words(
         "The exchange has less of the position than the journal: a part was closed behind RAD's back.",
-        "RAD looks for the fills that explain it and books them, within a minute or when it is started. The "
-        "stop on the exchange closes whatever is left in any case.",
+        "RAD looks for the fills that explain it and books them with its next comparison. The stop on the "
+        "exchange closes whatever is left in any case.",
     ),
     Kind.LARGER: Words(
         "The exchange has more of the position than the journal: somebody else has added to it.",
@@ -46,21 +49,20 @@ WORDS: Mapping[Kind, Words] = {
     Kind.UNPROTECTED: Words(
         "The stop that should rest on the exchange for this position is not there: it was cancelled, or could "
         "not be placed.",
-        "RAD places a new one and reads it back, within a minute or when it is started, and closes the position "
-        "if that fails. While RAD does not run, nothing else protects it: start RAD, or close it on KuCoin.",
+        "RAD places a new one with its next comparison and reads it back, and closes the position if that fails. "
+        "While RAD does not run nothing else protects it: start RAD, or close it on KuCoin.",
     ),
     Kind.ORPHAN_STOP: Words(
         "A stop of RAD's rests on the exchange without its position, or one too many for it.",
-        "RAD cancels it, within a minute or when it is started. It can only close, never open.",
+        "RAD cancels it with its next comparison. It can only close, never open.",
     ),
     Kind.STRAY_ORDER: Words(
         "An order with RAD's mark is active on the exchange, and nothing in the journal accounts for it.",
-        "RAD cancels it, within a minute or when it is started. If it comes back, a second RAD uses this "
-        "account: stop it.",
+        "RAD cancels it with its next comparison. If it comes back, a second RAD uses this account: stop it.",
     ),
     Kind.MISSING_FILL: Words(
         "An order of RAD's traded on the exchange, and the journal does not have this fill.",
-        "RAD books it, within a minute or when it is started.",
+        "RAD books it with its next comparison.",
     ),
     Kind.PHANTOM_FILL: Words(
         "The journal has a fill that the exchange does not list: an older copy of the exchange or a newer one "
