@@ -18,7 +18,9 @@ _MONEY_DECIMALS = 4
 
 def show_verify(facts: JsonObject) -> None:
     """Print both sides of everything, then what differs and why, then the verdict: it is what stays in sight."""
-    show_table(_COLUMNS, list(_lines(facts)), title="Journal and exchange, side by side", empty="")
+    lines = list(_lines(facts))
+    if lines:
+        show_table(_COLUMNS, lines, title="Journal and exchange, side by side", empty="")
     for each in facts.get("under_way") or ():
         show_note(f"{text(each.get('symbol'))}  under way: {text(each.get('what'))}; not judged.", (), "cyan")
     differences = facts.get("differences") or ()
@@ -37,7 +39,9 @@ def show_verify(facts: JsonObject) -> None:
 def _lines(facts: JsonObject) -> Iterator[JsonObject]:
     """Return the lines of the one table: a heading for each kind of thing, and its rows."""
     for name, heading, side in _SECTIONS:
-        rows = facts.get(name) or ()
+        if name not in facts:
+            continue                     # a daemon that tells less than this console can show
+        rows = facts[name]
         none = "" if rows else "none"
         yield {"symbol": heading, "journal": none, "exchange": none, "verdict": "", "is_heading": True}
         for row in rows:
