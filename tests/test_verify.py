@@ -243,6 +243,49 @@ def test_an_exit_under_way_is_said_to_be(bench: Bench) -> None:
     assert row(answer, "positions", BTC)["verdict"] == "under way"
 
 
+@pytest.mark.parametrize("begins", [True, False])
+def test_an_exit_that_begins_or_ends_during_the_look_is_under_way(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, begins: bool
+) -> None:
+    """Between the first question to the exchange and the journal's answer it was under way: that is enough."""
+    manager, fetch = bench.house.manager, bench.house.client.fetch_recent_fills
+    if not begins:
+        claimed = manager.claim_closing(BTC, ExitReason.MANUAL)
+        assert claimed is not None
+
+    def fetching(*said: Any) -> tuple[Fill, ...]:
+        if begins:
+            assert manager.claim_closing(BTC, ExitReason.MANUAL) is not None
+        else:
+            assert manager.put_back(BTC, claimed.position_id) is not None
+        return fetch(*said)
+
+    monkeypatch.setattr(bench.house.client, "fetch_recent_fills", fetching)
+    assert bench.verify()["under_way"] == [{"symbol": BTC, "what": "an exit"}]
+
+
+def test_an_entry_under_way_is_said_to_be(bench: Bench) -> None:
+    """Written down, sent and filled, and the daemon is about to book it: not a stranger's position."""
+    entry = OrderRequest(
+        client_oid=f"{ORPHANED}-e0", symbol=ETH, side=OrderSide.BUY, quantity=D(2), leverage=D(5),
+    )
+    bench.house.journal.record_intent(ORPHANED.removeprefix("rad-"), entry, "e", wait=True)
+    bench.house.client.place_order(entry, Priority.HIGH)
+    answer = bench.verify()
+    assert answer["agree"]
+    assert answer["under_way"] == [{"symbol": ETH, "what": "an entry"}]
+    assert row(answer, "orders", ETH)["verdict"] == "under way"
+
+
+def test_a_first_stop_has_its_deadline_and_no_longer(bench: Bench) -> None:
+    """Opened just now, the stop may be on its way; opened a minute ago, the position is unprotected."""
+    stopless = "UPDATE position SET protective_stop = NULL, opened_ms = ? WHERE symbol = ? AND state = 'open'"
+    bench.change_journal(stopless, bench.house.clock.now_ms(), BTC)
+    assert bench.verify()["under_way"] == [{"symbol": BTC, "what": "its first stop"}]
+    bench.change_journal(stopless, bench.house.clock.now_ms() - 60_000, BTC)
+    assert kinds(bench.verify()) == {"unprotected", "orphan_stop"}
+
+
 def test_a_fill_just_made_may_be_on_its_way(bench: Bench) -> None:
     """A fill of a second ago that is not booked yet is being booked; one of a minute ago would be missing."""
     forget_a_fill(bench)
@@ -322,8 +365,9 @@ def test_an_entry_that_never_left_is_no_difference(bench: Bench) -> None:
     assert row(answer, "orders", ETH)["exchange"] is None
 
 
-def test_alone_it_stays_out_of_a_running_daemons_way(bench: Bench) -> None:
-    """Another RAD has the data folder, and does not answer: refused, whoever is right about the journal."""
+def test_alone_it_stays_out_of_a_running_daemons_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another RAD has the data folder, and does not answer: refused before an exchange is started or asked."""
+    monkeypatch.setattr("daemon.verify_alone.exchange_of", lambda *_, **__: pytest.fail("an exchange was started"))
     with (
         Instance.claim(bench.journal.parent, bench.house.clock),
         pytest.raises(ConfigError, match="another RAD .* already works"),
