@@ -70,8 +70,8 @@ def _beside(facts: JsonObject) -> list[str]:
         lines.append("No daemon runs: what RAD mends with its next comparison it mends when it is started.")
     older, foreign = facts.get("older_trades"), facts.get("foreign_fills")
     if older:
-        lines.append(f"Fees and PnL of {plural(older, 'trade')} begun before {when(facts.get('since'))}: not compared, "
-                     "the exchange lists the fills of 24 hours.")
+        lines.append(f"Fees and PnL of {plural(older, 'trade')} begun before {when(facts.get('since'))}: "
+                     "not compared, the exchange lists the fills of 24 hours.")
     if foreign:
         lines.append(f"{plural(foreign, 'fill')} of orders that are not RAD's: not compared.")
     if facts.get("realised_pnl"):
