@@ -22,7 +22,7 @@ from daemon.opening import Opener
 from daemon.recovery import recover
 from daemon.report import closing_block
 from daemon.steering import Desk
-from daemon.verify import verify_once
+from daemon.verify_alone import verify_alone
 from execution.reconcile import Reconciliation
 from runtime.options import RunOptions, parse_run_options
 from runtime.worker import Supervisor, Worker
@@ -320,9 +320,7 @@ def scan_once(options: RunOptions, running: Mapping[str, Any] | None = None) -> 
 
 def verify(options: RunOptions) -> dict[str, Any]:
     """Compare the journal with the exchange while no daemon runs."""
-    with build(options, trading=False, frozen=True) as house:
-        house.connect()
-        return verify_once(house)
+    return verify_alone(options)
 
 
 def _end_on_signals(stop: threading.Event) -> None:

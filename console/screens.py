@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from console.comparison import show_verify
 from console.tables import Column, show_facts, show_table
 from console.wording import NOTHING, colour_of, percent, rounded, short, signed, since, text, when
 
@@ -105,12 +106,6 @@ LOCKS = (
     Column("held by", _get("holder")),
 )
 
-DIFFERENCES = (
-    SYMBOL,
-    Column("kind", _get("kind")),
-    Column("difference", lambda row: text(row.get("text") or row.get("message")), grows=True),
-)
-
 
 def show_positions(rows: Sequence[JsonObject]) -> None:
     show_table(POSITIONS, rows, title="Open positions", empty="No open positions.")
@@ -132,14 +127,6 @@ def show_threads(facts: JsonObject) -> None:
     show_table(THREADS, facts.get("threads", []), title="Threads", empty="No threads reported.")
     print()
     show_table(LOCKS, facts.get("locks", []), title="Locks", empty="No locks reported.")
-
-
-def show_verify(facts: JsonObject) -> None:
-    if facts.get("agree"):
-        print("Journal and exchange agree.")
-    else:
-        show_table(DIFFERENCES, facts.get("differences", []), title="Journal and exchange differ",
-                   empty="Journal and exchange differ.")
 
 
 def show_status(facts: JsonObject) -> None:

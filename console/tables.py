@@ -54,6 +54,22 @@ def show_facts(facts: Sequence[tuple[str, str, str]], *, title: str) -> None:
         print(f"{label:<{width}}  {text}".rstrip())
 
 
+def show_note(heading: str, paragraphs: Sequence[str], style: str = "") -> None:
+    """Print *heading*, in colour on a terminal, and its *paragraphs* below it, indented."""
+    if not sys.stdout.isatty():
+        for line in (heading, *(f"    {paragraph}" for paragraph in paragraphs)):
+            print(line)
+        return
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console()
+    console.print(Text(heading, style=style))
+    for paragraph in paragraphs:
+        console.print(Padding(Text(paragraph), (0, 0, 0, 4)))
+
+
 def _draw(columns: Sequence[Column], rows: Sequence[JsonObject], title: str) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console

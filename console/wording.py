@@ -27,6 +27,15 @@ def rounded(value: Any, decimals: int = 2) -> str:
     return NOTHING if value is None else f"{Decimal(str(value)):,.{decimals}f}"
 
 
+def price(value: Any) -> str:
+    """Return a price with eight digits that count; averages of fills have many more."""
+    if value is None:
+        return NOTHING
+    number = Decimal(str(value))
+    told = f"{number:.{max(0, 7 - number.adjusted())}f}"
+    return told.rstrip("0").rstrip(".") if "." in told else told
+
+
 def short(value: Any) -> str:
     """Return a large amount in three digits: `12.3M`."""
     if value is None:
@@ -67,6 +76,11 @@ def since(start: Any, end: Any = None) -> str:
     if hours:
         return f"{hours}h {minutes:02d}m"
     return f"{minutes}m {seconds:02d}s" if minutes else f"{seconds}s"
+
+
+def plural(count: int, thing: str) -> str:
+    """Return how many there are: `1 fill`, `3 fills`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def colour_of(value: Any) -> str:

@@ -214,11 +214,6 @@ def threads_view(
     }
 
 
-def verify_view(differences: Sequence[JsonObject], checked_ms: int) -> JsonObject:
-    """Return what `verify` says: *differences* between journal and exchange, each with a `text`."""
-    return {"agree": not differences, "differences": list(differences), "checked_at": moment(checked_ms)}
-
-
 def _spread_us(seconds: Sequence[float]) -> JsonObject:
     ordered = sorted(seconds)
     if not ordered:

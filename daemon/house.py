@@ -28,7 +28,7 @@ from runtime.logs import LogRuntime, start_logging
 from runtime.options import RunOptions, refuse_unspoken_live
 from runtime.pool import UrgentPool
 from runtime.prices import PriceBook
-from runtime.secrets import load_secrets
+from runtime.secrets import Secrets, load_secrets
 from runtime.settings import Settings, load_settings
 from runtime.stream import MarketStream
 from runtime.worker import WorkerState
@@ -280,10 +280,10 @@ class _Followers:
             self._stream.wake()
 
 
-def build(options: RunOptions, *, trading: bool = True, frozen: bool = False) -> House:
+def build(options: RunOptions, *, trading: bool = True) -> House:
     """Return a house for *options*, its exchange started if it is an embedded one.
 
-    *trading*: take the instance lock and write the log; *frozen*: the embedded market stands still.
+    *trading*: write the log, and need live to be said; the instance lock is taken either way.
 
     Raises:
         ConfigError: a setting, the strategy, a key or the data folder is wrong, or another instance runs.
@@ -299,16 +299,7 @@ def build(options: RunOptions, *, trading: bool = True, frozen: bool = False) ->
     logs = start_logging(settings.log.level, settings.log_path, secrets.redactions()) if trading else None
     process: ExchangeProcess | None = None
     try:
-        if settings.futures_url is None:
-            process = ExchangeProcess(settings, frozen=frozen)
-            address = process.start()
-        else:
-            if settings.mode == "live":
-                secrets.require()
-            address = ExchangeAddress(
-                futures_url=settings.futures_url, spot_url=settings.spot_url or settings.futures_url,
-                key=secrets.key, secret=secrets.secret, passphrase=secrets.passphrase,
-            )
+        address, process = exchange_of(settings, secrets)
         adopt = trading and (settings.positions.adopt or options.guard)
         house = House(settings, address, clock, strategy, logs=logs, adopt=adopt)
     except BaseException:
@@ -322,3 +313,26 @@ def build(options: RunOptions, *, trading: bool = True, frozen: bool = False) ->
     return house
 
 
+def exchange_of(
+    settings: Settings, secrets: Secrets, *, frozen: bool = False
+) -> tuple[ExchangeAddress, ExchangeProcess | None]:
+    """Return where the exchange answers; the process too if it is an embedded one, started here.
+
+    *frozen*: its market stands still.
+
+    Raises:
+        ConfigError: a key is missing, or the embedded exchange did not start.
+    """
+    if settings.futures_url is None:
+        process = ExchangeProcess(settings, frozen=frozen)
+        try:
+            return process.start(), process
+        except BaseException:
+            process.stop()
+            raise
+    if settings.mode == "live":
+        secrets.require()
+    return ExchangeAddress(
+        futures_url=settings.futures_url, spot_url=settings.spot_url or settings.futures_url,
+        key=secrets.key, secret=secrets.secret, passphrase=secrets.passphrase,
+    ), None

@@ -13,7 +13,7 @@ from control import views
 from control.steering import NotFound
 from daemon.house import House
 from daemon.opening import Opener
-from daemon.verify import verify_once
+from daemon.verify import Parties, verify
 from execution.book import NotOpened
 from runtime.locks import lock_stats
 from runtime.version import VERSION
@@ -91,7 +91,11 @@ class Desk:
         return views.threads_view(states, lock_stats(), others)
 
     def verify(self) -> JsonObject:
-        return verify_once(self._house)
+        house = self._house
+        return verify(Parties(
+            client=house.client, journal=house.journal, clock=house.clock, protect=house.settings.protect.enabled,
+            protect_deadline_s=house.settings.protect.deadline_s, book=house.manager,
+        ))
 
     def summary(self) -> str:
         """Return the minute's line in the log."""

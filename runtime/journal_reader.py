@@ -92,6 +92,11 @@ class JournalReader:
         order = (schema.trade.c.closed_ms.desc(), schema.trade.c.position_id.desc())
         return self._facts(ClosedTrade, sa.select(schema.trade).order_by(*order).limit(limit))
 
+    def trades_since(self, closed_ms: int) -> tuple[ClosedTrade, ...]:
+        """Return every trade closed since then, oldest first."""
+        chosen = sa.select(schema.trade).where(schema.trade.c.closed_ms >= closed_ms)
+        return self._facts(ClosedTrade, chosen.order_by(schema.trade.c.closed_ms, schema.trade.c.position_id))
+
     def equity_curve(self, since_ms: int = 0) -> tuple[EquityPoint, ...]:
         """Return what the account was worth since then, oldest first."""
         chosen = sa.select(schema.equity).where(schema.equity.c.at_ms >= since_ms)

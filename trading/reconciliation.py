@@ -24,6 +24,9 @@ class Kind(Enum):
     STRAY_ORDER = "stray_order"         # an active order of RAD's that nothing in the book explains
     MISSING_FILL = "missing_fill"       # traded on the exchange under an order of ours, not booked
     PHANTOM_FILL = "phantom_fill"       # booked, but the exchange does not list it
+    UNSETTLED = "unsettled"             # an entry that was under way when RAD ended, and did something
+    FEE = "fee"                         # the trades' fees are not what their fills cost
+    REALISED_PNL = "realised_pnl"       # the trades' profit is not what their fills come to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -158,8 +159,80 @@ def test_a_hung_daemon_is_a_timeout(rad: Console, daemon: FakeSteering) -> None:
     assert rad("status")[0] == 5
 
 
+VERIFIED = {
+    "agree": False, "under_way": [{"symbol": "SOL/USDT:USDT", "what": "an exit"}], "compared_by": "daemon",
+    "foreign_fills": 2, "older_trades": 1, "since": "2026-01-02T03:04:05.678Z",
+    "positions": [
+        {"symbol": "BTC/USDT:USDT", "verdict": "agree",
+         "journal": {"side": "long", "quantity": "10", "entry_price": "0.438670637451"},
+         "exchange": {"side": "long", "quantity": "10", "entry_price": "0.438670637451"}},
+        {"symbol": "ETH/USDT:USDT", "verdict": "differs", "journal": None,
+         "exchange": {"side": "short", "quantity": "3", "entry_price": "2000"}},
+    ],
+    "stops": [{"symbol": "BTC/USDT:USDT", "verdict": "agree", "journal": {"stop_price": "0.41"},
+               "exchange": {"stop_price": "0.41"}}],
+    "orders": [],
+    "fills": [{"symbol": "BTC/USDT:USDT", "verdict": "agree", "journal": {"count": 1, "value": "4.38"},
+               "exchange": {"count": 1, "value": "4.38"}}],
+    "fees": [{"symbol": None, "verdict": "agree", "journal": "0.123456789", "exchange": "0.123456789"}],
+    "realised_pnl": [{"symbol": "BTC/USDT:USDT", "verdict": "differs", "journal": "1.00000001", "exchange": "1"}],
+    "differences": [{
+        "kind": "foreign", "symbol": "ETH/USDT:USDT", "book": "none", "exchange": "short 3 at 2000",
+        "order_id": "", "text": "…", "meaning": "Nobody knows it.", "remedy": "RAD leaves it alone.",
+    }],
+}
+
+
 def test_differences_fail_verify(rad: Console, daemon: FakeSteering) -> None:
-    """verify is 0 only when journal and exchange agree."""
+    """verify is 0 only when journal and exchange agree; each difference is explained, the verdict comes last."""
+    daemon.on["verify"] = lambda: VERIFIED
+    code, out, _ = rad("verify")
+    assert code == 1
+    lines = [line.rstrip() for line in out.splitlines()]
+    told = "\n".join(" ".join(line.split()) for line in lines)
+    for line in (
+        "BTC/USDT:USDT long 10 at 0.43867064 long 10 at 0.43867064 agree",
+        "ETH/USDT:USDT – short 3 at 2000 differs",
+        "BTC/USDT:USDT at 0.41 at 0.41 agree",
+        "Orders none none",
+        "BTC/USDT:USDT 1 for 4.38 1 for 4.38 agree",
+        "total 0.1235 0.1235 agree",
+        "BTC/USDT:USDT 1.00000001 1 differs",
+        "SOL/USDT:USDT under way: an exit; not judged.",
+        "ETH/USDT:USDT foreign",
+        "Journal: none. Exchange: short 3 at 2000.",
+        "Nobody knows it.",
+        "RAD leaves it alone.",
+        "2 fills of orders that are not RAD's: not compared.",
+    ):
+        assert line in told.splitlines()
+    assert lines[-1] == "Journal and exchange differ: 1 difference, explained above."
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_verify_fits_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    """On a terminal nothing is cut off at 80 columns, and the wrong rows are red."""
+    from console.comparison import show_verify
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    show_verify(VERIFIED)
+    out = capsys.readouterr().out
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in out.splitlines()]
+    assert max(map(len, plain)) <= width
+    assert not any("…" in line for line in plain)
+    wrong = [line for line in out.splitlines() if "differs" in line]
+    assert len(wrong) == 2
+    assert all("\x1b[1;31m" in line for line in wrong)
+
+
+def test_an_older_daemons_verify_is_shown_too(rad: Console, daemon: FakeSteering) -> None:
+    """An answer that has agree and differences alone, as the interface promises, is enough."""
     daemon.on["verify"] = lambda: {"agree": False, "differences": [{"symbol": "X", "text": "stop is missing"}]}
     code, out, _ = rad("verify")
     assert code == 1
@@ -245,7 +318,8 @@ def test_scan_is_told_of_the_daemon_that_runs(rad: Console, daemon: FakeSteering
 def test_verify_without_a_daemon_compares_here(rad: Console, bot: Any) -> None:
     """With the daemon down this process compares."""
     bot.verify = lambda options: bot.asked.append(options.mode) or {"agree": True, "differences": []}
-    assert rad("verify", "--mode", "paper")[:2] == (0, "Journal and exchange agree.\n")
+    code, out, _ = rad("verify", "--mode", "paper")
+    assert (code, out.splitlines()[-1]) == (0, "Journal and exchange agree.")
     assert bot.asked == ["paper"]
 
 

@@ -20,7 +20,6 @@ from control.views import (
     status_view,
     threads_view,
     trade_view,
-    verify_view,
 )
 from runtime.locks import LockStats
 from runtime.worker import WorkerState
@@ -121,12 +120,6 @@ def test_threads_view_orders_locks_and_names_states() -> None:
     assert [lock["name"] for lock in view["locks"]] == ["busy", "idle"]
     assert view["locks"][0]["wait_us"] == {"p50": 3.0, "p99": 3.0, "max": 3.0}
     assert view["locks"][1]["hold_us"]["max"] is None
-
-
-def test_verify_agrees_only_without_differences() -> None:
-    """One difference is enough to disagree."""
-    assert verify_view([], 1000)["agree"] is True
-    assert verify_view([{"symbol": "X", "text": "missing"}], 1000)["agree"] is False
 
 
 @pytest.mark.parametrize(
