@@ -33,6 +33,7 @@ class PostgresServer:
         self.port = _free_port()
         self._binaries = binaries
         self._process: subprocess.Popen[bytes] | None = None
+        self._databases: set[str] = set()
         password = folder / "password"
         password.write_text(PASSWORD)
         self._run("initdb", "--pgdata", str(folder / "data"), "--username", USER, "--pwfile", str(password),
@@ -40,12 +41,12 @@ class PostgresServer:
 
     def url(self, database: str = "journal") -> str:
         """Make *database*, or empty it, and return its address, as a person writes it."""
-        if self.execute(f"SELECT 1 FROM pg_database WHERE datname = '{database}'"):
+        if database in self._databases:
             self.end_connections(database)
-            self.execute("DROP SCHEMA public CASCADE", database)     # much faster than the whole database
-            self.execute("CREATE SCHEMA public", database)
+            self.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public", database)   # faster than all of it
         else:
             self.execute(f'CREATE DATABASE "{database}"')
+            self._databases.add(database)
         return f"postgresql://{USER}:between-slash%2Fand%40sign@127.0.0.1:{self.port}/{database}"
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
@@ -65,6 +66,12 @@ class PostgresServer:
         """Cut everybody off from *database*; return how many that were."""
         ended = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{database}'"
         return len(self.execute(ended))
+
+    @property
+    def pid(self) -> int:
+        """The process that takes connections in."""
+        assert self._process is not None
+        return self._process.pid
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
@@ -151,7 +158,7 @@ def running_server() -> Iterator[PostgresServer]:
         try:
             yield server
         finally:
-            server.stop()
+            server.stop(signal.SIGQUIT)      # nobody wants its data in order
 
 
 @pytest.fixture(scope="session")
