@@ -101,6 +101,11 @@ class JournalReader:
         chosen = sa.select(schema.equity).where(schema.equity.c.at_ms >= since_ms)
         return self._facts(EquityPoint, chosen.order_by(schema.equity.c.at_ms, schema.equity.c.seq))
 
+    def last_equity(self) -> EquityPoint | None:
+        """Return what the account was worth when last looked at; None if it never was."""
+        found = self._facts(EquityPoint, sa.select(schema.equity).order_by(schema.equity.c.seq.desc()).limit(1))
+        return found[0] if found else None
+
     def events(self, limit: int = 100) -> tuple[Event, ...]:
         """Return the latest events, newest first."""
         return self._facts(Event, sa.select(schema.event).order_by(schema.event.c.seq.desc()).limit(limit))
