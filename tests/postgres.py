@@ -21,7 +21,7 @@ import pytest
 
 PASSWORD = "between-slash/and@sign"       # what has to be escaped in an address
 USER = "rad"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 _INSTALLED = Path("/usr/lib/postgresql")
 
 
