@@ -106,14 +106,14 @@ def an_entry_request(
 
 def a_manager(
     symbols: Sequence[str] = (SYMBOL,), *, clock: Clock | None = None, exits: ExitRules | None = None,
-    risk: RiskRules | None = None, protect: ProtectRules | None = None,
+    risk: RiskRules | None = None, protect: ProtectRules | None = None, journal: Any = None,
 ) -> TradingHouse:
-    """A position manager on a fake exchange where everything costs 50,000."""
+    """A position manager on a fake exchange where everything costs 50,000; *journal*: a real one, maybe."""
     clock = clock or SystemClock()
     stop = threading.Event()
     exchange = FakeExchange([a_contract(symbol) for symbol in symbols])
     exchange.prices = {symbol: D(50_000) for symbol in symbols}
-    journal, prices, monitor = FakeJournal(), FakePrices(), SilentMonitor()
+    journal, prices, monitor = journal or FakeJournal(), FakePrices(), SilentMonitor()
     sender = OrderSender(exchange, journal, clock, stop)
     protection = Protection(exchange, sender, protect or ProtectRules(), clock, stop)
     manager = PositionManager(
