@@ -300,5 +300,7 @@ def test_a_fault_of_the_server_in_words(error: psycopg.Error, is_everyones: bool
     """Each kind says what would help, and whether it holds up all notes or condemns one."""
     wrapped = sa.exc.DBAPIError.instance("COMMIT", {}, error, psycopg.Error)
     assert is_about_the_database(wrapped) is is_everyones
+    wrapped.connection_invalidated = True            # with the connection gone it is no single note's fault
+    assert is_about_the_database(wrapped)
     assert meaning in str(worded(wrapped, "postgresql://rad:hunter2@db/rad"))
     assert "hunter2" not in str(worded(wrapped, "postgresql://rad:hunter2@db/rad"))
