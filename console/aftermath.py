@@ -36,9 +36,10 @@ def read(question: str, place: Place, *, limit: int = 100) -> Any:
 def _find_journal(place: Place) -> tuple[LeftBehind, str]:
     url, mode = place.journal_url, place.mode
     if url is not None:
-        if not url.startswith(SQLITE):
-            return JournalServer(url), mode or "sandbox"
-        return JournalFile(Path(url.removeprefix(SQLITE))), mode or "sandbox"
+        journal: LeftBehind = (
+            JournalFile(Path(url.removeprefix(SQLITE))) if url.startswith(SQLITE) else JournalServer(url)
+        )
+        return journal, mode or journal.mode() or "sandbox"
     if mode is not None:
         return JournalFile(place.data_dir / f"journal-{mode}.sqlite"), mode
     latest = max(place.data_dir.glob("journal-*.sqlite"), key=_written_at, default=None)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import MISSING, dataclass, fields
@@ -17,14 +16,13 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
+from runtime.journal_version import check_readable
 from trading.errors import JournalError
 from trading.facts import ClosedTrade, ExitReason, Position, ProtectiveStop, Side
 from trading.lifecycle import PositionState
 
 Fact = TypeVar("Fact")
 JsonObject = dict[str, Any]
-
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +44,9 @@ class OpenOrder:
 class LeftBehind(Protocol):
     """What questions need of a journal. Every method may raise JournalError."""
 
+    def mode(self) -> str | None:
+        """Return the mode of the daemon that wrote it, None if none did."""
+
     def open_positions(self) -> tuple[Position, ...]: ...
 
     def trades(self, limit: int) -> tuple[ClosedTrade, ...]: ...
@@ -61,6 +62,9 @@ class JournalFile:
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
+
+    def mode(self) -> str | None:
+        return next(iter(self._rows("SELECT value FROM meta WHERE name = 'label'", _mode)), None)
 
     def open_positions(self) -> tuple[Position, ...]:
         query = "SELECT * FROM position WHERE state <> 'closed' ORDER BY opened_ms, position_id"
@@ -82,6 +86,7 @@ class JournalFile:
         if self._file is None or not self._file.exists():
             return []
         with _in_words(self._file), closing(_connect(self._file)) as connection:
+            check_readable(dict(connection.execute("SELECT name, value FROM meta").fetchall()))
             return [read(row) for row in connection.execute(query, values)]
 
 
@@ -92,6 +97,9 @@ class JournalServer:
         from runtime.journal_reader import JournalReader
 
         self._reader = JournalReader.open(url)
+
+    def mode(self) -> str | None:
+        return self._reader.meta()["label"].split()[0]
 
     def open_positions(self) -> tuple[Position, ...]:
         return self._reader.open_positions()
@@ -111,8 +119,8 @@ class JournalServer:
         )
 
     def last_equity(self) -> tuple[int, Decimal] | None:
-        lately = self._reader.equity_curve(time.time_ns() // 1_000_000 - DAY_MS)
-        return (lately[-1].at_ms, lately[-1].equity) if lately else None
+        last = self._reader.last_equity()
+        return (last.at_ms, last.equity) if last else None
 
 
 def _connect(file: Path) -> sqlite3.Connection:
@@ -121,10 +129,16 @@ def _connect(file: Path) -> sqlite3.Connection:
     return connection
 
 
+def _mode(row: sqlite3.Row) -> str:
+    return str(row["value"]).split()[0]
+
+
 @contextmanager
 def _in_words(file: Path) -> Iterator[None]:
     try:
         yield
+    except JournalError as error:
+        raise JournalError(f"the journal {file} {error}") from error
     except (sqlite3.Error, ValueError, ArithmeticError, LookupError, TypeError) as error:
         text = " ".join(str(error).split())
         raise JournalError(f"the journal {file} cannot be read: {text}") from error

@@ -3,7 +3,7 @@
 Writers hand over notes; the thread `Journal` commits whatever has gathered as one transaction, so
 ten waiting callers cost one sync of the disk. When a commit fails the journal is no longer `healthy`:
 callers that wait get JournalError, and every note of something that has happened stays in memory and
-is tried again. Only the intent of an order not yet sent is withdrawn, because then it is not sent.
+is tried again. Only the intent of an order not yet sent is taken back, because then it is not sent.
 """
 
 from __future__ import annotations
@@ -14,19 +14,15 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from statistics import median
 from time import perf_counter
 
 import sqlalchemy as sa
 
 from runtime import journal_writes as writes
-from runtime.journal_engine import (
-    FAULTS,
-    check_integrity,
-    create_schema,
-    is_about_the_database,
-    worded,
-    writing_engine,
-)
+from runtime.journal_engine import check_integrity, writing_engine
+from runtime.journal_faults import FAULTS, is_about_the_database, worded
+from runtime.journal_migrations import prepare_schema
 from runtime.journal_reader import JournalReader
 from runtime.journal_schema import EquityPoint, Event
 from runtime.journal_writes import Apply
@@ -44,6 +40,8 @@ BATCH = 500                # notes in one transaction
 PATIENCE_S = 10.0          # how long a caller waits for the disk
 RETRY_S = 1.0              # between two tries of a disk that failed
 READ_PATIENCE_S = 2.0      # how long a read waits for what was noted before it
+PROBES = 5                 # commits made at opening to learn how long the disk takes
+SLOW_COMMIT_S = 0.05       # an entry waits for one: slower than this is worth a warning
 
 
 @dataclass(slots=True, eq=False)
@@ -53,10 +51,9 @@ class _Note:
     what: str
     apply: Apply
     must_keep: bool = True                   # False: an event or an equity point, the first to go
-    withdraw_on_failure: bool = False        # an order that will not be sent if this cannot be written
+    undo: Apply | None = None                # of an order that is not sent if this cannot be written
     replaces: str = ""                       # of notes waiting under one name only the latest counts
     books: tuple[tuple[str, str], ...] = ()  # fills, by symbol and trade id
-    given_up: _Note | None = None            # what is true if the waiting caller goes away without it
     has_waiter: bool = False
     over: threading.Event = field(default_factory=threading.Event)
     error: JournalError | None = None
@@ -65,6 +62,10 @@ class _Note:
     def supersedes(self, other: _Note) -> bool:
         """Whether *other*, still waiting, says nothing that this one does not say later."""
         return other.replaces == self.replaces and (other.over.is_set() or not other.has_waiter)
+
+    def taken_back(self) -> _Note:
+        """Return the note to write instead when this one failed: a lost answer may hide a commit."""
+        return self if self.undo is None else _Note(f"{self.what} not sent", self.undo)
 
 
 class SqlJournal(JournalReader):
@@ -110,12 +111,9 @@ class SqlJournal(JournalReader):
         is_entry = purpose == Purpose.ENTRY.value
         now_ms = self._clock.now_ms()
         apply = writes.intent_written(position_id, request, purpose, plan, now_ms, again=not is_entry)
-        note = _Note(f"{request.symbol} order {request.client_oid}", apply, withdraw_on_failure=is_entry and wait)
-        if note.withdraw_on_failure:
-            # A commit that comes too late stands all the same, and must not keep the symbol for ever.
-            never = writes.intent_settled(request.client_oid, IntentState.NOT_PLACED, "", now_ms)
-            note.given_up = _Note(f"order {request.client_oid} not sent", never)
-        self._note(note, wait=wait)
+        undo = writes.intent_settled(request.client_oid, IntentState.NOT_PLACED, "", now_ms)
+        what = f"{request.symbol} order {request.client_oid}"
+        self._note(_Note(what, apply, undo=undo if is_entry and wait else None), wait=wait)
 
     def settle_intent(
         self, client_oid: str, state: IntentState, order_id: str = "", *, wait: bool = False
@@ -232,13 +230,24 @@ class SqlJournal(JournalReader):
         if not wait:
             return
         if not note.over.wait(PATIENCE_S):
-            with self._lock:
-                note.withdrawn = note.withdraw_on_failure
-            if note.given_up is not None:
-                self._note(note.given_up, wait=False)
-            raise JournalError(f"the journal's disk does not answer within {PATIENCE_S:g} s ({note.what})")
+            self._give_up(note)
         if note.error is not None:
             raise note.error
+
+    def _give_up(self, note: _Note) -> None:
+        """Fail a note its caller waits for no longer, unless it is over this very moment."""
+        fault = JournalError(f"journal: its disk does not answer within {PATIENCE_S:g} s ({note.what})")
+        with self._lock:
+            if note.over.is_set():
+                return
+            is_news = not self._failure
+            self._failure = self._failure or str(fault)
+            if note.undo is not None:
+                note.withdrawn = True
+                self._queue.append(note.taken_back())
+        if is_news:
+            log.error("no new entries until it does: %s", fault)
+        raise fault
 
     def _hand_over(self, note: _Note) -> None:
         with self._lock:
@@ -266,10 +275,13 @@ class SqlJournal(JournalReader):
     # ---- the writer ------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        connection: sa.Connection | None = None
         try:
-            connection: sa.Connection | None = self._open()
+            connection = self._open()
+            self._measure(connection)
         except FAULTS as error:
             self._opening_error = worded(error, self.url)
+            _close_quietly(connection)
             return
         finally:
             self._opened.set()
@@ -282,11 +294,23 @@ class SqlJournal(JournalReader):
         try:
             with connection.begin():
                 check_integrity(connection)
-                create_schema(connection, self._label)
+                prepare_schema(connection, self._label)
         except BaseException:
             _close_quietly(connection)
             raise
         return connection
+
+    def _measure(self, connection: sa.Connection) -> None:
+        """Commit a row that matters to nobody a few times, and say how long the disk takes for it."""
+        for number in range(PROBES):
+            started = perf_counter()
+            with connection.begin():
+                writes.probe(connection, f"{self._clock.now_ms()} {number}")
+            self._commits_s.append(perf_counter() - started)
+        commit_s = median(self._commits_s)
+        level = logging.WARNING if commit_s > SLOW_COMMIT_S else logging.INFO
+        log.log(level, "journal opened commit_ms=%.1f%s", commit_s * 1000,
+                "; every entry waits that long, a faster disk helps" if level == logging.WARNING else "")
 
     def _next_batch(self) -> tuple[_Note, ...]:
         """Take what has gathered; empty when it is time to end."""
@@ -336,22 +360,21 @@ class SqlJournal(JournalReader):
             self._in_hand = ()
             for note in batch:
                 self._unbooked.difference_update(note.books)
+                note.over.set()
             self._changed.notify_all()
-        for note in batch:
-            note.over.set()
         if failure:
             log.info("journal writes again caught_up=%d dropped_events=%d", len(batch), dropped)
 
     def _put_back(self, batch: tuple[_Note, ...], fault: JournalError) -> None:
-        kept = [note for note in batch if not note.withdraw_on_failure]
+        kept = [note.taken_back() for note in batch]
         with self._lock:
             is_news = not self._failure
             self._failure = str(fault)
             self._in_hand = ()
             self._queue.extendleft(reversed(kept))
-        for note in batch:
-            note.error = fault
-            note.over.set()
+            for note in batch:
+                note.error = fault
+                note.over.set()
         if is_news:
             log.error("journal not written, no new entries until it is: %s waiting=%d", fault, len(kept))
 

@@ -10,8 +10,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from runtime import journal_schema as schema
-from runtime.journal_engine import FAULTS, check_version, file_of, reading_engine, worded
+from runtime.journal_address import file_of
+from runtime.journal_engine import reading_engine
+from runtime.journal_faults import FAULTS, worded
 from runtime.journal_schema import EquityPoint, Event, Intent, from_row
+from runtime.journal_version import check_readable
 from runtime.locks import assert_no_lock_held
 from trading.errors import JournalError
 from trading.facts import ClosedTrade, Fill, Position
@@ -36,7 +39,8 @@ class JournalReader:
         if file is not None and not file.exists():
             raise JournalError(f"there is no journal {file} yet; it is made when RAD first runs")
         reader = cls(url)
-        check_version(reader.meta())
+        with reader._faults_in_words():
+            check_readable(reader.meta())
         return reader
 
     def open_positions(self) -> tuple[Position, ...]:
@@ -101,6 +105,11 @@ class JournalReader:
         """Return what the account was worth since then, oldest first."""
         chosen = sa.select(schema.equity).where(schema.equity.c.at_ms >= since_ms)
         return self._facts(EquityPoint, chosen.order_by(schema.equity.c.at_ms, schema.equity.c.seq))
+
+    def last_equity(self) -> EquityPoint | None:
+        """Return what the account was worth when last looked at; None if it never was."""
+        found = self._facts(EquityPoint, sa.select(schema.equity).order_by(schema.equity.c.seq.desc()).limit(1))
+        return found[0] if found else None
 
     def events(self, limit: int = 100) -> tuple[Event, ...]:
         """Return the latest events, newest first."""

@@ -1,6 +1,7 @@
 """The journal's tables, their columns taken from the facts they hold; money is text, to the last digit.
 
-A field added to a fact becomes a column; in older rows it is NULL and read as the field's default.
+A field added to a fact becomes a column, for which `runtime.journal_migrations` needs a step; in older
+rows it is NULL and read as the field's default.
 """
 
 from __future__ import annotations
@@ -18,8 +19,6 @@ import sqlalchemy as sa
 from trading.client_ids import Purpose
 from trading.facts import ClosedTrade, EntryPlan, Fill, OrderRequest, Position, Side
 from trading.lifecycle import TRANSITIONS, IntentState, PositionState
-
-SCHEMA_VERSION = 1
 
 Fact = TypeVar("Fact")
 
@@ -226,4 +225,15 @@ event = sa.Table(
     "event", metadata,
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
     *_columns(Event),
+)
+
+# Who may trade with an account: one at a time, by the database's clock.
+lease = sa.Table(
+    "lease", metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("expires_ms", sa.BigInteger, nullable=False),
+    sa.Column("renewed_ms", sa.BigInteger, nullable=False),
 )

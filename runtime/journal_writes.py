@@ -128,6 +128,11 @@ def account_noted(point: EquityPoint, day: str, day_start: Decimal, peak: Decima
     return apply
 
 
+def probe(connection: sa.Connection, value: str) -> None:
+    """Write a row that matters to nobody; the same *value* twice might touch no disk."""
+    _upsert(connection, schema.meta, {"name": "probe", "value": value}, "name")
+
+
 def _upsert(
     connection: sa.Connection, table: sa.Table, row: dict[str, Any], key: str,
     where: sa.ColumnElement[bool] | None = None,

@@ -112,7 +112,7 @@ def an_entry_request(
 def a_manager(
     symbols: Sequence[str] = (SYMBOL,), *, clock: Clock | None = None, exits: ExitRules | None = None,
     risk: RiskRules | None = None, protect: ProtectRules | None = None, margin_mode: str = "isolated",
-    exchange: FakeExchange | None = None, journal: FakeJournal | None = None, adopt: bool = False,
+    exchange: FakeExchange | None = None, journal: Any = None, adopt: bool = False,
 ) -> TradingHouse:
     """A position manager on a fake exchange where everything costs 50,000, both fresh unless given."""
     clock = clock or SystemClock()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +20,7 @@ from runtime.journal import SqlJournal
 from runtime.journal_reader import JournalReader
 from tests.control.test_views import FIXED_POSITION, FIXED_STATUS, FIXED_TRADE, a_position, a_stop
 from tests.manual_clock import ManualClock
+from tests.postgres import PostgresServer
 from trading.client_ids import Purpose
 from trading.facts import ClosedTrade, ExitReason, OrderRequest, OrderSide
 from trading.lifecycle import PositionState
@@ -167,3 +170,57 @@ def test_a_damaged_journal_is_one_line(data_dir: Path, capsys: pytest.CaptureFix
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert "journal-live.sqlite cannot be read" in err
+
+
+# ---- on a server ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server_url(postgres: PostgresServer, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty database, which the settings name as the journal's."""
+    url = postgres.url("aftermath")
+    monkeypatch.setenv("RAD_JOURNAL__URL", url)
+    return url
+
+
+def test_a_journal_on_a_server_answers_the_same(
+    journal: SqlJournal, server_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies on PostgreSQL is told as what lies in a file, and whose it is stands in the journal itself."""
+    on_server = SqlJournal(server_url, ManualClock(), label="paper futures")
+    for each in (journal, on_server):
+        fill(each)
+    commands = ("status", "positions", "trades", "orders")
+    from_server = {command: asked(capsys, command) for command in commands}
+    monkeypatch.delenv("RAD_JOURNAL__URL")
+    assert from_server == {command: asked(capsys, command) for command in commands}
+    assert (from_server["status"]["mode"], from_server["status"]["equity"]) == ("paper", "10010.5")
+    on_server.close()
+
+
+def test_a_server_without_a_journal_or_without_a_server_is_one_line(
+    server_url: str, capsys: pytest.CaptureFixture[str], postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why nothing can be told, in one line that keeps the password."""
+    for url, meaning in (
+        (server_url, "holds no journal of RAD's yet"),
+        (server_url.replace(str(postgres.port), "1"), "is not reached; does the server run"),
+    ):
+        monkeypatch.setenv("RAD_JOURNAL__URL", url)
+        assert main(["status"]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert meaning in line
+        assert "between" not in line
+
+
+def test_a_journal_of_another_schema_is_one_line(
+    journal: SqlJournal, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a newer nor an older journal is misread."""
+    journal.close()
+    for version, meaning in (("99", "use the RAD that wrote it"), ("1", "start it once")):
+        with closing(sqlite3.connect(data_dir / "journal-paper.sqlite")) as connection, connection:
+            connection.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (version,))
+        assert main(["status"]) == 1
+        assert f"journal-paper.sqlite has schema {version}, but this RAD" in (said := capsys.readouterr().err)
+        assert meaning in said

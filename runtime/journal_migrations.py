@@ -1,0 +1,60 @@
+"""Making the journal's tables, and bringing those of an older RAD up to date.
+
+Whatever is done here is done in the writer's opening transaction: an older journal is afterwards at
+the newest version, or as it was. A column or table added to `runtime.journal_schema` needs a step.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+import sqlalchemy as sa
+
+from runtime import journal_schema as schema
+from runtime.journal_version import SCHEMA_VERSION, version_of
+from trading.errors import JournalError
+
+log = logging.getLogger("journal")
+
+
+def _add_lease_and_margin_mode(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("ALTER TABLE position ADD COLUMN margin_mode TEXT")
+    connection.exec_driver_sql(
+        "CREATE TABLE lease (name TEXT NOT NULL, owner TEXT NOT NULL, host TEXT NOT NULL, epoch BIGINT NOT NULL, "
+        "expires_ms BIGINT NOT NULL, renewed_ms BIGINT NOT NULL, PRIMARY KEY (name))"
+    )
+
+
+# What makes version n of version n - 1. Written in SQL: the tables as they are now are not what a step knew.
+STEPS: Mapping[int, Callable[[sa.Connection], None]] = {2: _add_lease_and_margin_mode}
+
+
+def prepare_schema(connection: sa.Connection, label: str) -> None:
+    """Make the tables, or migrate them, inside the caller's transaction.
+
+    Raises:
+        JournalError: they are of a newer RAD or not RAD's, or belong to another mode.
+    """
+    present = set(sa.inspect(connection).get_table_names()) & set(schema.metadata.tables)
+    if not present:
+        schema.metadata.create_all(connection)
+        _stamp(connection, schema=str(SCHEMA_VERSION), label=label)
+        return
+    if schema.meta.name not in present:
+        raise JournalError(f"is not a journal of RAD's, but has a table {min(present)}")
+    found: dict[str, str] = {row.name: row.value for row in connection.execute(sa.select(schema.meta))}
+    version = version_of(found)
+    if found.get("label") != label:
+        raise JournalError(f"belongs to {found.get('label')}, not to {label}; each needs a journal of its own")
+    if version < SCHEMA_VERSION:
+        for step in range(version + 1, SCHEMA_VERSION + 1):
+            STEPS[step](connection)
+        _stamp(connection, schema=str(SCHEMA_VERSION))
+        log.info("journal migrated from=%d to=%d", version, SCHEMA_VERSION)
+
+
+def _stamp(connection: sa.Connection, **values: str) -> None:
+    for name, value in values.items():
+        connection.execute(sa.delete(schema.meta).where(schema.meta.c.name == name))
+        connection.execute(sa.insert(schema.meta).values(name=name, value=value))
