@@ -14,6 +14,12 @@ from tests.runtime.journal_facts import url_in
 from tests.runtime.journal_gate import Gate
 
 
+@pytest.fixture(autouse=True)
+def _patient_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read waits for what was noted before it, however busy the machine is."""
+    monkeypatch.setattr("runtime.journal.READ_PATIENCE_S", 60.0)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of a journal that does not exist yet, on each of the databases."""
