@@ -188,8 +188,8 @@ class Book:
             claimed = self._claim_closing(symbol, reason, position_id)
             if claimed is None:
                 return None
-            if part is not None and part >= claimed.quantity:
-                part = None
+            if part is not None and (part >= claimed.quantity or (before is not None and before.part is None)):
+                part = None               # all of it was decided before: a part does not take that back
             if before is None or not (before.has_begun and part is not None and reason is before.reason):
                 before = replace(before or Leaving(reason=reason, part=part), reason=reason, part=part)
             leaving = self._leaving[symbol] = before
