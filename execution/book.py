@@ -266,8 +266,9 @@ class Book:
             if patient and before is not None and now < before.not_before:
                 return None
             held = self.positions.get(symbol)
-            if part is not None and held is not None and part >= held.quantity:
-                part = None
+            is_whole = held is not None and part is not None and part >= held.quantity
+            if is_whole or (before is not None and before.part is None):
+                part = None               # all of it was decided before: a part does not take that back
             if part is not None and now < self._parts_not_before.get(symbol, now):
                 return None
             claimed = self._claim_closing(symbol, reason, position_id)

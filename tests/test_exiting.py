@@ -87,7 +87,7 @@ def test_a_profit_to_be_taken_does_not_replace_an_exit_of_all(clock: ManualClock
     clock.advance(0.11)
     price_moves_to(house, "52500")
     (trade,) = house.journal.trades
-    assert trade.quantity == D(39)
+    assert (trade.quantity, trade.exit_reason) == (D(39), ExitReason.STOP_LOSS)
     assert [request.close_order for request in house.exchange.exits()] == [True]
 
 

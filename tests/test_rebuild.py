@@ -99,6 +99,9 @@ def test_a_step_taken_before_the_loss_is_not_taken_again() -> None:
     assert rebuilt.exit_attempt == 1
     price_moves_to(again, "52000")
     assert again.exchange.net[SYMBOL] == D(19)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(4))     # that is not the twenty once more
+    assert again.reconciler.run().agrees
+    assert held(again).quantity == D(15)
 
 
 def test_what_a_person_sold_meanwhile_is_booked_as_his() -> None:

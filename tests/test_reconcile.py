@@ -204,6 +204,8 @@ def test_a_turn_that_nothing_explains_blocks_entries_and_sends_nothing() -> None
     house = a_manager()
     opened(house)
     house.exchange.net[SYMBOL] = D(-61)
+    (stop,) = house.exchange.fetch_stop_orders()
+    house.exchange.orders[stop.order_id] = replace(stop, is_active=False, is_cancelled=True)
     sent = len(house.exchange.received)
     result = house.reconciler.run()
     assert kinds(result) == [Kind.TURNED]
@@ -353,6 +355,25 @@ def test_a_stop_that_cannot_be_placed_again_flattens(clock: ManualClock) -> None
     (trade,) = house.journal.trades
     assert trade.exit_reason is ExitReason.UNPROTECTED
     assert clock.monotonic() - since <= 5.5
+    assert house.exchange.net[SYMBOL] == 0
+
+
+def test_neither_a_stop_nor_an_exit_is_taken_and_that_blocks_entries(clock: ManualClock) -> None:
+    """The stop is gone, and everything is refused: the run says so, and the exit goes on."""
+    clock.flows = True
+    house = a_manager(clock=clock)
+    opened(house, now_ms=clock.now_ms())
+    (stop,) = house.exchange.fetch_stop_orders()
+    house.exchange.orders[stop.order_id] = replace(stop, is_active=False, is_cancelled=True)
+
+    def refuse(_request: object) -> None:
+        raise OrderRejected("suspended", code="300002")
+
+    house.exchange.before["place_order"] = refuse
+    assert not house.reconciler.run().agrees
+    del house.exchange.before["place_order"]
+    clock.advance(0.11)
+    house.manager.update_positions()
     assert house.exchange.net[SYMBOL] == 0
 
 
