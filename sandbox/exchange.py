@@ -15,6 +15,7 @@ from sandbox.depth import Depth
 from sandbox.events import Deaf, Listener
 from sandbox.history import History
 from sandbox.ledger import Ledger
+from sandbox.level2 import Level2
 from sandbox.market.source import MarketSource
 from sandbox.marketview import MarketView
 from sandbox.matching import Matcher, Mischief
@@ -43,6 +44,7 @@ class Exchange:
         self.numbers = Numbers()
         self.ledger = Ledger(self.market, self.clock, self.rules, self.numbers, self.history)
         self.depth = Depth(self.rules.depth_levels)
+        self.level2 = Level2(self.depth)
         self.mischief = mischief
         self.matcher = Matcher(self.ledger, self.depth, mischief)
         self.accounts: dict[str, Account] = {}

@@ -47,7 +47,14 @@ async def depth(call: Call) -> Any:
 
 
 async def full_book(call: Call) -> Any:
-    return _book(call, 1000)
+    """Where the changes of /contractMarket/level2 go on from."""
+    market, symbol = call.exchange.market, call.symbol()
+    quote = market.quote(symbol)
+    book = call.exchange.level2.update(market.contract(symbol), quote)
+    return {
+        "sequence": book.sequence, "symbol": symbol, "bids": list(map(list, book.bids.items())),
+        "asks": list(map(list, book.asks.items())), "ts": quote.ts_ms * 1_000_000,
+    }
 
 
 async def trade_history(call: Call) -> Any:

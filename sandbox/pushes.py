@@ -9,6 +9,7 @@ from typing import Any
 from sandbox import shapes
 from sandbox.accounts import Account
 from sandbox.exchange import Exchange
+from sandbox.level2 import Change
 from sandbox.market.source import Candle, Quote
 from sandbox.orders import Fill, Order
 from sandbox.positions import Position
@@ -19,6 +20,7 @@ from sandbox.wire import dumps, text
 _SNAPSHOT_EVERY_S = 5
 _FUNDING_EVERY_S = 60
 _CANDLE_SHARE_S = 0.25
+_LEVEL2 = "/contractMarket/level2:"
 
 
 class Pushes:
@@ -32,6 +34,7 @@ class Pushes:
         self._candles: dict[str, Candle] = {}
         self._candle_turns: dict[str, int] = {}      # topic -> second of its last turn
         hub.on_subscribe.append(self.greet)
+        exchange.level2.on_change = self._push_level2
 
     # --- prices
 
@@ -45,12 +48,17 @@ class Pushes:
                 topic = f"{name}:{symbol}"
                 if topic in topics:
                     push(self, topic, self.exchange.market.quote(symbol))
+        for topic in list(topics):
+            if topic.startswith(_LEVEL2):     # also where nothing moved: what was taken has come back
+                self._update_book(topic.partition(":")[2])
 
     def greet(self, session: Session, topics: list[str]) -> None:
         """Push the present state of freshly subscribed price topics, so that nobody waits for a move."""
         pushes = dict(_PRICE_PUSHES)
         for topic in topics:
             name, _, symbol = topic.partition(":")
+            if topic.startswith(_LEVEL2):
+                self._update_book(symbol)     # its changes count from here
             if name in pushes:
                 pushes[name](self, topic, self.exchange.market.quote(symbol))
 
@@ -114,6 +122,16 @@ class Pushes:
             "sequence": q.sequence, "timestamp": q.ts_ms, "ts": q.ts_ms,
         }
         self.hub.push(topic, "level2", data, sn=q.sequence)
+
+    def _update_book(self, symbol: str) -> None:
+        market = self.exchange.market
+        self.exchange.level2.update(market.contract(symbol), market.quote(symbol))
+
+    def _push_level2(self, symbol: str, change: Change) -> None:
+        self.hub.push(f"{_LEVEL2}{symbol}", "level2", {
+            "sequence": change.sequence, "change": f"{text(change.price)},{change.side},{change.lots}",
+            "timestamp": change.ts_ms,
+        }, sn=change.sequence)
 
     def _push_instrument(self, topic: str, symbol: str) -> None:
         q = self.exchange.market.quote(symbol)

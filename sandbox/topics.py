@@ -5,7 +5,7 @@ from __future__ import annotations
 from sandbox.marketview import MarketView
 
 SYMBOL_TOPICS = frozenset({
-    "/contractMarket/tickerV2", "/contractMarket/ticker", "/contractMarket/level2Depth5",
+    "/contractMarket/tickerV2", "/contractMarket/ticker", "/contractMarket/level2", "/contractMarket/level2Depth5",
     "/contractMarket/level2Depth50", "/contractMarket/execution", "/contractMarket/snapshot",
     "/contractMarket/limitCandle", "/contract/instrument", "/contract/announcement",
 })

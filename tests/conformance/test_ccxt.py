@@ -193,6 +193,21 @@ def test_watching_prices(sandbox: RunningSandbox) -> None:
     with_pro(sandbox, act)
 
 
+def test_watching_the_book(sandbox: RunningSandbox) -> None:
+    """The whole book over REST and its changes from there on: ccxt keeps it as the exchange has it."""
+    async def act(exchange: Any) -> None:
+        for price in (60_500, 60_400):
+            waiting = asyncio.create_task(until(
+                lambda: exchange.watch_order_book(PAIR),
+                lambda seen, p=price: seen["bids"][0][0] == p and seen["asks"][0][0] == p + 0.1,
+            ))
+            await subscribed(sandbox, f"/contractMarket/level2:{XBT}")
+            await asyncio.to_thread(sandbox.set_price, XBT, price)
+            await waiting
+
+    with_pro(sandbox, act)
+
+
 def test_watching_orders(sandbox: RunningSandbox) -> None:
     """An order is pushed until it is closed."""
     sandbox.set_price(XBT, 60_000)

@@ -19,6 +19,7 @@ PATIENCE_S = 10.0
 PUBLIC = {
     "/contractMarket/tickerV2:{symbol}": f"/contractMarket/tickerV2:{XBT}",
     "/contractMarket/ticker:{symbol}": f"/contractMarket/ticker:{XBT}",
+    "/contractMarket/level2:{symbol}": f"/contractMarket/level2:{XBT}",
     "/contractMarket/level2Depth5:{symbol}": f"/contractMarket/level2Depth5:{XBT}",
     "/contractMarket/level2Depth50:{symbol}": f"/contractMarket/level2Depth50:{XBT}",
     "/contractMarket/limitCandle:{symbol}_{type}": f"/contractMarket/limitCandle:{XBT}_1min",

@@ -125,6 +125,53 @@ def test_too_many_messages_are_509(running: RunningSandbox) -> None:
     talk(running, script)
 
 
+def the_book(running: RunningSandbox) -> tuple[int, dict[tuple[str, Decimal], int]]:
+    """Return the whole book over REST: the number of its last change, and lots by side and price."""
+    book = SignedClient(running).data("GET", f"/api/v1/level2/snapshot?symbol={XBT}")
+    sides = (("buy", book["bids"]), ("sell", book["asks"]))
+    return book["sequence"], {(side, D(str(price))): lots for side, levels in sides for price, lots in levels}
+
+
+async def changes_until(line: Line, sequence: int) -> list[dict[str, Any]]:
+    """Return the changes pushed up to number *sequence*, as far as they come."""
+    found: list[dict[str, Any]] = []
+    while not found or found[-1]["sequence"] < sequence:
+        found.append((await line.hear_of("level2"))["data"])
+    return found
+
+
+def test_the_book_is_kept_by_its_changes(running: RunningSandbox) -> None:
+    """The whole book once, then each change with the next number: what comes out is the whole book again."""
+    async def script(line: Line) -> None:
+        await line.subscribe(f"/contractMarket/level2:{XBT}")
+        first, book = the_book(running)
+        running.set_price(XBT, "50003")
+        running.set_price(XBT, "49990")
+        last, expected = the_book(running)
+        changes = await changes_until(line, last)
+        assert [change["sequence"] for change in changes] == list(range(first + 1, last + 1))
+        for change in changes:
+            price, side, lots = change["change"].split(",")
+            book[side, D(price)] = int(lots)
+        assert {level: lots for level, lots in book.items() if lots} == expected
+
+    talk(running, script)
+
+
+def test_a_lost_change_leaves_a_hole(running: RunningSandbox) -> None:
+    """ws_gap swallows one: the next one's number tells."""
+    async def script(line: Line) -> None:
+        await line.subscribe(f"/contractMarket/level2:{XBT}")
+        first, _ = the_book(running)
+        running.fault("ws_gap", path=f"/contractMarket/level2:{XBT}", skip=1, count=1)
+        running.set_price(XBT, "50003")
+        last, _ = the_book(running)
+        numbers = [change["sequence"] for change in await changes_until(line, last)]
+        assert numbers == [number for number in range(first + 1, last + 1) if number != first + 2]
+
+    talk(running, script)
+
+
 def test_a_made_up_token_is_401(running: RunningSandbox) -> None:
     """The connection is told why and closed."""
     async def main() -> None:
