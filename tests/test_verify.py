@@ -30,6 +30,7 @@ from tests.sandbox.signed_client import SignedClient
 from trading.errors import ConfigError, JournalError, RadError
 from trading.facts import ExitReason, Fill, OrderRequest, OrderSide, Priority, Side
 from trading.reconciliation import Kind
+from trading.strategies import load as load_strategy
 
 D = Decimal
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
@@ -73,8 +74,10 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         )
         box.set_price("XBTUSDTM", 50_000)
         box.set_price("ETHUSDTM", 2_000)
-        with House(load_settings(None, {}), address, SystemClock(), logs=None, adopt=False) as house:
+        trend = load_strategy("trend", {}, candles=200)
+        with House(load_settings(None, {}), address, SystemClock(), trend, logs=None, adopt=False) as house:
             house.connect()
+            house.status.started()
             house.account.update(house.client.fetch_balance())
             opener = Opener(house, guard=False)
             opener.open_by_hand(BTC, Side.SHORT, D(200))
