@@ -2,7 +2,7 @@
 
     python -m tests.campaign.child '{"at": "wire.place.stop.before", "nth": 2, "do": "kill"}' [bot.py arguments]
 
-Points, counted over all threads:
+Points, counted over all threads, and with `"armed": false` only from SIGUSR1 on:
 
     wire.CALL.signed     the timestamp is in the signature, nothing is sent
     wire.CALL.before     the request is about to leave
@@ -48,17 +48,22 @@ class Trap:
     at: str
     nth: int = 1
     do: str = "kill"
+    armed: bool = True
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reach(self, point: str) -> None:
         """Note that a thread is at *point*; end or freeze the process if that is what was asked."""
-        if point != self.at:
+        if point != self.at or not self.armed:
             return
         with self._lock:
             self.nth -= 1
             springs = self.nth == 0
         if springs:
             os.kill(os.getpid(), SIGNALS[self.do])
+
+    def arm(self, *_: object) -> None:
+        """Count from now on: a handler for SIGUSR1."""
+        self.armed = True
 
 
 class _Calling(threading.local):
@@ -111,7 +116,9 @@ def main(arguments: list[str]) -> int:
     for name in wish.pop("mutants", ()):
         MUTANTS[name]()
     if wish:
-        lay(Trap(**wish))
+        trap = Trap(**wish)
+        signal.signal(signal.SIGUSR1, trap.arm)
+        lay(trap)
     return bot.main(arguments[1:])
 
 
