@@ -266,7 +266,9 @@ class Reconciler:
                 position_id=position.position_id, purpose=Purpose.EXIT, attempt=attempt
             ))
             order = self._exchange.find_order(client_oid)
-            if order is not None and order.filled_quantity and not order.is_active and not self._is_booked(order):
+            if order is None or not order.filled_quantity or order.is_active:
+                continue
+            if not self._is_booked(order, position):
                 return client_oid, Execution(order=order), position.exit_reason or position.stop_reason
         return None
 
@@ -278,16 +280,26 @@ class Reconciler:
             ))
             order = self._exchange.find_order(client_oid)
             if order is not None and order.filled_quantity and not order.is_active:
-                if self._is_booked(order):
+                if self._is_booked(order, position):
                     return None
                 return client_oid, Execution(order=order), ExitReason.EXCHANGE_STOP
             if order is not None and attempt < position.stop_attempt - 3:
                 break                 # older stops were cancelled long ago
         return None
 
-    def _is_booked(self, order: Order) -> bool:
+    def _is_booked(self, order: Order, position: Position) -> bool:
+        """Whether *position* is without what *order* closed.
+
+        That its fills are in the journal does not say so: they go there first, and a crash may come
+        before the position. So what it has lost is counted against what has been booked until then.
+        """
         fills = self._exchange.fetch_order_fills(order.order_id)
-        return any(self._journal.is_booked(fill.symbol, fill.trade_id) for fill in fills)
+        if not any(self._journal.is_booked(fill.symbol, fill.trade_id) for fill in fills):
+            return False
+        exits = [fill for fill in self._journal.fills_of(position.position_id) if fill.side is position.side.exit]
+        last = max((n for n, fill in enumerate(exits) if fill.order_id == order.order_id), default=-1)
+        closed = sum((fill.quantity for fill in exits[:last + 1]), ZERO)
+        return closed <= position.initial_quantity - position.quantity
 
     def _someone_else(self, position: Position) -> tuple[str, Execution, ExitReason] | None:
         """Return what others traded against the position: a person, a liquidation, ADL."""

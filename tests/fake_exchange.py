@@ -257,6 +257,7 @@ class FakeJournal:
         self.order_ids: dict[str, str] = {}
         self.requests: dict[str, OrderRequest] = {}
         self.fills: dict[tuple[str, str], Fill] = {}
+        self.filled_by: dict[tuple[str, str], str] = {}    # client ids
         self.positions: dict[str, Position] = {}
         self.trades: list[ClosedTrade] = []
         self.events: list[tuple[str, str, str]] = []
@@ -287,6 +288,7 @@ class FakeJournal:
         with self._lock:
             for fill in fills:
                 self.fills.setdefault((fill.symbol, fill.trade_id), fill)
+                self.filled_by.setdefault((fill.symbol, fill.trade_id), client_oid)
 
     def client_oids(self, *, settled: bool = False) -> dict[str, str]:
         with self._lock:
@@ -298,6 +300,12 @@ class FakeJournal:
     def is_booked(self, symbol: str, trade_id: str) -> bool:
         with self._lock:
             return (symbol, trade_id) in self.fills
+
+    def fills_of(self, position_id: str) -> tuple[Fill, ...]:
+        with self._lock:
+            return tuple(
+                fill for key, fill in self.fills.items() if self.filled_by[key].startswith(f"rad-{position_id}-")
+            )
 
     def save_position(self, position: Position, *, wait: bool = False) -> None:
         self._enter()

@@ -185,6 +185,24 @@ def test_an_exit_that_left_just_before_a_crash_is_booked_as_our_own() -> None:
     assert house.reconciler.run().found == ()
 
 
+@pytest.mark.parametrize("lots", [D(39), D(9)])
+def test_an_exit_whose_fills_alone_were_booked_before_a_crash_is_booked(lots: Decimal) -> None:
+    """Killed between the fills and the position: the fills in the journal do not make it closed."""
+    house = a_manager()
+    position = opened(house)
+    exit_oid = f"rad-{position.position_id}-x1"
+    order_id = house.exchange.place_order(
+        OrderRequest(client_oid=exit_oid, symbol=SYMBOL, side=OrderSide.SELL, quantity=lots, reduce_only=True),
+        Priority.CRITICAL,
+    )
+    house.journal.record_fills(exit_oid, house.exchange.fetch_order_fills(order_id))
+    house.reconciler.catch_up()
+    assert house.reconciler.run().agrees
+    left = house.manager.find(SYMBOL)
+    assert (left.quantity if left else D(0)) == D(39) - lots
+    assert house.reconciler.run().found == ()
+
+
 def test_a_client_id_used_before_a_crash_is_not_used_again() -> None:
     """An exit filled in part and was not recorded: the next one carries the next number."""
     house = a_manager()

@@ -144,6 +144,9 @@ class Journal(Protocol):
     def is_booked(self, symbol: str, trade_id: str) -> bool:
         """Whether that fill is in the journal."""
 
+    def fills_of(self, position_id: str) -> tuple[Fill, ...]:
+        """Return the fills booked for a position's orders, oldest first."""
+
     def client_oids(self, *, settled: bool = False) -> Mapping[str, str]:
         """Return the client id of every order RAD knows it sent, or of the *settled* ones, by order id."""
 
