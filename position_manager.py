@@ -181,7 +181,8 @@ class PositionManager(Book):
         corrected = self.change(symbol, position.position_id, lambda p: settlement.with_fee(p, fee - estimate))
         if corrected is None:
             return position         # closed already, on the estimate
-        self._save(corrected)
+        if corrected.state is PositionState.OPEN:
+            self._save(corrected)   # otherwise whoever closes it writes down what is left
         return corrected
 
     def adopt(self, theirs: ExchangePosition) -> Position | None:

@@ -82,5 +82,6 @@ class Guard:
             self.sweep(symbol)
             return False
         log.info("%s stop rests on the exchange stop_price=%s", symbol, stop.stop_price)
-        self._journal.save_position(booked, wait=False)
+        if booked.state is PositionState.OPEN:      # otherwise whoever closes it writes down what is left
+            self._journal.save_position(booked, wait=False)
         return True

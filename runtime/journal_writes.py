@@ -66,9 +66,10 @@ def fills_booked(client_oid: str, fills: Iterable[Fill], now_ms: int) -> Apply:
 
 
 def position_saved(position: Position, now_ms: int) -> Apply:
-    """Insert or replace a position."""
+    """Insert or replace a position; what is closed stays closed, whatever another thread still says of it."""
     row = {**to_row(position), "updated_ms": now_ms}
-    return lambda connection: _upsert(connection, schema.position, row, "position_id")
+    is_open = schema.position.c.state != PositionState.CLOSED.value
+    return lambda connection: _upsert(connection, schema.position, row, "position_id", where=is_open)
 
 
 def position_closed(position: Position, trade: ClosedTrade, now_ms: int) -> Apply:
@@ -110,10 +111,13 @@ def account_noted(point: EquityPoint, day: str, day_start: Decimal, peak: Decima
     return apply
 
 
-def _upsert(connection: sa.Connection, table: sa.Table, row: dict[str, Any], key: str) -> None:
+def _upsert(
+    connection: sa.Connection, table: sa.Table, row: dict[str, Any], key: str,
+    where: sa.ColumnElement[bool] | None = None,
+) -> None:
     insert = _insert(connection, table).values(row)
     rest = {name: insert.excluded[name] for name in row if name != key}
-    connection.execute(insert.on_conflict_do_update(index_elements=[key], set_=rest))
+    connection.execute(insert.on_conflict_do_update(index_elements=[key], set_=rest, where=where))
 
 
 def _insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
