@@ -161,13 +161,16 @@ class Reconciler:
             raise
 
     def _resolve(self, uncertain: frozenset[str]) -> None:
-        for plan in self._books.entries_under_way():
+        plans = self._books.entries_under_way()
+        # An entry settled here is watched at once: what closes it then is somebody else's work.
+        exits = uncertain - {plan.position_id for plan in plans}
+        for plan in plans:
             if plan.position_id in uncertain:
                 outcome = self._sender.look_up(plan.client_oid, plan.planned_ms)
                 log.info("%s uncertain entry looked up outcome=%s", plan.symbol, outcome)
                 self._books.settle_entry(plan, outcome)
         for position in self._books.snapshot():
-            if position.position_id in uncertain and position.state is PositionState.CLOSING:
+            if position.position_id in exits and position.state is PositionState.CLOSING:
                 self._resolve_exit(position)
 
     def _resolve_exit(self, position: Position) -> None:

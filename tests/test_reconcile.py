@@ -10,9 +10,10 @@ import pytest
 from execution.book import NotOpened
 from execution.reconcile import Reconciler
 from tests.test_position_manager import opened
-from tests.trading_house import SYMBOL, a_manager, an_account, an_entry_request, exit_rules
+from tests.trading_house import SYMBOL, a_manager, an_account, an_entry_request, exit_rules, risk_rules
 from trading.errors import ExchangeUnavailable, NothingToClose
 from trading.facts import ExitReason, OrderRequest, OrderSide, Priority, Side
+from trading.lifecycle import PositionState
 from trading.reconciliation import Kind
 
 D = Decimal
@@ -139,6 +140,33 @@ def test_a_foreign_position_is_adopted_where_configured() -> None:
     assert guard.run().found == ()
     house.manager.close_position(SYMBOL)
     assert house.exchange.net[SYMBOL] == 0
+
+
+def test_an_exit_begun_while_an_entry_is_settled_is_left_to_its_thread() -> None:
+    """An uncertain entry becomes a position, and the monitor leaves at once: one of the two books the exit."""
+    house = a_manager()
+    plan = house.manager.claim_opening(an_entry_request(), an_account(), risk_rules())
+    assert not isinstance(plan, NotOpened)
+    entry = OrderRequest(client_oid=plan.client_oid, symbol=SYMBOL, side=OrderSide.BUY, quantity=plan.quantity)
+    house.exchange.place_order(entry, Priority.HIGH)
+    house.manager.mark_uncertain(plan.position_id)
+
+    def leave(_symbol: object) -> None:
+        claimed = house.manager.claim_closing(SYMBOL, ExitReason.TAKE_PROFIT)
+        if claimed is not None:
+            exit_oid = f"rad-{claimed.position_id}-x1"
+            house.exchange.place_order(
+                OrderRequest(
+                    client_oid=exit_oid, symbol=SYMBOL, side=OrderSide.SELL, quantity=D(9), reduce_only=True
+                ),
+                Priority.CRITICAL,
+            )
+
+    house.exchange.before["fetch_stop_orders"] = leave
+    house.reconciler.run()
+    position = house.manager.find(SYMBOL)
+    assert position is not None
+    assert (position.state, position.quantity) == (PositionState.CLOSING, D(39))
 
 
 def test_a_missing_stop_is_placed_again() -> None:
