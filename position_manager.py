@@ -394,10 +394,11 @@ class PositionManager(Book):
     def finish(self, left: Position, reason: ExitReason) -> ClosedTrade:
         """Take a position of which nothing is left out of the book: sweep, journal, remove.
 
-        The symbol stays claimed until its stops are swept: a stop left behind could close the next
-        position in it.
+        The symbol stays taken until its stops are swept, by reconciliation if need be: a stop left
+        behind could close the next position in it.
         """
-        self._guard.sweep(left.symbol)
+        if not self._guard.sweep(left.symbol):
+            self.leave_unswept(left.symbol)
         trade = settlement.trade_of(left, self._clock.now_ms(), reason, self._funding(left))
         try:
             self._journal.close_position(left, trade)

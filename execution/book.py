@@ -39,6 +39,7 @@ class Book:
         self._entered_at: dict[str, float] = {}         # monotonic; when it came into the book
         self._stop_not_before: dict[str, float] = {}    # monotonic; after a resting stop was not placed
         self._uncertain: set[str] = set()               # position ids whose last order is to be looked up
+        self._unswept: set[str] = set()                 # symbols in which a stop of a closed position may rest
         self._foreign: frozenset[str] = frozenset()     # symbols in which someone else has a position
         self._serial = 0
 
@@ -80,7 +81,22 @@ class Book:
     def has_uncertain(self) -> bool:
         """Whether something waits for reconciliation."""
         with self._positions_lock:
-            return bool(self._uncertain)
+            return bool(self._uncertain or self._unswept)
+
+    def leave_unswept(self, symbol: str) -> None:
+        """Keep out of *symbol* until no stop of RAD's rests there: it would close the next position."""
+        with self._positions_lock:
+            self._unswept.add(symbol)
+
+    def unswept(self) -> frozenset[str]:
+        """Return the symbols in which a stop of a closed position may still rest."""
+        with self._positions_lock:
+            return frozenset(self._unswept)
+
+    def set_swept(self, symbols: frozenset[str]) -> None:
+        """Note that no stop of a closed position rests in *symbols* any more."""
+        with self._positions_lock:
+            self._unswept -= symbols
 
     def set_foreign(self, symbols: frozenset[str]) -> None:
         """Note in which symbols someone else has a position: RAD keeps out of them."""
@@ -98,6 +114,8 @@ class Book:
         with self._positions_lock:
             if symbol in self.positions or symbol in self._opening:
                 return NotOpened(reason=f"{symbol} is already open or being opened")
+            if symbol in self._unswept:
+                return NotOpened(reason=f"{symbol} may still have a stop of its last position")
             if symbol in self._foreign:
                 return NotOpened(reason=f"{symbol} has a position on the exchange that is not RAD's")
             verdict = approve(request, self._with_claims(account), rules, now_ms)

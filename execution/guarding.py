@@ -64,7 +64,7 @@ class Guard:
         stop: ProtectiveStop | None = None
         try:
             stop = self._protection.replace(claimed, self._exchange.instrument(symbol))
-            return stop is not None and self._booked(claimed, stop)
+            return self._booked(claimed, stop)
         finally:
             # After a failure the monitor's ticks wait a while before they ask again.
             self._book.release_stop_move(symbol, pause_s=0.0 if stop else self.rules.min_interval_s)
@@ -73,13 +73,16 @@ class Guard:
         """Cancel every stop of RAD's on *symbol*; False if that is not certain."""
         return self._protection.sweep(symbol)
 
-    def _booked(self, claimed: Position, stop: ProtectiveStop) -> bool:
+    def _booked(self, claimed: Position, stop: ProtectiveStop | None) -> bool:
         symbol = claimed.symbol
         booked = self._book.change(
-            symbol, claimed.position_id, lambda current: replace(current, protective_stop=stop)
+            symbol, claimed.position_id, lambda current: replace(current, protective_stop=stop) if stop else current
         )
         if booked is None:             # closed meanwhile: the stop just placed is an orphan
-            self.sweep(symbol)
+            if stop is None or not self.sweep(symbol):
+                self._book.leave_unswept(symbol)
+            return False
+        if stop is None:
             return False
         log.info("%s stop rests on the exchange stop_price=%s", symbol, stop.stop_price)
         if booked.state is PositionState.OPEN:      # otherwise whoever closes it writes down what is left

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from execution.book import NotOpened
 from execution.orders import Accepted, Execution, OrderSender, Outcome, Rejected, Unresolved
+from execution.protection import is_ours
 from trading.client_ids import ClientOid, Purpose
 from trading.errors import ExchangeError, OrderNotFound
 from trading.facts import (
@@ -43,6 +44,8 @@ class BookKeeper(Protocol):
     def busy_symbols(self) -> frozenset[str]: ...
     def take_uncertain(self) -> frozenset[str]: ...
     def mark_uncertain(self, position_id: str) -> None: ...
+    def unswept(self) -> frozenset[str]: ...
+    def set_swept(self, symbols: frozenset[str]) -> None: ...
     def set_foreign(self, symbols: frozenset[str]) -> None: ...
     def claim_closing(
         self, symbol: str, reason: ExitReason, *, position_id: str | None = None, patient: bool = False
@@ -99,7 +102,9 @@ class Reconciler:
         self._book_late_fills()
         self._resolve_uncertain()
         before = {position.symbol: position for position in self._books.snapshot()}
+        unswept = self._books.unswept()
         view = self.look()
+        self._books.set_swept(unswept - {stop.symbol for stop in view.stop_orders if is_ours(stop)})
         after = self._books.snapshot()
         # What changed while we looked, or is under way, is for the next run.
         moving = self._books.busy_symbols() | {

@@ -182,6 +182,26 @@ def test_a_missing_stop_is_placed_again() -> None:
     assert house.reconciler.run().found == ()
 
 
+@pytest.mark.parametrize("call", ["fetch_stop_orders", "cancel_order"])
+def test_a_symbol_whose_stop_was_not_swept_is_not_entered(call: str) -> None:
+    """The sweep after an exit failed: that stop would close the next position, so it is waited for."""
+    house = a_manager()
+    opened(house)
+
+    def fail(_what: object) -> None:
+        raise ExchangeUnavailable("no answer")
+
+    house.exchange.before[call] = fail
+    house.manager.close_position(SYMBOL)
+    del house.exchange.before[call]
+    assert isinstance(house.manager.open_position(an_entry_request(), an_account()), NotOpened)
+    assert house.manager.has_uncertain()                          # so that reconciliation comes soon
+    assert kinds(house.reconciler.run()) == [Kind.ORPHAN_STOP]
+    house.reconciler.run()
+    assert not house.manager.has_uncertain()
+    opened(house)
+
+
 def test_an_orphaned_stop_is_cancelled_and_foreign_ones_are_not() -> None:
     """A stop of RAD's without a position goes; a stop somebody else placed stays."""
     house = a_manager(exits=exit_rules())
