@@ -118,6 +118,8 @@ class Exchange:
                 self._carry_out_cancel(account, order)
             elif not order.is_waiting_stop:
                 self.matcher.take_in(account, order)
+            elif self.mischief("stop_dies", order.symbol):
+                self.matcher.cancel(account, order)
             else:
                 self._try_stop(account, order)
 

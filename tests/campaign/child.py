@@ -102,6 +102,18 @@ def lay(trap: Trap) -> None:
     sa.event.listen(sa.Engine, "commit", lambda _connection: trap.reach("commit.before"))
 
 
+def hurry() -> None:
+    """Compare with the exchange, and ask for the balance, each time the main thread comes by."""
+    if_due = bot.Bot._reconcile_if_due
+
+    def at_once(self: bot.Bot) -> None:
+        self._house.look_soon.set()
+        if_due(self)
+
+    bot.ACCOUNT_INTERVAL_S = 0.0
+    bot.Bot._reconcile_if_due = at_once
+
+
 def call_of(endpoint: Endpoint, params: Mapping[str, Any]) -> str:
     """Return the name of a call in the points above."""
     name = CALLS[endpoint.method]
@@ -115,6 +127,8 @@ def main(arguments: list[str]) -> int:
     wish = json.loads(arguments[0])
     for name in wish.pop("mutants", ()):
         MUTANTS[name]()
+    if wish.pop("hurry", False):
+        hurry()
     if wish:
         trap = Trap(**wish)
         signal.signal(signal.SIGUSR1, trap.arm)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 import signal
@@ -95,9 +94,11 @@ class Life:
             with self._daemon({}) as last:
                 self._until_it_runs_and_agrees(last)
         except Broken as broken:
-            self.tally.failures.append(self._told(broken))
+            where = f"seed {self._seed}, {self._round}"
+            self.tally.failures.append(told(where, broken, self.exchange, self.folder))
         finally:
-            self._count()
+            count(self.tally, self.exchange)
+            self.tally.naked_s = self.judge.longest_naked_s()
             self.exchange.stop()
         if not self.tally.failures:
             shutil.rmtree(self.folder)
@@ -181,26 +182,30 @@ class Life:
     def _daemon(self, trap: dict[str, Any]) -> Victim:
         return Victim(self._nursery, self.folder, self._settings, trap)
 
-    def _count(self) -> None:
-        for event in self.exchange.history():
-            self.tally.events[event["event"]] += 1
-            if event["event"] in ("order_accepted", "stop_placed"):
-                purpose = event["client_oid"].rpartition("-")[2][:1]
-                self.tally.orders[{"e": "entries", "x": "exits", "s": "stops"}.get(purpose, "foreign")] += 1
-        self.tally.naked_s = self.judge.longest_naked_s()
 
-    def _told(self, broken: Broken) -> str:
-        """Return everything somebody needs to find the cause."""
-        symbols = {violation.symbol for violation in broken.violations}
-        lines = [f"seed {self._seed}, round {self._round}", f"data folder {self.folder}"]
-        lines += [f"  {violation}" for violation in broken.violations]
-        lines += ["history of the symbols concerned:"]
-        lines += [
-            f"  {json.dumps(event, default=str)}" for event in self.exchange.history()
-            if event.get("symbol") in symbols or not event.get("symbol")
-        ][-80:]
-        lines += ["the daemon's last words:", *(self.folder / "rad.out").read_text().splitlines()[-40:]]
-        return "\n".join(lines)
+def count(tally: Tally, exchange: Exchange) -> None:
+    """Add to *tally* what has happened on *exchange*."""
+    for event in exchange.history():
+        tally.events[event["event"]] += 1
+        if event["event"] in ("order_accepted", "stop_placed"):
+            purpose = event["client_oid"].rpartition("-")[2][:1]
+            tally.orders[{"e": "entries", "x": "exits", "s": "stops"}.get(purpose, "foreign")] += 1
+
+
+def told(where: str, broken: Broken, exchange: Exchange, folder: Path) -> str:
+    """Return everything somebody needs to find the cause."""
+    symbols = {violation.symbol for violation in broken.violations}
+    lines = [where, f"data folder {folder}", *(f"  {violation}" for violation in broken.violations)]
+    lines += ["history of the symbols concerned:"]
+    lines += [f"  {_line(event)}" for event in exchange.history() if event.get("symbol") in symbols][-60:]
+    lines += ["the daemon's last words:", *(folder / "rad.out").read_text().splitlines()[-30:]]
+    return "\n".join(lines)
+
+
+def _line(event: dict[str, Any]) -> str:
+    shown = ("client_oid", "side", "size", "price", "stop_price", "position_qty", "code", "order_id")
+    facts = " ".join(f"{name}={event[name]}" for name in shown if event.get(name) not in (None, ""))
+    return f"{event['n']} {event['at_ms']} {event['event']} {facts}"
 
 
 def _trade(victim: Victim, dice: random.Random, over: threading.Event) -> None:

@@ -72,6 +72,20 @@ class Exchange:
         found: Json = account
         return found
 
+    def prices(self) -> dict[str, float]:
+        """Return the price of every contract, by KuCoin's id."""
+        url = f"{self.settings['EXCHANGE__FUTURES_URL']}/api/v1/contracts/active"
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
+            return {row["symbol"]: float(row["markPrice"]) for row in json.loads(answer.read())["data"]}
+
+    def holds(self, symbol: str) -> bool:
+        """Whether there is a position in *symbol*."""
+        return any(row["symbol"] == symbol for row in self.books()["positions"])
+
+    def resting(self, symbol: str) -> list[float]:
+        """Return the prices of the stops that wait in *symbol*."""
+        return [float(stop["stopPrice"]) for stop in self.books()["stops"] if stop["symbol"] == symbol]
+
     def stop(self) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
