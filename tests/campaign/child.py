@@ -28,6 +28,7 @@ from typing import Any
 import sqlalchemy as sa
 
 import bot
+from daemon import opening
 from kucoin import endpoints
 from kucoin.endpoints import Endpoint
 from kucoin.wire import Wire
@@ -111,6 +112,7 @@ def hurry() -> None:
         if_due(self)
 
     bot.ACCOUNT_INTERVAL_S = 0.0
+    opening.WAIT_S = 0.2
     bot.Bot._reconcile_if_due = at_once
 
 

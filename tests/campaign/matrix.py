@@ -28,7 +28,7 @@ LEAVES_WITHIN_S = 6.0            # with a silent stream, by the price asked for 
 LOOK_S = 0.02
 TRIES = 3
 HANDS = 3                        # symbols under way at a time: the control API has as many threads to spare
-STILL = {**LIVELY, "SCANNER__INTERVAL": "1h", "EXITS__MAX_AGE": "none", "EXITS__TAKE_PROFIT": "none",
+STILL = {**LIVELY, "SCANNER__INCLUDE": "NONE/*", "EXITS__MAX_AGE": "none", "EXITS__TAKE_PROFIT": "none",
          "POSITIONS__MAX_OPEN": "100", "EXITS__TRAILING__DISTANCE": "0.3%"}
 DETAILS: dict[str, dict[str, Any]] = {
     "delay": {"delay_ms": 700}, "drip": {"delay_ms": 50}, "rate_limit": {"retry_after_ms": 500},
@@ -167,7 +167,7 @@ class Row:
 
     def _leave_by_price(self, kind: str, symbol: str, price: float) -> str:
         """Let the price come back to between RAD's stop and the one behind it: only RAD itself can leave there."""
-        (resting,) = self.exchange.resting(symbol)
+        resting = max(self.exchange.resting(symbol), default=price)
         self.exchange.control("price", {"symbol": symbol, "price": resting * 1.0005})
         left = self._until(lambda: not self.exchange.holds(symbol), LEAVES_WITHIN_S)
         return "" if left else f"{kind} (RAD did not leave {symbol} at {resting * 1.0005}, from {price})"
@@ -183,7 +183,7 @@ class Row:
             where["symbol"] = symbol
         if kind in REST_KINDS:
             where["method"] = operation.method
-        skip = operation.skip if kind in REST_KINDS else int(kind == "order_dies" and before == "close")
+        skip = operation.skip if kind in REST_KINDS else 0      # the engine's tell orders and stops apart
         if kind == "ws_refuse":
             self.exchange.fault("ws_cut")
         self.exchange.fault(kind, count=operation.count, skip=skip, **where, **DETAILS.get(kind, {}))
