@@ -145,7 +145,7 @@ class Life:
         """Trade by hand beside the scanner until the end comes; whether it came by the trap."""
         over = threading.Event()
         traders = [
-            threading.Thread(target=_trade, args=(victim, random.Random(each.dice + n), over), name=f"trader-{n}")
+            threading.Thread(target=trade, args=(victim, random.Random(each.dice + n), over, SYMBOLS), name=f"trader-{n}")
             for n in range(2)
         ]
         for trader in traders:
@@ -208,10 +208,10 @@ def _line(event: dict[str, Any]) -> str:
     return f"{event['n']} {event['at_ms']} {event['event']} {facts}"
 
 
-def _trade(victim: Victim, dice: random.Random, over: threading.Event) -> None:
+def trade(victim: Victim, dice: random.Random, over: threading.Event, symbols: Sequence[str]) -> None:
     """Open and close by hand, as fast as it answers."""
     while not over.is_set() and not victim.has_ended():
-        symbol = dice.choice(SYMBOLS)
+        symbol = dice.choice(symbols)
         if dice.random() < 0.6:
             victim.try_to("/api/open", {"symbol": symbol, "side": dice.choice(("long", "short")), "notional": "300"})
         else:

@@ -118,7 +118,8 @@ class Row:
 
     def _try_all_kinds(self, victim: Victim) -> None:
         symbols = self.exchange.prices()
-        with ThreadPoolExecutor(HANDS) as hands:
+        # Where no symbol is named each kind is to meet another symbol: one after the other.
+        with ThreadPoolExecutor(HANDS if self.operation.names_symbol else 1) as hands:
             done = [
                 hands.submit(self._go_through, victim, kind, symbol, price)
                 for kind, (symbol, price) in zip(self.operation.kinds, symbols.items(), strict=True)
