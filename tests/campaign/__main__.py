@@ -1,54 +1,84 @@
-"""`python -m tests.campaign`: kill RAD over and over, and check the exchange's books after every restart."""
+"""`./rad campaign`: RAD killed over and over, and traded through faults, with the exchange's books as the judge."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
-from tests.campaign.lives import LIVELY, Life, Tally
-from tests.campaign.plan import ROUNDS_OF_A_LIFE, Round, rounds
-from tests.campaign.processes import Nursery
-
-
-def kill_campaign(seed: int, kills: int, workers: int) -> Tally:
-    """Run *kills* rounds, several lives side by side, and return what was seen."""
-    plan = list(rounds(seed, kills))
-    lives = [plan[begin:begin + ROUNDS_OF_A_LIFE] for begin in range(0, kills, ROUNDS_OF_A_LIFE)]
-    total = Tally()
-
-    def live(number: int, mine: list[Round]) -> Tally:
-        nursery = Nursery()
-        try:
-            tally = Life(nursery, f"{seed}/{number}", LIVELY).run(mine)
-        finally:
-            nursery.stop()
-        print(f"life {number}: kills={sum(tally.kills.values())} failures={len(tally.failures)}", flush=True)
-        return tally
-
-    with ThreadPoolExecutor(workers) as pool:
-        for tally in pool.map(live, range(len(lives)), lives):
-            total.add(tally)
-    return total
+from tests.campaign.lives import Tally, kill_campaign
+from tests.campaign.matrix import cells, matrix
+from tests.campaign.plan import points
+from tests.campaign.storm import storm
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="rad campaign", description=__doc__)
-    parser.add_argument("--kills", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2)
-    wishes = parser.parse_args(arguments)
+def main(arguments: Sequence[str]) -> int:
+    """Run what was asked for, tell every failure whole, end with a table and one line of JSON."""
+    wishes = _parser().parse_args(arguments)
     begun = time.monotonic()
-    total = kill_campaign(wishes.seed, wishes.kills, wishes.workers)
-    for failure in total.failures:
-        print(failure)
-    starts, settles = sorted(total.starts_s), sorted(total.settles_s)
-    print(total.kills, total.missed, total.orders, total.events, total.struck, sep="\n")
-    print(f"points {len(total.points)} start p50 {starts[len(starts)//2]:.2f} max {starts[-1]:.2f} "
-          f"settle p50 {settles[len(settles)//2]:.2f} max {settles[-1]:.2f} naked {total.naked_s:.2f}")
-    print(f"{time.monotonic() - begun:.0f} s, failures {len(total.failures)}")
-    return 1 if total.failures else 0
+    parts: dict[str, Tally] = {}
+    if wishes.kills:
+        parts["kills"] = kill_campaign(wishes.seed, wishes.kills, wishes.workers)
+    if not wishes.no_matrix:
+        parts["matrix"] = matrix(wishes.seed, wishes.workers)
+    if wishes.orders:
+        parts["orders"] = storm(wishes.seed, wishes.orders, wishes.workers)
+    for tally in parts.values():
+        for failure in tally.failures:
+            print(failure, "", sep="\n")
+    print(f"seed {wishes.seed}, {time.monotonic() - begun:.0f} s")
+    for name, tally in parts.items():
+        print(*table(name, tally), sep="\n")
+    print(json.dumps({"campaign": {name: figures(name, tally) for name, tally in parts.items()}}))
+    return 1 if any(tally.failures for tally in parts.values()) else 0
+
+
+def figures(name: str, tally: Tally) -> dict[str, object]:
+    """Return what one part of the campaign comes to."""
+    found: dict[str, object] = {
+        "violations": len(tally.failures), "checks_passed": len(tally.settles_s),
+        "orders_accepted": sum(tally.orders.values()), **dict(tally.orders),
+        "orders_refused": tally.events["order_refused"], "fills": tally.events["fill"],
+        "stops_fired": tally.events["stop_triggered"], "faults_struck": sum(tally.struck.values()),
+        "longest_without_a_stop_s": round(tally.naked_s, 2),
+        "agreement_s": _spread(tally.settles_s),
+    }
+    if name == "kills":
+        found |= {
+            "kills": sum(tally.kills.values()), "while_starting": tally.kills["starting"],
+            "at_named_points": sum(tally.points.values()),
+            "points_hit": f"{len(tally.points)} of {len(points())}", "traps_nobody_reached": sum(tally.missed.values()),
+            "start_s": _spread(tally.starts_s),
+        }
+    if name == "matrix":
+        found |= {"cells": len(cells())}
+    return found
+
+
+def table(name: str, tally: Tally) -> list[str]:
+    """Return the figures as the rows of a Markdown table."""
+    rows = [f"| {what.replace('_', ' ')} | {value} |" for what, value in figures(name, tally).items()]
+    return [f"| {name} | |", "|---|---|", *rows]
+
+
+def _spread(seconds: Sequence[float]) -> str:
+    """Return median, p99 and maximum."""
+    if not seconds:
+        return "none"
+    row = sorted(seconds)
+    return f"p50 {row[len(row) // 2]:.2f}, p99 {row[min(len(row) - 1, len(row) * 99 // 100)]:.2f}, max {row[-1]:.2f}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rad campaign", description=__doc__)
+    parser.add_argument("--kills", type=int, default=60, help="daemons killed (0: none)")
+    parser.add_argument("--orders", type=int, default=0, help="orders sent through random faults")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed, the same plan")
+    parser.add_argument("--workers", type=int, default=3, help="exchanges side by side")
+    parser.add_argument("--no-matrix", action="store_true", help="leave out every fault on every operation")
+    return parser
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Judge:
         while True:
             for_ever, not_yet = self._look()
             if for_ever:
-                raise Broken(for_ever)
+                raise Broken([*for_ever, *not_yet])
             if not not_yet:
                 not_yet = _verified(victim)
             taken_s = time.monotonic() - begun

@@ -11,13 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.campaign.judge import BALANCE, Broken, Judge
 from tests.campaign.invariants import Violation
-from tests.campaign.plan import Kill, Round, When
+from tests.campaign.plan import ROUNDS_OF_A_LIFE, Kill, Round, When, rounds
 from tests.campaign.processes import Exchange, Nursery, Victim
 
 PROTECT_S = 2.0
@@ -181,6 +182,29 @@ class Life:
 
     def _daemon(self, trap: dict[str, Any]) -> Victim:
         return Victim(self._nursery, self.folder, self._settings, trap)
+
+
+def kill_campaign(seed: int, kills: int, workers: int) -> Tally:
+    """Go through *kills* rounds, several lives side by side, and return what was seen."""
+    plan = list(rounds(seed, kills))
+    lives = [plan[begin:begin + ROUNDS_OF_A_LIFE] for begin in range(0, kills, ROUNDS_OF_A_LIFE)]
+    total = Tally()
+
+    def live(number: int, mine: list[Round]) -> Tally:
+        nursery = Nursery()
+        begun = time.monotonic()
+        try:
+            tally = Life(nursery, f"{seed}/{number}", LIVELY).run(mine)
+        finally:
+            nursery.stop()
+        print(f"life {number}: kills={sum(tally.kills.values())} failures={len(tally.failures)}"
+              f" took={time.monotonic() - begun:.1f}s", flush=True)
+        return tally
+
+    with ThreadPoolExecutor(workers) as pool:
+        for tally in pool.map(live, range(len(lives)), lives):
+            total.add(tally)
+    return total
 
 
 def count(tally: Tally, exchange: Exchange) -> None:
