@@ -75,9 +75,11 @@ class Guard:
 
     def _booked(self, claimed: Position, stop: ProtectiveStop | None) -> bool:
         symbol = claimed.symbol
-        booked = self._book.change(
-            symbol, claimed.position_id, lambda current: replace(current, protective_stop=stop) if stop else current
-        )
+
+        def protected(current: Position) -> Position:
+            return current if stop is None else replace(current, protective_stop=stop)
+
+        booked = self._book.change(symbol, claimed.position_id, protected)
         if booked is None:             # closed meanwhile: the stop just placed is an orphan
             if stop is None or not self.sweep(symbol):
                 self._book.leave_unswept(symbol)

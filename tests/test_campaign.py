@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.campaign.judge import Broken, Judge
+from sandbox.faults import ENGINE_KINDS, REST_KINDS, WS_KINDS
+from tests.campaign.judge import Broken, Judge, await_running
 from tests.campaign.lives import EXCHANGE, LIMIT_S, kill_campaign
-from tests.campaign.matrix import STILL, cells, matrix
+from tests.campaign.matrix import IMPOSSIBLE, STILL, cells, matrix
 from tests.campaign.plan import rounds
 from tests.campaign.processes import Exchange, Nursery, Victim
 from tests.daemon_process import rad
@@ -39,6 +40,13 @@ def test_every_fault_on_every_operation() -> None:
     seen = matrix(seed=1, workers=3)
     assert seen.failures == []
     assert len(cells()) > 180
+
+
+def test_no_fault_is_left_out() -> None:
+    """Every kind the exchange knows is tried on something, or said to be impossible and why."""
+    tried = {kind for kind, _ in cells()}
+    assert tried | IMPOSSIBLE.keys() == {*REST_KINDS, *ENGINE_KINDS, *WS_KINDS}
+    assert not tried & IMPOSSIBLE.keys()
 
 
 def test_the_same_seed_is_the_same_plan() -> None:
@@ -89,7 +97,7 @@ def opened_once(
 
 
 def running(victim: Victim) -> int:
-    assert victim.await_line(r"running positions=") is not None
+    await_running(victim)
     return victim.spawned_ns
 
 

@@ -1,4 +1,4 @@
-"""`./rad campaign`: RAD killed over and over, and traded through faults, with the exchange's books as the judge."""
+"""`./rad campaign`: RAD killed over and over, and traded through faults; the exchange's books judge."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def figures(name: str, tally: Tally) -> dict[str, object]:
         found |= {
             "kills": sum(tally.kills.values()), "while_starting": tally.kills["starting"],
             "at_named_points": sum(tally.points.values()),
-            "points_hit": f"{len(tally.points)} of {len(points())}", "traps_nobody_reached": sum(tally.missed.values()),
+            "points_hit": f"{len(tally.points)} of {len(points())}",
+            "traps_nobody_reached": sum(tally.missed.values()),
             "start_s": _spread(tally.starts_s),
         }
     if name == "matrix":
@@ -68,7 +69,8 @@ def _spread(seconds: Sequence[float]) -> str:
     if not seconds:
         return "none"
     row = sorted(seconds)
-    return f"p50 {row[len(row) // 2]:.2f}, p99 {row[min(len(row) - 1, len(row) * 99 // 100)]:.2f}, max {row[-1]:.2f}"
+    p99 = row[min(len(row) - 1, len(row) * 99 // 100)]
+    return f"p50 {row[len(row) // 2]:.2f}, p99 {p99:.2f}, max {row[-1]:.2f}"
 
 
 def _parser() -> argparse.ArgumentParser:

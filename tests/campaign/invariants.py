@@ -199,7 +199,10 @@ def _stops_differ(exchange: ExchangeBooks) -> Iterator[Violation]:
 
 def _protects(stop: Json, lots: Decimal, mark: Decimal) -> bool:
     price = Decimal(str(stop["stopPrice"]))
-    is_behind = (stop["stop"] == "down" and price <= mark) if lots > 0 else (stop["stop"] == "up" and price >= mark)
+    if lots > 0:
+        is_behind = stop["stop"] == "down" and price <= mark
+    else:
+        is_behind = stop["stop"] == "up" and price >= mark
     return bool(stop["closeOrder"]) and is_behind
 
 

@@ -12,6 +12,7 @@ from tests.campaign.books import exchange_books, read_journal
 from tests.campaign.invariants import Span, Violation, broken_for_ever, longest_naked_s, not_agreed_yet
 from tests.campaign.processes import Exchange, Victim
 
+STARTS_WITHIN_S = 30.0           # until it is running, whatever was under way
 SETTLES_WITHIN_S = 30.0          # after a restart, with the exchange answering
 LOOK_S = 0.05
 BALANCE = Decimal(100_000)
@@ -75,6 +76,21 @@ class Judge:
             books, journal, watched=self._watched, limit_s=self._limit_s, now_ns=time.monotonic_ns()
         )
         return for_ever, not_agreed_yet(books, journal, start_balance=BALANCE)
+
+
+def await_running(victim: Victim) -> int:
+    """Return when it said that it runs, monotonic ns.
+
+    Raises:
+        Broken: it did not in time.
+    """
+    text = "it ended while starting"
+    try:
+        if victim.await_line(r"running positions=", STARTS_WITHIN_S) is not None:
+            return time.monotonic_ns()
+    except TimeoutError as error:
+        text = f"not running: {error}"
+    raise Broken([Violation(invariant="I5", symbol="", text=text)])
 
 
 def _verified(victim: Victim) -> list[Violation]:

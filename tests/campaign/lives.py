@@ -10,20 +10,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.campaign.judge import BALANCE, Broken, Judge
-from tests.campaign.invariants import Violation
+from tests.campaign.judge import BALANCE, Broken, Judge, await_running
 from tests.campaign.plan import ROUNDS_OF_A_LIFE, Kill, Round, When, rounds
 from tests.campaign.processes import Exchange, Nursery, Victim
 
 PROTECT_S = 2.0
 LIMIT_S = PROTECT_S + 2.0        # the flattening order after the deadline, and its answer
-STARTS_WITHIN_S = 30.0
 SPRINGS_WITHIN_S = 4.0           # then a trap nobody has stepped into is replaced by a plain kill
 SYMBOLS = ("XBTUSDTM", "ETHUSDTM", "SOLUSDTM", "XRPUSDTM", "DOGEUSDTM", "ADAUSDTM", "LINKUSDTM", "AVAXUSDTM")
 PLENTY = "100000000"
@@ -129,13 +127,7 @@ class Life:
         return victim.has_ended(SPRINGS_WITHIN_S)
 
     def _until_it_runs_and_agrees(self, victim: Victim) -> int:
-        try:
-            found = victim.await_line(r"running positions=(\d+) recovered=(\d+)", STARTS_WITHIN_S)
-        except TimeoutError as error:
-            raise Broken([Violation(invariant="I5", symbol="", text=f"not running: {error}")]) from error
-        running_ns = time.monotonic_ns()
-        if found is None:
-            raise Broken([Violation(invariant="I5", symbol="", text="it ended while starting")])
+        running_ns = await_running(victim)
         self.tally.starts_s.append((running_ns - victim.spawned_ns) / 1e9)
         victim.ask("/api/pause", {})
         self.tally.settles_s.append(self.judge.await_agreement(victim))
@@ -146,7 +138,7 @@ class Life:
         """Trade by hand beside the scanner until the end comes; whether it came by the trap."""
         over = threading.Event()
         traders = [
-            threading.Thread(target=trade, args=(victim, random.Random(each.dice + n), over, SYMBOLS), name=f"trader-{n}")
+            threading.Thread(target=trade, args=(victim, random.Random(each.dice + n), over, SYMBOLS))
             for n in range(2)
         ]
         for trader in traders:
@@ -165,7 +157,8 @@ class Life:
         if held:
             row = random.Random(each.dice).choice(held)
             away = -each.gap if row["currentQty"] > 0 else each.gap
-            self.exchange.control("price", {"symbol": row["symbol"], "price": float(row["markPrice"]) * (1 + away)})
+            price = float(row["markPrice"]) * (1 + away)
+            self.exchange.control("price", {"symbol": row["symbol"], "price": price})
             self.exchange.control("release", {"symbol": row["symbol"]})
         time.sleep(each.down_s)
 
@@ -237,7 +230,8 @@ def trade(victim: Victim, dice: random.Random, over: threading.Event, symbols: S
     while not over.is_set() and not victim.has_ended():
         symbol = dice.choice(symbols)
         if dice.random() < 0.6:
-            victim.try_to("/api/open", {"symbol": symbol, "side": dice.choice(("long", "short")), "notional": "300"})
+            side = dice.choice(("long", "short"))
+            victim.try_to("/api/open", {"symbol": symbol, "side": side, "notional": "300"})
         else:
             victim.try_to("/api/close", {"symbol": symbol})
         over.wait(0.02)

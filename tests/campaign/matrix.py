@@ -18,7 +18,7 @@ from typing import Any
 
 from sandbox.faults import ENGINE_KINDS, REST_KINDS, WS_KINDS
 from tests.campaign.invariants import Violation
-from tests.campaign.judge import Broken, Judge
+from tests.campaign.judge import Broken, Judge, await_running
 from tests.campaign.lives import EXCHANGE, LIMIT_S, LIVELY, Tally, count, told
 from tests.campaign.processes import Exchange, Nursery, Victim
 
@@ -75,7 +75,7 @@ OPERATIONS = (
     Operation(name="stream", before="trail", kinds=WS_KINDS),
 )
 IMPOSSIBLE = {
-    "cancel_loses": "RAD's entries are IOC and its exits market orders: nothing of RAD's rests that a cancel could race",
+    "cancel_loses": "entries are IOC and exits market orders: nothing of RAD's rests that a cancel could race",
 }
 
 
@@ -98,16 +98,16 @@ class Row:
 
     def run(self) -> Tally:
         """Go through the row; whatever is wrong at its end is in the tally's failures."""
+        settings = {**STILL, **self.exchange.settings}
         try:
-            with Victim(self._nursery, self.folder, {**STILL, **self.exchange.settings}, {"hurry": True}) as victim:
-                if victim.await_line(r"running positions=") is None:
-                    raise Broken([Violation(invariant="I5", symbol="", text="it ended while starting")])
-                running_ns = time.monotonic_ns()
+            with Victim(self._nursery, self.folder, settings, {"hurry": True}) as victim:
+                running_ns = await_running(victim)
                 self._try_all_kinds(victim)
                 self.judge.watched(running_ns, time.monotonic_ns())
                 self.tally.settles_s.append(self.judge.await_agreement(victim))
         except Broken as broken:
-            self.tally.failures.append(told(f"matrix row {self.operation.name}", broken, self.exchange, self.folder))
+            where = f"matrix row {self.operation.name}"
+            self.tally.failures.append(told(where, broken, self.exchange, self.folder))
         finally:
             count(self.tally, self.exchange)
             self.tally.naked_s = self.judge.longest_naked_s()

@@ -92,12 +92,15 @@ def _most_turns(when: When, point: str) -> int:
     return 2 if when is When.STARTING else 3
 
 
+_KINDS = ("drop", "drop_before", "delay", "html", "truncate", "empty", "overload")
+_PATHS = ("/api/v1/orders", "/api/v1/orders/*", "/api/v1/stopOrders", "/api/v1/positions")
+
+
 def _faults(dice: random.Random) -> Iterator[dict[str, Any]]:
     """One round in four is traded on an exchange that answers badly."""
     if dice.random() < 0.25:
         for _ in range(dice.randint(1, 2)):
             yield {
-                "kind": dice.choice(("drop", "drop_before", "delay", "html", "truncate", "empty", "overload")),
-                "path": dice.choice(("/api/v1/orders", "/api/v1/orders/*", "/api/v1/stopOrders", "/api/v1/positions")),
-                "probability": 0.3, "delay_ms": 200, "seed": dice.getrandbits(16),
+                "kind": dice.choice(_KINDS), "path": dice.choice(_PATHS), "probability": 0.3, "delay_ms": 200,
+                "seed": dice.getrandbits(16),
             }

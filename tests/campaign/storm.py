@@ -17,8 +17,8 @@ from itertools import count as numbers
 from pathlib import Path
 from typing import Any
 
-from tests.campaign.judge import Broken, Judge
 from tests.campaign.invariants import Violation
+from tests.campaign.judge import Broken, Judge, await_running
 from tests.campaign.lives import EXCHANGE, LIMIT_S, LIVELY, Tally, count, told, trade
 from tests.campaign.processes import Exchange, Nursery, Victim
 
@@ -28,30 +28,34 @@ HANDS = 3
 BUSY = {**LIVELY, "POSITIONS__MAX_OPEN": "20", "EXITS__MAX_AGE": "1500ms", "SCANNER__WORKERS": "4"}
 
 PATHS = (
-    ("POST", "/api/v1/orders"), ("POST", "/api/v1/orders"), ("POST", "/api/v1/orders"), ("DELETE", "/api/v1/orders/*"), ("GET", "/api/v1/orders/[0-9]*"),
-    ("GET", "/api/v1/orders/byClientOid"), ("GET", "/api/v1/stopOrders"), ("GET", "/api/v1/recentFills"),
-    ("GET", "/api/v1/positions"), ("GET", "/api/v1/orders"), ("GET", "/api/v1/account-overview"),
-    ("GET", "/api/v1/funding-history"), ("GET", "/api/v1/allTickers"), ("GET", "/api/v1/kline/query"),
+    ("POST", "/api/v1/orders"), ("POST", "/api/v1/orders"), ("POST", "/api/v1/orders"),
+    ("DELETE", "/api/v1/orders/*"), ("GET", "/api/v1/orders/[0-9]*"), ("GET", "/api/v1/orders/byClientOid"),
+    ("GET", "/api/v1/stopOrders"), ("GET", "/api/v1/recentFills"), ("GET", "/api/v1/positions"),
+    ("GET", "/api/v1/orders"), ("GET", "/api/v1/account-overview"), ("GET", "/api/v1/funding-history"),
+    ("GET", "/api/v1/allTickers"), ("GET", "/api/v1/kline/query"),
 )
-KINDS = ("refuse", "delay", "drop", "drop_before", "html", "empty", "truncate", "overload", "order_dies", "stop_dies",
-         "refuse_stop", "ws_gap", "ws_duplicate", "ws_cut", "ws_silence")
+ANSWERS = ("refuse", "delay", "drop", "drop_before", "html", "empty", "truncate", "overload")
+ENGINE = ("order_dies", "stop_dies", "refuse_stop")
+PUSHES = ("ws_gap", "ws_duplicate")
+SILENCES = ("ws_cut", "ws_silence")
 
 
 def gusts(seed: str) -> Iterator[list[dict[str, Any]]]:
     """Yield the faults of one gust after the other."""
     dice = random.Random(seed)
     while True:
-        gust = []
-        for _ in range(dice.randint(4, 7)):
-            kind = dice.choice(KINDS)
-            wish: dict[str, Any] = {"kind": kind, "probability": dice.choice((0.1, 0.2, 0.3)), "seed": dice.getrandbits(16)}
-            if kind in ("ws_cut", "ws_silence"):
-                wish = {"kind": kind, "delay_ms": 2000}
-            elif not kind.startswith("ws_") and kind not in ("order_dies", "stop_dies", "refuse_stop"):
-                wish["method"], wish["path"] = dice.choice(PATHS)
-                wish["delay_ms"] = dice.choice((50, 300))
-            gust.append(wish)
-        yield gust
+        yield [_fault(dice) for _ in range(dice.randint(4, 7))]
+
+
+def _fault(dice: random.Random) -> dict[str, Any]:
+    kind = dice.choice(ANSWERS + ENGINE + PUSHES + SILENCES)
+    if kind in SILENCES:
+        return {"kind": kind, "delay_ms": 2000}
+    wish = {"kind": kind, "probability": dice.choice((0.1, 0.2, 0.3)), "seed": dice.getrandbits(16)}
+    if kind in ANSWERS:
+        wish["method"], wish["path"] = dice.choice(PATHS)
+        wish["delay_ms"] = dice.choice((50, 300))
+    return wish
 
 
 class Storm:
@@ -70,8 +74,7 @@ class Storm:
         """Trade until that many orders were sent; a breach ends it and is told whole."""
         try:
             with Victim(self._nursery, self.folder, {**BUSY, **self.exchange.settings}, {"hurry": True}) as victim:
-                if victim.await_line(r"running positions=") is None:
-                    raise Broken([Violation(invariant="I5", symbol="", text="it ended while starting")])
+                await_running(victim)
                 self._blow(victim, orders)
         except Broken as broken:
             where = f"storm, seed {self._seed}, faults {self._gust}"
@@ -86,7 +89,8 @@ class Storm:
 
     def _blow(self, victim: Victim, orders: int) -> None:
         symbols = tuple(self.exchange.prices())
-        for number, self._gust in enumerate(gusts(self._seed)):
+        for number, gust in enumerate(gusts(self._seed)):
+            self._gust = gust
             with ThreadPoolExecutor(HANDS) as hands:
                 over = threading.Event()
                 for n in range(HANDS):
@@ -105,7 +109,7 @@ class Storm:
         begin_ns = time.monotonic_ns()
         for fault in self._gust:
             self.exchange.fault(**fault)
-            self.tally.struck[fault["kind"]] += fault["kind"] in ("ws_cut", "ws_silence")
+            self.tally.struck[fault["kind"]] += fault["kind"] in SILENCES
         if victim.has_ended(GUST_S):
             raise Broken([Violation(invariant="I7", symbol="", text="the daemon has ended by itself")])
         for rule in self.exchange.control("faults")["faults"]:
@@ -116,7 +120,8 @@ class Storm:
 
 def sent(exchange: Exchange) -> int:
     """Return how many orders and stops have reached the exchange, refused ones too."""
-    return sum(event["event"] in ("order_accepted", "stop_placed", "order_refused") for event in exchange.history())
+    kinds = ("order_accepted", "stop_placed", "order_refused")
+    return sum(event["event"] in kinds for event in exchange.history())
 
 
 def storm(seed: int, orders: int, workers: int) -> Tally:

@@ -233,7 +233,8 @@ def test_a_new_stop_sees_the_price_and_not_where_it_came_from() -> None:
     desk.trade("buy", 10)
     desk.move("50000", "51000")
     stop = desk.trade("sell", 10, stop="down", stopPrice="50500", stopPriceType="TP", closeOrder=True)
-    assert stop.active and not stop.stop_triggered
+    assert stop.active
+    assert not stop.stop_triggered
     desk.move("50400")
     assert stop.stop_triggered
     assert desk.position().qty == 0
