@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Protocol
 
@@ -116,10 +116,12 @@ class PositionManager(Book):
         )
         return result
 
-    def settle_entry(self, plan: EntryPlan, outcome: Outcome) -> Position | NotOpened:
+    def settle_entry(
+        self, plan: EntryPlan, outcome: Outcome, *, exits: int = 0, stops: int = 0
+    ) -> Position | NotOpened:
         """Turn what became of an entry into a position, or give the claim back.
 
-        While the outcome is not certain the claim stays: the symbol and its risk remain taken.
+        *exits*, *stops*: how many of its position's are known to the exchange, from before a crash. While the outcome is not certain the claim stays: the symbol and its risk remain taken.
         """
         symbol = plan.symbol
         match outcome:
@@ -144,7 +146,7 @@ class PositionManager(Book):
             self.release(symbol, plan.position_id)
             log.info("%s entry filled nothing client_oid=%s", symbol, plan.client_oid)
             return NotOpened(reason="nothing filled within the slippage limit")
-        return self._enter(plan, execution)
+        return self._enter(plan, execution, exits, stops)
 
     def _entry_order(self, plan: EntryPlan) -> OrderRequest:
         """An IOC limit at the worst price approved: a market order that cannot slip further."""
@@ -159,7 +161,7 @@ class PositionManager(Book):
             margin_mode=self._rules.margin_mode,
         )
 
-    def _enter(self, plan: EntryPlan, execution: Execution) -> Position:
+    def _enter(self, plan: EntryPlan, execution: Execution, exits: int, stops: int) -> Position:
         """Book a filled entry, protect it, then see to its fees."""
         symbol = plan.symbol
         instrument = self._exchange.instrument(symbol)
@@ -167,6 +169,7 @@ class PositionManager(Book):
         position = settlement.opened(
             plan, instrument, execution.quantity, execution.price, estimate, self._clock.now_ms()
         )
+        position = replace(position, exit_attempt=exits, stop_attempt=stops)
         self.admit(position)
         self.follow_prices()
         log.info(

@@ -51,7 +51,9 @@ class BookKeeper(Protocol):
         self, symbol: str, reason: ExitReason, *, position_id: str | None = None, patient: bool = False
     ) -> Position | None: ...
     def put_back(self, symbol: str, position_id: str, *, pause_s: float = 0.0) -> Position | None: ...
-    def settle_entry(self, plan: EntryPlan, outcome: Outcome) -> Position | NotOpened: ...
+    def settle_entry(
+        self, plan: EntryPlan, outcome: Outcome, *, exits: int = 0, stops: int = 0
+    ) -> Position | NotOpened: ...
     def book_exit(
         self, claimed: Position, client_oid: str, execution: Execution, reason: ExitReason
     ) -> ClosedTrade | None: ...
@@ -131,17 +133,17 @@ class Reconciler:
         A client id used before the crash must not be used again, or a look-up would find the old order.
         """
         for position in self._books.snapshot():
-            exits = self._last_attempt(position, Purpose.EXIT, position.exit_attempt)
-            stops = self._last_attempt(position, Purpose.STOP, position.stop_attempt)
+            exits = self._last_attempt(position.position_id, Purpose.EXIT, position.exit_attempt)
+            stops = self._last_attempt(position.position_id, Purpose.STOP, position.stop_attempt)
             self._books.change_if_open(
                 position.symbol, position.position_id, exit_attempt=exits, stop_attempt=stops
             )
 
-    def _last_attempt(self, position: Position, purpose: Purpose, known: int) -> int:
+    def _last_attempt(self, position_id: str, purpose: Purpose, known: int = 0) -> int:
         """Return the number of the last order of this purpose that the exchange knows."""
         last = known
         for attempt in range(known + 1, known + 1 + MOST_UNRECORDED):
-            client_oid = ClientOid(position_id=position.position_id, purpose=purpose, attempt=attempt)
+            client_oid = ClientOid(position_id=position_id, purpose=purpose, attempt=attempt)
             if self._exchange.find_order(str(client_oid)) is not None:
                 last = attempt
         return last
@@ -173,7 +175,11 @@ class Reconciler:
             if plan.position_id in uncertain:
                 outcome = self._sender.look_up(plan.client_oid, plan.planned_ms)
                 log.info("%s uncertain entry looked up outcome=%s", plan.symbol, outcome)
-                self._books.settle_entry(plan, outcome)
+                # Before a crash its position may have had stops and exits already.
+                self._books.settle_entry(
+                    plan, outcome, exits=self._last_attempt(plan.position_id, Purpose.EXIT),
+                    stops=self._last_attempt(plan.position_id, Purpose.STOP),
+                )
         for position in self._books.snapshot():
             if position.position_id in exits and position.state is PositionState.CLOSING:
                 self._resolve_exit(position)

@@ -169,6 +169,34 @@ def test_an_exit_begun_while_an_entry_is_settled_is_left_to_its_thread() -> None
     assert (position.state, position.quantity) == (PositionState.CLOSING, D(39))
 
 
+@pytest.mark.parametrize("fired", [False, True])
+def test_an_entry_taken_up_again_numbers_on_from_the_stop_it_had(fired: bool) -> None:
+    """Killed after its stop and before the position was written down: that stop is found, its id not used again."""
+    house = a_manager()
+    plan = house.manager.claim_opening(an_entry_request(), an_account(), risk_rules())
+    assert not isinstance(plan, NotOpened)
+    entry = OrderRequest(client_oid=plan.client_oid, symbol=SYMBOL, side=OrderSide.BUY, quantity=plan.quantity)
+    house.journal.record_intent(plan.position_id, entry, "e", plan=plan, wait=True)
+    house.exchange.place_order(entry, Priority.HIGH)
+    stop = OrderRequest(
+        client_oid=f"rad-{plan.position_id}-s1", symbol=SYMBOL, side=OrderSide.SELL, close_order=True,
+        stop_price=D(49_000), stop_is_below=True,
+    )
+    house.exchange.place_order(stop, Priority.CRITICAL)
+    if fired:
+        house.exchange.prices[SYMBOL] = D(48_900)
+        house.exchange.trigger_stop(SYMBOL)
+    house.manager.restore_entry(plan)
+    for _ in range(2):
+        assert house.reconciler.run().agrees
+    sent = [request.client_oid for request in house.exchange.received]
+    assert len(set(sent)) == len(sent)
+    if fired:
+        assert [trade.exit_reason for trade in house.journal.trades] == [ExitReason.EXCHANGE_STOP]
+    else:
+        assert [order.client_oid for order in house.exchange.fetch_stop_orders()] == [f"rad-{plan.position_id}-s2"]
+
+
 def test_a_missing_stop_is_placed_again() -> None:
     """Somebody cancelled the resting stop: a new one rests and is confirmed."""
     house = a_manager()
