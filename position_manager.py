@@ -121,7 +121,8 @@ class PositionManager(Book):
     ) -> Position | NotOpened:
         """Turn what became of an entry into a position, or give the claim back.
 
-        *exits*, *stops*: how many of its position's are known to the exchange, from before a crash. While the outcome is not certain the claim stays: the symbol and its risk remain taken.
+        *exits*, *stops*: how many of its position's the exchange knows, from before a crash. While the
+        outcome is not certain the claim stays: the symbol and its risk remain taken.
         """
         symbol = plan.symbol
         match outcome:

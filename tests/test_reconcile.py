@@ -171,7 +171,7 @@ def test_an_exit_begun_while_an_entry_is_settled_is_left_to_its_thread() -> None
 
 @pytest.mark.parametrize("fired", [False, True])
 def test_an_entry_taken_up_again_numbers_on_from_the_stop_it_had(fired: bool) -> None:
-    """Killed after its stop and before the position was written down: that stop is found, its id not used again."""
+    """Killed after its stop, before the position was written down: the stop is found, its id not used again."""
     house = a_manager()
     plan = house.manager.claim_opening(an_entry_request(), an_account(), risk_rules())
     assert not isinstance(plan, NotOpened)
