@@ -8,7 +8,7 @@ symbol exactly one gets the claim.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from execution.book import Book, NotOpened
 from execution.exiting import Exits, ExitWorkers
@@ -108,10 +108,13 @@ class PositionManager(Book):
         )
         return result
 
-    def settle_entry(self, plan: EntryPlan, outcome: Outcome) -> Position | NotOpened:
+    def settle_entry(
+        self, plan: EntryPlan, outcome: Outcome, *, exits: int = 0, stops: int = 0
+    ) -> Position | NotOpened:
         """Turn what became of an entry into a position, or give the claim back.
 
-        While the outcome is not certain the claim stays: the symbol and its risk remain taken.
+        *exits*, *stops*: how many of its position's the exchange knows, from before a crash. While the
+        outcome is not certain the claim stays: the symbol and its risk remain taken.
         """
         symbol = plan.symbol
         match outcome:
@@ -136,7 +139,7 @@ class PositionManager(Book):
             self.release(symbol, plan.position_id)
             log.info("%s entry filled nothing client_oid=%s", symbol, plan.client_oid)
             return NotOpened(reason="nothing filled within the slippage limit")
-        return self._enter(plan, execution)
+        return self._enter(plan, execution, exits, stops)
 
     def _entry_order(self, plan: EntryPlan) -> OrderRequest:
         """An IOC limit at the worst price approved: a market order that cannot slip further."""
@@ -151,7 +154,7 @@ class PositionManager(Book):
             margin_mode=self._rules.margin_mode,
         )
 
-    def _enter(self, plan: EntryPlan, execution: Execution) -> Position | NotOpened:
+    def _enter(self, plan: EntryPlan, execution: Execution, exits: int, stops: int) -> Position | NotOpened:
         """Book a filled entry, protect it, then see to its fees."""
         symbol = plan.symbol
         instrument = self._exchange.instrument(symbol)
@@ -161,6 +164,7 @@ class PositionManager(Book):
             opened_ms=execution.order.created_ms or self._clock.now_ms(),
             margin_mode=self._rules.margin_mode,
         )
+        position = replace(position, exit_attempt=exits, stop_attempt=stops)
         if not self.admit(position):
             # The claim excludes it. If it is so all the same, comparing blocks entries until a person has looked.
             log.critical("%s filled beside a position in the book client_oid=%s", symbol, plan.client_oid)
@@ -297,16 +301,6 @@ class PositionManager(Book):
     ) -> ClosedTrade | None:
         """Book an order that closed *claimed* or a part of it; return the trade once nothing is left."""
         return self._exits.book_exit(claimed, client_oid, execution, reason, fills)
-
-    def _record(
-        self, client_oid: str, fills: tuple[Fill, ...] | None, position: Position | None,
-        trade: ClosedTrade | None = None,
-    ) -> None:
-        """Journal what one order did, whole or not at all; a crash before it is made good at the next start."""
-        try:
-            self._journal.record_execution(client_oid, fills or (), position, trade)
-        except JournalError as error:
-            log.error("order not journalled client_oid=%s error=%s", client_oid, error)
 
     # ---- protection on the exchange -------------------------------------------------------------
 

@@ -53,7 +53,9 @@ class BookKeeper(Protocol):
         self, symbol: str, reason: ExitReason, *, position_id: str | None = None
     ) -> Position | None: ...
     def put_back(self, symbol: str, position_id: str) -> Position | None: ...
-    def settle_entry(self, plan: EntryPlan, outcome: Outcome) -> Position | NotOpened: ...
+    def settle_entry(
+        self, plan: EntryPlan, outcome: Outcome, *, exits: int = 0, stops: int = 0
+    ) -> Position | NotOpened: ...
     def book_exit(
         self, claimed: Position, client_oid: str, execution: Execution, reason: ExitReason,
         fills: tuple[Fill, ...] | None = None,
@@ -158,8 +160,8 @@ class Reconciler:
         order; some numbers are passed over, because one that left last may not show yet.
         """
         for position in self._books.snapshot():
-            exits = self._last_attempt(position, Purpose.EXIT, position.exit_attempt)
-            stops = self._last_attempt(position, Purpose.STOP, position.stop_attempt)
+            exits = self._last_attempt(position.position_id, Purpose.EXIT, position.exit_attempt)
+            stops = self._last_attempt(position.position_id, Purpose.STOP, position.stop_attempt)
             self._books.change_if_open(
                 position.symbol, position.position_id,
                 exit_attempt=exits + MOST_UNRECORDED, stop_attempt=stops + MOST_UNRECORDED,
@@ -167,11 +169,11 @@ class Reconciler:
             if exits > position.exit_attempt:
                 self._books.resume_closing(position.symbol, position.position_id, exits)
 
-    def _last_attempt(self, position: Position, purpose: Purpose, known: int) -> int:
+    def _last_attempt(self, position_id: str, purpose: Purpose, known: int = 0) -> int:
         """Return the number of the last order of this purpose that the exchange knows."""
         last = known
         for attempt in range(known + 1, known + 1 + MOST_UNRECORDED):
-            client_oid = ClientOid(position_id=position.position_id, purpose=purpose, attempt=attempt)
+            client_oid = ClientOid(position_id=position_id, purpose=purpose, attempt=attempt)
             if self._exchange.find_order(str(client_oid)) is not None:
                 last = attempt
         return last
@@ -224,9 +226,14 @@ class Reconciler:
 
     def _resolve_entry(self, plan: EntryPlan, since: float) -> None:
         outcome = self._look(plan.client_oid, since)
-        if outcome is not None:
-            log.info("%s uncertain entry looked up outcome=%s", plan.symbol, outcome)
-            self._books.settle_entry(plan, outcome)
+        if outcome is None:
+            return
+        log.info("%s uncertain entry looked up outcome=%s", plan.symbol, outcome)
+        # Before a crash its position may have had stops and exits already.
+        self._books.settle_entry(
+            plan, outcome, exits=self._last_attempt(plan.position_id, Purpose.EXIT),
+            stops=self._last_attempt(plan.position_id, Purpose.STOP),
+        )
 
     def _resolve_exit(self, position: Position, since: float) -> Difference | None:
         """Find out what became of the exit under way, and book it or make way for the next.

@@ -120,8 +120,11 @@ class Exchange:
                 self._carry_out_cancel(account, order)
             elif not order.is_waiting_stop:
                 self.matcher.take_in(account, order)
+            elif self.mischief("stop_dies", order.symbol):
+                self.matcher.cancel(account, order)
             else:
-                self._try_stop(account, order)
+                now = self.market.stop_price_now(order.symbol, order.stop_price_type)
+                self._try_stop(account, order, (now, now))
 
     def step(self) -> tuple[str, ...]:
         """Move the market to now and let it meet orders, stops and positions.
@@ -145,7 +148,7 @@ class Exchange:
             if not moved:
                 continue
             for order in [o for o in account.stops.values() if o.symbol in moved]:
-                self._try_stop(account, order)
+                self._try_stop(account, order, self.market.stop_range(order.symbol, order.stop_price_type))
             for position in [p for p in account.open_positions() if p.symbol in moved]:
                 self._check_liquidation(account, position)
 
@@ -210,11 +213,11 @@ class Exchange:
             self.matcher.fill_whole(account, order)
         self.matcher.cancel(account, order)
 
-    def _try_stop(self, account: Account, order: Order) -> None:
-        """Trigger *order* when its price lies in the range just passed through."""
+    def _try_stop(self, account: Account, order: Order, passed: tuple[Decimal, Decimal]) -> None:
+        """Trigger *order* when its price lies in the range *passed* through."""
         if not order.active or order.stop_price is None or order.id not in account.stops:
             return
-        low, high = self.market.stop_range(order.symbol, order.stop_price_type)
+        low, high = passed
         if (high >= order.stop_price) if order.stop == "up" else (low <= order.stop_price):
             self.matcher.trigger(account, order)
 

@@ -13,7 +13,7 @@ REST_KINDS: dict[str, bool] = {
     "html": False, "empty": False, "truncate": True, "black_hole": False, "drip": True,
     "overload": False, "rate_limit": False,
 }
-ENGINE_KINDS = ("cancel_loses", "order_dies", "refuse_stop")
+ENGINE_KINDS = ("cancel_loses", "order_dies", "refuse_stop", "stop_dies")
 WS_KINDS = ("ws_duplicate", "ws_gap", "ws_refuse", "ws_cut", "ws_silence")
 
 

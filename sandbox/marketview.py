@@ -55,11 +55,15 @@ class MarketView:
 
         The source reports the range of mark prices; last and index are taken to have moved along.
         """
-        quote = self.source.quote(symbol)
         low, high = self.source.traded_range(symbol)
-        now = {"TP": quote.last, "IP": quote.index}.get(price_type, quote.mark)
-        shift = now - quote.mark
+        now = self.stop_price_now(symbol, price_type)
+        shift = now - self.mark(symbol)
         return min(low + shift, now), max(high + shift, now)
+
+    def stop_price_now(self, symbol: str, price_type: str) -> Decimal:
+        """Return what a stop of *price_type* looks at: all that a new one sees."""
+        quote = self.source.quote(symbol)
+        return {"TP": quote.last, "IP": quote.index}.get(price_type, quote.mark)
 
 
 def _step(value: Decimal, tick: Decimal, rounding: str) -> Decimal:

@@ -66,13 +66,7 @@ class Daemon:
 
     def ask(self, path: str, wish: Mapping[str, Any] | None = None) -> Any:
         """Ask the control API as the console does."""
-        address = json.loads((self.folder / "data" / "control.json").read_text())
-        request = urllib.request.Request(
-            address["url"] + path, headers={"Authorization": f"Bearer {address['token']}"},
-            data=None if wish is None else json.dumps(wish).encode(), method="GET" if wish is None else "POST",
-        )
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-            return json.loads(answer.read())
+        return ask(self.folder, path, wish)
 
     def end(self, number: int = signal.SIGINT) -> int:
         """Send a signal, wait for the end (ten seconds are promised), return the exit code."""
@@ -99,6 +93,17 @@ class Daemon:
             self.process.wait(PATIENCE_S)
         if self.process.stdout is not None:
             self.process.stdout.close()
+
+
+def ask(folder: Path, path: str, wish: Mapping[str, Any] | None = None) -> Any:
+    """Ask the control API of the daemon that lives in *folder*."""
+    address = json.loads((folder / "data" / "control.json").read_text())
+    request = urllib.request.Request(
+        address["url"] + path, headers={"Authorization": f"Bearer {address['token']}"},
+        data=None if wish is None else json.dumps(wish).encode(), method="GET" if wish is None else "POST",
+    )
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        return json.loads(answer.read())
 
 
 def rad(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -264,14 +264,6 @@ def test_moving_it_is_not_done_for_a_tick_nor_all_the_time(clock: ManualClock) -
     assert resting(house) != second
 
 
-def test_a_stop_is_placed_in_the_margin_mode_that_is_configured() -> None:
-    """A stop in isolated mode is refused where the symbol is cross: no position would ever be protected."""
-    house = a_manager(protect=ProtectRules(margin_mode="cross"))
-    opened(house)
-    (stop,) = [request for request in house.exchange.received if "-s" in request.client_oid]
-    assert stop.margin_mode == "cross"
-
-
 def test_too_many_stops_with_none_of_ours_resting_is_a_plain_refusal(clock: ManualClock) -> None:
     """Nothing to swap: no cancel is sent, the deadline decides."""
     clock.flows = True

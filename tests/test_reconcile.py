@@ -20,6 +20,7 @@ from tests.trading_house import (
     an_entry_request,
     exit_rules,
     restarted,
+    risk_rules,
 )
 from trading.errors import ExchangeError, ExchangeUnavailable, NothingToClose, OrderRejected
 from trading.escalation import Shape
@@ -421,6 +422,61 @@ def test_a_foreign_position_is_adopted_where_configured() -> None:
     assert house.exchange.net[SYMBOL] == 0
 
 
+def test_an_exit_begun_while_an_entry_is_settled_is_left_to_its_thread() -> None:
+    """An uncertain entry becomes a position, and the monitor leaves at once: one of the two books the exit."""
+    house = a_manager()
+    plan = house.manager.claim_opening(an_entry_request(), an_account(), risk_rules())
+    assert not isinstance(plan, NotOpened)
+    entry = OrderRequest(client_oid=plan.client_oid, symbol=SYMBOL, side=OrderSide.BUY, quantity=plan.quantity)
+    house.exchange.place_order(entry, Priority.HIGH)
+    house.manager.mark_uncertain(plan.position_id)
+
+    def leave(_symbol: object) -> None:
+        claimed = house.manager.claim_closing(SYMBOL, ExitReason.TAKE_PROFIT)
+        if claimed is not None:
+            exit_oid = f"rad-{claimed.position_id}-x1"
+            house.exchange.place_order(
+                OrderRequest(
+                    client_oid=exit_oid, symbol=SYMBOL, side=OrderSide.SELL, quantity=D(9), reduce_only=True
+                ),
+                Priority.CRITICAL,
+            )
+
+    house.exchange.before["fetch_stop_orders"] = leave
+    house.reconciler.run()
+    position = house.manager.find(SYMBOL)
+    assert position is not None
+    assert (position.state, position.quantity) == (PositionState.CLOSING, D(39))
+
+
+@pytest.mark.parametrize("fired", [False, True])
+def test_an_entry_taken_up_again_numbers_on_from_the_stop_it_had(fired: bool) -> None:
+    """Killed after its stop, before the position was written down: the stop is found, its id not used again."""
+    house = a_manager()
+    plan = house.manager.claim_opening(an_entry_request(), an_account(), risk_rules())
+    assert not isinstance(plan, NotOpened)
+    entry = OrderRequest(client_oid=plan.client_oid, symbol=SYMBOL, side=OrderSide.BUY, quantity=plan.quantity)
+    house.journal.record_intent(plan.position_id, entry, "e", plan=plan, wait=True)
+    house.exchange.place_order(entry, Priority.HIGH)
+    stop = OrderRequest(
+        client_oid=f"rad-{plan.position_id}-s1", symbol=SYMBOL, side=OrderSide.SELL, close_order=True,
+        stop_price=D(49_000), stop_is_below=True,
+    )
+    house.exchange.place_order(stop, Priority.CRITICAL)
+    if fired:
+        house.exchange.prices[SYMBOL] = D(48_900)
+        house.exchange.trigger_stop(SYMBOL)
+    house.manager.restore_entry(plan)
+    for _ in range(2):
+        assert house.reconciler.run().agrees
+    sent = [request.client_oid for request in house.exchange.received]
+    assert len(set(sent)) == len(sent)
+    if fired:
+        assert [trade.exit_reason for trade in house.journal.trades] == [ExitReason.EXCHANGE_STOP]
+    else:
+        assert [order.client_oid for order in house.exchange.fetch_stop_orders()] == [f"rad-{plan.position_id}-s2"]
+
+
 def test_a_missing_stop_is_placed_again() -> None:
     """Somebody cancelled the resting stop: a new one rests and is confirmed."""
     house = a_manager()
@@ -432,6 +488,26 @@ def test_a_missing_stop_is_placed_again() -> None:
     (again,) = house.exchange.fetch_stop_orders()
     assert again.order_id != stop.order_id
     assert house.reconciler.run().found == ()
+
+
+@pytest.mark.parametrize("call", ["fetch_stop_orders", "cancel_order"])
+def test_a_symbol_whose_stop_was_not_swept_is_not_entered(call: str) -> None:
+    """The sweep after an exit failed: that stop would close the next position, so it is waited for."""
+    house = a_manager()
+    opened(house)
+
+    def fail(_what: object) -> None:
+        raise ExchangeUnavailable("no answer")
+
+    house.exchange.before[call] = fail
+    house.manager.close_position(SYMBOL)
+    del house.exchange.before[call]
+    assert isinstance(house.manager.open_position(an_entry_request(), an_account()), NotOpened)
+    assert house.manager.has_uncertain()                          # so that reconciliation comes soon
+    assert kinds(house.reconciler.run()) == [Kind.ORPHAN_STOP]
+    house.reconciler.run()
+    assert not house.manager.has_uncertain()
+    opened(house)
 
 
 def test_an_orphaned_stop_is_cancelled_and_foreign_ones_are_not() -> None:

@@ -154,6 +154,39 @@ def test_monitor_and_person_close_once() -> None:
     assert house.manager.snapshot() == ()
 
 
+def test_an_opener_saves_nothing_of_what_another_is_closing() -> None:
+    """Closed while its opener reads the stop back: a crash then must not find a position of no lots.
+
+    Its exit would be booked a second time, and its fee with it.
+    """
+    house = a_manager()
+    read_back, booked, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def read(_symbol: object) -> None:
+        if threading.current_thread().name == "opener":
+            read_back.set()
+            assert booked.wait(PATIENCE_S)
+
+    def book(_symbol: object) -> None:
+        booked.set()
+        assert go_on.wait(PATIENCE_S)
+
+    house.exchange.before |= {"fetch_stop_orders": read, "fetch_funding": book}
+    opener = threading.Thread(
+        target=lambda: house.manager.open_position(an_entry_request(), an_account()), name="opener"
+    )
+    opener.start()
+    assert read_back.wait(PATIENCE_S)
+    closer = threading.Thread(target=lambda: house.manager.close_position(SYMBOL), name="closer")
+    closer.start()
+    opener.join(PATIENCE_S)
+    (saved,) = house.journal.positions.values()
+    go_on.set()
+    closer.join(PATIENCE_S)
+    assert saved.quantity == D(39)
+    assert len(house.journal.trades) == 1
+
+
 def test_many_threads_leave_a_consistent_book() -> None:
     """Openers, closers, the monitor and readers at once: book, exchange and journal agree afterwards."""
     symbols = [f"C{number}/USDT:USDT" for number in range(8)]

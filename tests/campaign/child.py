@@ -2,7 +2,7 @@
 
     python -m tests.campaign.child '{"at": "wire.place.stop.before", "nth": 2, "do": "kill"}' [bot.py arguments]
 
-Points, counted over all threads:
+Points, counted over all threads, and with `"armed": false` only from SIGUSR1 on:
 
     wire.CALL.signed     the timestamp is in the signature, nothing is sent
     wire.CALL.before     the request is about to leave
@@ -28,6 +28,7 @@ from typing import Any
 import sqlalchemy as sa
 
 import bot
+from daemon import opening
 from kucoin import endpoints
 from kucoin.endpoints import Endpoint
 from kucoin.wire import Wire
@@ -48,17 +49,22 @@ class Trap:
     at: str
     nth: int = 1
     do: str = "kill"
+    armed: bool = True
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reach(self, point: str) -> None:
         """Note that a thread is at *point*; end or freeze the process if that is what was asked."""
-        if point != self.at:
+        if point != self.at or not self.armed:
             return
         with self._lock:
             self.nth -= 1
             springs = self.nth == 0
         if springs:
             os.kill(os.getpid(), SIGNALS[self.do])
+
+    def arm(self, *_: object) -> None:
+        """Count from now on: a handler for SIGUSR1."""
+        self.armed = True
 
 
 class _Calling(threading.local):
@@ -97,6 +103,19 @@ def lay(trap: Trap) -> None:
     sa.event.listen(sa.Engine, "commit", lambda _connection: trap.reach("commit.before"))
 
 
+def hurry() -> None:
+    """Compare with the exchange, and ask for the balance, each time the main thread comes by."""
+    if_due = bot.Bot._reconcile_if_due
+
+    def at_once(self: bot.Bot) -> None:
+        self._house.look_soon.set()
+        if_due(self)
+
+    bot.ACCOUNT_INTERVAL_S = 0.0
+    opening.WAIT_S = 0.2
+    bot.Bot._reconcile_if_due = at_once
+
+
 def call_of(endpoint: Endpoint, params: Mapping[str, Any]) -> str:
     """Return the name of a call in the points above."""
     name = CALLS[endpoint.method]
@@ -110,8 +129,12 @@ def main(arguments: list[str]) -> int:
     wish = json.loads(arguments[0])
     for name in wish.pop("mutants", ()):
         MUTANTS[name]()
+    if wish.pop("hurry", False):
+        hurry()
     if wish:
-        lay(Trap(**wish))
+        trap = Trap(**wish)
+        signal.signal(signal.SIGUSR1, trap.arm)
+        lay(trap)
     return bot.main(arguments[1:])
 
 

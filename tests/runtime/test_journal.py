@@ -105,6 +105,14 @@ def test_an_exit_sent_again_is_under_way_again(journal: SqlJournal) -> None:
     assert [intent.client_oid for intent in journal.unsettled_intents()] == ["rad-p1-x2"]
 
 
+def test_a_closed_position_stays_closed(journal: SqlJournal) -> None:
+    """A thread that still had it in hand says something of it afterwards: it is not open again."""
+    journal.save_position(a_position("p1"), wait=True)
+    journal.record_execution("", (), a_position("p1", quantity=D(0)), a_trade("p1"))
+    journal.save_position(a_position("p1", quantity=D(0), state=PositionState.CLOSING), wait=True)
+    assert journal.open_positions() == ()
+
+
 def test_a_fill_is_booked_once(journal: SqlJournal) -> None:
     """The same trade id of a symbol counts once; of another symbol it is another trade."""
     journal.record_intent("p1", a_request(), "e", wait=False)

@@ -227,6 +227,30 @@ def test_an_accepted_order_can_die_before_the_book() -> None:
     assert (order.active, order.filled_size, order.cancel_exist) == (False, 0, True)
 
 
+def test_a_new_stop_sees_the_price_and_not_where_it_came_from() -> None:
+    """Placed behind a price that has just passed there: it rests until the price comes back."""
+    desk = Desk()
+    desk.trade("buy", 10)
+    desk.move("50000", "51000")
+    stop = desk.trade("sell", 10, stop="down", stopPrice="50500", stopPriceType="TP", closeOrder=True)
+    assert stop.active
+    assert not stop.stop_triggered
+    desk.move("50400")
+    assert stop.stop_triggered
+    assert desk.position().qty == 0
+
+
+def test_an_accepted_stop_can_die_at_once() -> None:
+    """Accepted, then gone from the list of stops without ever having fired."""
+    desk = Desk()
+    desk.trade("buy", 10)
+    desk.struck.add("stop_dies")
+    stop = desk.trade("sell", 10, stop="down", stopPrice="49000", stopPriceType="TP", closeOrder=True)
+    assert (stop.active, stop.stop_triggered, stop.cancel_exist) == (False, False, True)
+    assert desk.account.stops == {}
+    assert desk.position().qty == 10
+
+
 def test_a_client_oid_is_unique_among_live_orders_only() -> None:
     """A live duplicate is 300018; once the first is done the id may come again."""
     desk = Desk()

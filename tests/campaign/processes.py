@@ -1,0 +1,212 @@
+"""The processes of a campaign: the exchange that outlives every kill, and the daemons that do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.daemon_process import PROJECT, ask, environment
+
+PATIENCE_S = 30.0
+LOOK_S = 0.005                   # between two looks at a daemon's log
+Json = dict[str, Any]
+
+
+class Exchange:
+    """`python -m sandbox`, and its control API; what it says of itself is what everything is judged by."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "sandbox", "--exit-with-stdin", *arguments], cwd=PROJECT, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                break
+        else:
+            raise RuntimeError("the exchange did not start")
+        said = json.loads(line)
+        self._control_url = said["control_url"]
+        self.settings = {
+            "EXCHANGE__FUTURES_URL": said["futures_url"], "EXCHANGE__SPOT_URL": said["spot_url"],
+            "KUCOIN_API_KEY": said["key"], "KUCOIN_API_SECRET": said["secret"],
+            "KUCOIN_API_PASSPHRASE": said["passphrase"],
+        }
+        self._events: list[Json] = []
+
+    def control(self, name: str, wish: Mapping[str, Any] | None = None, *, method: str | None = None) -> Any:
+        """Call the control API: POST with *wish*, GET without; return its JSON."""
+        request = urllib.request.Request(
+            f"{self._control_url}/{name}", method=method or ("POST" if wish is not None else "GET"),
+            data=None if wish is None else json.dumps(wish, default=str).encode(),
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            return json.loads(answer.read())
+
+    def fault(self, kind: str, **wish: Any) -> Any:
+        """Inject a fault; docs/SANDBOX.md has the kinds."""
+        return self.control("faults", {"kind": kind, **wish})
+
+    def history(self) -> list[Json]:
+        """Return everything that has happened on it since it began."""
+        last = self._events[-1]["n"] if self._events else 0
+        self._events += self.control(f"history?since={last}")["events"]
+        return self._events
+
+    def books(self) -> Json:
+        """Return its only account as it stands: positions, orders, stops, wallet."""
+        (account,) = self.control("state")["accounts"]
+        found: Json = account
+        return found
+
+    def prices(self) -> dict[str, float]:
+        """Return the price of every contract, by KuCoin's id."""
+        url = f"{self.settings['EXCHANGE__FUTURES_URL']}/api/v1/contracts/active"
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
+            return {row["symbol"]: float(row["markPrice"]) for row in json.loads(answer.read())["data"]}
+
+    def holds(self, symbol: str) -> bool:
+        """Whether there is a position in *symbol*."""
+        return any(row["symbol"] == symbol for row in self.books()["positions"])
+
+    def resting(self, symbol: str) -> list[float]:
+        """Return the prices of the stops that wait in *symbol*."""
+        return [float(stop["stopPrice"]) for stop in self.books()["stops"] if stop["symbol"] == symbol]
+
+    def stop(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(PATIENCE_S)
+        finally:
+            self._process.stdout.close()
+
+
+class Nursery:
+    """`tests.campaign.nursery` as a process: one daemon at a time."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.campaign.nursery"], cwd=PROJECT, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+            env={**environment(PROJECT, {}), "OPENBLAS_NUM_THREADS": "1"},
+        )
+        self._read()
+
+    def tell(self, wish: Mapping[str, Any]) -> Json:
+        """Hand over one wish and return the answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(wish) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def stop(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(PATIENCE_S)
+        self._process.stdout.close()
+
+    def _read(self) -> Json:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the nursery has ended")
+        answer: Json = json.loads(line)
+        return answer
+
+
+class Victim:
+    """One daemon, from its fork to its end."""
+
+    def __init__(
+        self, nursery: Nursery, folder: Path, settings: Mapping[str, str], trap: Mapping[str, Any]
+    ) -> None:
+        self._nursery = nursery
+        self._folder = folder
+        self._log = folder / "rad.out"
+        self._log.touch()
+        self._read_to = self._log.stat().st_size
+        (folder / "data" / "control.json").unlink(missing_ok=True)     # the last one's, if it was killed
+        self.spawned_ns = time.monotonic_ns()
+        self.pid: int = nursery.tell({
+            "spawn": dict(trap), "arguments": [], "folder": str(folder), "log": str(self._log),
+            "environment": environment(folder, settings),
+        })["pid"]
+        self._handle = os.pidfd_open(self.pid)
+        self.code: int | None = None
+
+    def await_line(self, pattern: str, timeout_s: float = PATIENCE_S) -> re.Match[str] | None:
+        """Return the match of the first new line with *pattern* in it; None if the daemon ends before."""
+        deadline = time.monotonic() + timeout_s
+        pending = ""
+        while True:
+            ended = self.has_ended()
+            with self._log.open() as log:
+                log.seek(self._read_to)
+                pending = log.read()
+            found = re.search(pattern, pending)
+            if found:
+                self._read_to += pending.find("\n", found.start()) + 1
+                return found
+            if ended:
+                return None
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no line {pattern!r} within {timeout_s:g} s")
+            select.select([self._handle], [], [], LOOK_S)
+
+    def ask(self, path: str, wish: Mapping[str, Any] | None = None) -> Any:
+        """Ask the control API as the console does."""
+        return ask(self._folder, path, wish)
+
+    def try_to(self, path: str, wish: Mapping[str, Any]) -> str:
+        """Ask for something that may be refused, or cut short by the end; return why, empty if it was done."""
+        try:
+            self.ask(path, wish)
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+        except (OSError, ValueError) as error:
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    def send(self, number: int) -> None:
+        """Send it a signal; nothing happens if it has ended."""
+        if self.code is None:
+            signal.pidfd_send_signal(self._handle, number)
+
+    def has_ended(self, timeout_s: float = 0.0) -> bool:
+        """Whether it has ended, or does within the time given."""
+        return self.code is not None or bool(select.select([self._handle], [], [], timeout_s)[0])
+
+    def end(self, number: int = signal.SIGKILL, timeout_s: float = PATIENCE_S) -> int:
+        """End it, by *number* if it still lives, and return the exit code."""
+        if self.code is None:
+            signal.pidfd_send_signal(self._handle, number)
+            if not self.has_ended(timeout_s):
+                raise TimeoutError(f"signal {number} did not end it within {timeout_s:g} s")
+            self.ended_ns = time.monotonic_ns()
+            self.code = self._nursery.tell({"reap": self.pid})["code"]
+            os.close(self._handle)
+        return self.code
+
+    def __enter__(self) -> Victim:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
