@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import threading
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -42,6 +43,9 @@ class Books:
         self._market = market
         self._anchor_ms = exchange.clock.now_ms() if anchor_ms is None else anchor_ms
         self._saved_at_event = -1
+        self._documents = 0                   # made so far, in the loop's thread
+        self._file_lock = threading.Lock()    # the last save may meet one under way in a thread
+        self._written = 0                     # guarded by _file_lock: the number of the document in the file
         self._frozen: dict[str, str] = {}      # done orders and fills never change: serialised once
 
     def load(self) -> bool:
@@ -69,25 +73,31 @@ class Books:
     async def save_if_changed(self) -> None:
         """Write the books when anything happened since the last time; the disk work is in a thread."""
         if self._exchange.history.last != self._saved_at_event:
-            document = self._document()
-            await asyncio.to_thread(self._write, document)
+            document, number = self._document(), self._documents
+            await asyncio.to_thread(self._write, document, number)
 
     def save(self) -> None:
         """Write the books now."""
-        self._write(self._document())
+        document = self._document()
+        self._write(document, self._documents)
 
-    def _write(self, document: str) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._path.with_name(self._path.name + ".new")
-        with scratch.open("w", encoding="utf-8") as file:
-            file.write(document)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(self._path)
+    def _write(self, document: str, number: int) -> None:
+        with self._file_lock:
+            if number < self._written:
+                return                        # a newer one was quicker
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            scratch = self._path.with_name(self._path.name + ".new")
+            with scratch.open("w", encoding="utf-8") as file:
+                file.write(document)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(self._path)
+            self._written = number
 
     def _document(self) -> str:
         exchange = self._exchange
         self._saved_at_event = exchange.history.last
+        self._documents += 1
         prices = {c.symbol: exchange.market.quote(c.symbol).last for c in exchange.market.contracts()}
         head = {
             "version": VERSION, "saved_ms": exchange.clock.now_ms(), "prices": prices,

@@ -280,10 +280,16 @@ def await_gone(pid: int) -> None:
 @pytest.mark.timeout(300)
 def test_recorded_candles_are_traded_and_verified(tmp_path: Path, shared_dir: Path) -> None:
     """The crash of May 2021, replayed: killed with a position open, taken up again, three trades, all agrees."""
+    recorded = tmp_path / "candles"
+    recorded.mkdir()
+    for coin in ("BTC", "ETH", "ADA", "DOT", "LINK", "LTC", "SOL", "XRP"):     # a few, for the time it takes
+        name = f"{coin}-USDT_5m.csv.gz"
+        (recorded / name).symlink_to(shared_dir / "data" / "ohlcv" / "binance_spot_5m" / name)
     settings = {
-        **LIVELY, "SANDBOX__REPLAY": str(shared_dir / "data" / "ohlcv" / "binance_spot_5m"),
+        **LIVELY, "SANDBOX__REPLAY": str(recorded),
         "EXITS__MAX_AGE": "5s", "EXITS__TRAILING__ACTIVATE": "0.1%", "EXITS__TRAILING__DISTANCE": "0.1%",
         "LIMITS__COOLDOWN": "none", "LIMITS__LOSSES_IN_A_ROW": "none", "SCANNER__THRESHOLD": "0.1",
+        "POSITIONS__MAX_OPEN": "3",
     }
     with Daemon(tmp_path, **settings) as daemon:
         exchange = int(daemon.await_line(r"embedded exchange ready .*pid=(\d+)")[1])
@@ -295,6 +301,7 @@ def test_recorded_candles_are_traded_and_verified(tmp_path: Path, shared_dir: Pa
         daemon.await_line(rf"{symbol} taken up again side=")
         for _ in range(3):
             daemon.await_line(r" closed side=", MARKET_S)
+        daemon.ask("/api/pause", {})
         assert daemon.end() == 0
     trades = json.loads(rad(tmp_path, "trades", "--json", **settings).stdout)
     assert len(trades) >= 3

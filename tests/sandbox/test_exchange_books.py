@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import requests
 from sandbox.books import Books, UnreadableBooks, saved_market
 from sandbox.embedded import run_sandbox
 from sandbox.exchange import Exchange
+from tests.crowd import all_at_once
 from tests.sandbox.desk import XBT, Desk
 from tests.sandbox.fake_market import ETH, FakeMarket
 from tests.sandbox.signed_client import SignedClient
@@ -51,6 +54,30 @@ def test_everything_comes_back_to_the_last_digit(tmp_path: Path) -> None:
     assert list(account.fills) == list(desk.account.fills)
     assert list(account.funding_history) == list(desk.account.funding_history)
     assert list(account.closed_positions) == list(desk.account.closed_positions)
+
+
+def test_the_last_save_meets_one_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end a thread may still be writing: both get through, and the newer books stay."""
+    desk, path = Desk(), tmp_path / "books.json"
+    books = Books(desk.exchange, path)
+    on_its_way, last_saved = threading.Event(), threading.Event()
+    write_through = os.fsync
+
+    def slow(descriptor: int) -> None:
+        write_through(descriptor)
+        if not on_its_way.is_set():
+            on_its_way.set()
+            last_saved.wait(0.5)             # it cannot be, while this one writes
+
+    def save_the_last() -> None:
+        assert on_its_way.wait(5)
+        desk.trade("buy", 7)
+        books.save()
+        last_saved.set()
+
+    monkeypatch.setattr(os, "fsync", slow)
+    all_at_once(lambda: asyncio.run(books.save_if_changed()), save_the_last)
+    assert reopened(path).accounts["u"].positions[XBT].qty == 7
 
 
 def test_a_restarted_exchange_goes_on_trading(tmp_path: Path) -> None:
