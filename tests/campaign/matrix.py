@@ -128,7 +128,8 @@ class Row:
         missed = [kind for each in done if (kind := each.result())]
         rules = self.exchange.control("faults")["faults"]
         missed += [rule["kind"] for rule in rules if not rule["struck"]]
-        self.tally.struck.update({rule["kind"]: rule["struck"] for rule in rules})
+        for rule in rules:
+            self.tally.struck[rule["kind"]] += rule["struck"]
         self.exchange.control("faults", method="DELETE")
         if missed:
             text = f"never reached by {', '.join(missed)}"
