@@ -51,6 +51,7 @@ def figures(name: str, tally: Tally) -> dict[str, object]:
             "at_named_points": sum(tally.points.values()),
             "points_hit": f"{len(tally.points)} of {len(points())}",
             "traps_nobody_reached": sum(tally.missed.values()),
+            "missed": ", ".join(sorted(tally.missed)) or "none",
             "start_s": _spread(tally.starts_s),
         }
     if name == "matrix":

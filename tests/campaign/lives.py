@@ -105,7 +105,9 @@ class Life:
 
     def _go_through(self, each: Round) -> None:
         kill = each.kill
-        trap = {"at": kill.point, "nth": kill.nth, "armed": kill.when is When.STARTING} if kill.point else {}
+        trap: dict[str, Any] = {"hurry": each.hurried}
+        if kill.point:
+            trap |= {"at": kill.point, "nth": kill.nth, "armed": kill.when is When.STARTING}
         with self._daemon(trap) as victim:
             if kill.when is When.STARTING:
                 died = self._dies_while_starting(victim, kill)

@@ -128,7 +128,8 @@ class Row:
         missed = [kind for each in done if (kind := each.result())]
         rules = self.exchange.control("faults")["faults"]
         missed += [rule["kind"] for rule in rules if not rule["struck"]]
-        self.tally.struck.update({rule["kind"]: rule["struck"] for rule in rules})
+        for rule in rules:
+            self.tally.struck[rule["kind"]] += rule["struck"]
         self.exchange.control("faults", method="DELETE")
         if missed:
             text = f"never reached by {', '.join(missed)}"
@@ -156,7 +157,9 @@ class Row:
         self._lay("trail", kind, symbol)
         before = self.exchange.resting(symbol)
         self.exchange.control("price", {"symbol": symbol, "price": price * 1.01})
-        self._until(lambda: self.exchange.resting(symbol) != before, MOVES_WITHIN_S)
+        # Where moves are struck, those whose answers were lost hold up the workers of the later ones.
+        patience_s = REACHED_WITHIN_S if self.operation.name == "move stop" else MOVES_WITHIN_S
+        self._until(lambda: self.exchange.resting(symbol) != before or self._has_struck(symbol), patience_s)
         self._lay("close", kind, symbol)
         if self.operation.name == "stream":
             return self._leave_by_price(kind, symbol, price)
@@ -188,6 +191,10 @@ class Row:
         if kind == "ws_refuse":
             self.exchange.fault("ws_cut")
         self.exchange.fault(kind, count=operation.count, skip=skip, **where, **DETAILS.get(kind, {}))
+
+    def _has_struck(self, symbol: str) -> bool:
+        rules = self.exchange.control("faults")["faults"]
+        return any(rule["symbol"] == symbol and rule["struck"] for rule in rules)
 
     @staticmethod
     def _until(is_so: Callable[[], bool], timeout_s: float) -> bool:

@@ -49,6 +49,7 @@ class Round:
 
     number: int
     kill: Kill
+    hurried: bool                # compares with the exchange every second, not every five
     dice: int                    # seeds what is traded meanwhile
     faults: tuple[dict[str, Any], ...] = ()
     down_s: float = 0.0          # before the next start
@@ -81,15 +82,20 @@ def rounds(seed: int, count: int) -> Iterator[Round]:
             when, point = order.pop()
             kill = Kill(when=when, point=point, nth=dice.randint(1, _most_turns(when, point)))
         yield Round(
-            number=number, kill=kill, dice=dice.getrandbits(32), faults=tuple(_faults(dice)),
+            number=number, kill=kill, hurried=_is_reading(kill.point) or dice.random() < 0.5,
+            dice=dice.getrandbits(32), faults=tuple(_faults(dice)),
             down_s=dice.choice((0.0, 0.0, 0.2)), gap=dice.choice((0.0, 0.0, 0.0, 0.03)),
         )
+
+
+def _is_reading(point: str) -> bool:
+    return any(point.startswith(f"wire.{call}.") for call in READING)
 
 
 def _most_turns(when: When, point: str) -> int:
     if point in COMMITS:
         return 4 if when is When.STARTING else 30
-    return 2 if when is When.STARTING else 3
+    return 2 if when is When.STARTING or _is_reading(point) else 3
 
 
 _KINDS = ("drop", "drop_before", "delay", "html", "truncate", "empty", "overload")
