@@ -9,6 +9,9 @@ import pytest
 
 from runtime import locks
 from tests.manual_clock import ManualClock
+from tests.postgres import postgres
+
+__all__ = ["postgres"]      # a fixture that is known to every test by being here
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
