@@ -54,6 +54,8 @@ class Opener:
     def unsafe(self) -> str:
         """Return what makes every entry unsafe, by hand too; empty when nothing does."""
         house = self._house
+        if house.lease is not None and house.lease.trouble():
+            return house.lease.trouble()
         if house.status.unexplained:
             return "book and exchange differ, unexplained"
         if house.status.stuck:
