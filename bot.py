@@ -24,6 +24,7 @@ from daemon.report import closing_block
 from daemon.steering import Desk
 from daemon.verify_alone import verify_alone
 from execution.reconcile import Reconciliation
+from runtime.lease import POLL_S, RENEW_S, Lease
 from runtime.options import RunOptions, parse_run_options
 from runtime.worker import Supervisor, Worker
 from trading.errors import AuthenticationFailed, ClockSkew, ConfigError, ExchangeError, JournalError, RadError
@@ -31,6 +32,7 @@ from trading.errors import AuthenticationFailed, ClockSkew, ConfigError, Exchang
 log = logging.getLogger("bot")
 
 OK, ERROR, BAD_CONFIG, STUCK = 0, 1, 4, 70
+OVERTAKEN = 75                   # another RAD has taken over: start again, as its standby
 
 # How long a computing thread keeps the interpreter when another wants it. At Python's 5 ms the monitor
 # woke half a second late beside twenty that compute, at 1 ms a fifth of that (bench/switch_interval.py).
@@ -71,6 +73,7 @@ class Bot:
         self._next_account = 0.0
         self._next_reconcile = 0.0
         self._next_summary = self._clock.monotonic() + SUMMARY_INTERVAL_S
+        self._keeper: Worker | None = None
         self._started = False
         self._hurrying = threading.Thread(target=self._hurry, name="Ending", daemon=True)
         self._tick = 0
@@ -90,7 +93,7 @@ class Bot:
             code = BAD_CONFIG
         finally:
             self._end()
-        return code
+        return OVERTAKEN if self._is_overtaken() else code
 
     # ---- start ----------------------------------------------------------------------------------
 
@@ -101,6 +104,8 @@ class Bot:
             "starting mode=%s market=%s exchange=%s data=%s",
             house.settings.mode, house.settings.market, house.client.futures_url, house.settings.data_dir,
         )
+        if house.lease is not None and not self._stand_by(house.lease):
+            return False
         if not self._until_it_answers(self._learn):
             return False
         recovered = recover(house)
@@ -117,6 +122,48 @@ class Bot:
         house.status.started()
         log.info("running positions=%s recovered=%s", len(house.manager.snapshot()), recovered)
         return True
+
+    def _stand_by(self, lease: Lease) -> bool:
+        """Wait, ready to start, until the lease is ours; False if stopped first."""
+        warm = False
+        while not self.stop.is_set():
+            try:
+                if lease.held or lease.acquire():
+                    self._keep_lease(lease)
+                    return True
+                if not warm:
+                    log.info("%s", lease.trouble())
+                    self._house.connect()
+                    warm = True
+            except (JournalError, ExchangeError) as error:
+                log.debug("standing by error=%s", error)
+            self._clock.wait(self.stop, POLL_S)
+        return False
+
+    def _keep_lease(self, lease: Lease) -> None:
+        """Have the lease renewed in a thread of its own, from now on and until it is given back."""
+        def renew() -> None:
+            pause_s = RENEW_S
+            try:
+                if not lease.renew():
+                    self._give_way()
+            except JournalError:
+                pause_s = POLL_S                   # it is logged, and said in `status`
+            self._clock.wait(lease.ended, pause_s)
+
+        self._keeper = Worker("Lease", renew, stop=lease.ended, clock=self._clock, longest_backoff_s=RENEW_S)
+        self._keeper.start()
+        self._supervisor.workers.append(self._keeper)
+
+    def _give_way(self) -> None:
+        """Another RAD has the lease: nothing is sent or written any more; end."""
+        if not self.stop.is_set():
+            log.critical("another RAD has taken over the lease: ending")
+        self.stop.set()
+        self._house.abandon.set()
+
+    def _is_overtaken(self) -> bool:
+        return self._house.lease is not None and self._house.lease.lost
 
     def _learn(self) -> None:
         self._house.connect()
@@ -261,6 +308,8 @@ class Bot:
         self.stop.set()
         house.scanner.stop()
         house.prices.wake()
+        if self._keeper is not None:
+            self._supervisor.workers.remove(self._keeper)      # it works to the end of the very end
         if self._started:
             house.manager.await_entries(THREADS_GRACE_S)          # by hand, in other threads
             late = self._supervisor.join(THREADS_GRACE_S, self._clock)
@@ -268,9 +317,9 @@ class Bot:
                 log.warning("threads still busy at the end names=%s", ",".join(late))
             if not house.exit_pool.stop(EXITS_GRACE_S):
                 log.warning("exits still under way at the end: recovery looks them up")
-            self._last_look()
-            for line in closing_block(house):
-                print(line, flush=True)
+            if not self._is_overtaken():
+                self._last_look()
+            self._say_last_words()
         house.close()
         self._control.stop()
 
@@ -278,6 +327,12 @@ class Bot:
         """Once told to end, wait for nothing long: the main thread may be in the middle of a call."""
         self.stop.wait()
         self._house.client.hurry(ENDING_CALLS_S)
+    def _say_last_words(self) -> None:
+        try:
+            for line in closing_block(self._house):
+                print(line, flush=True)
+        except JournalError as error:
+            log.warning("no last words error=%s", error)
 
     def _last_look(self) -> None:
         """Compare book and exchange once more, so that the last words are true."""

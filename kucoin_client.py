@@ -19,6 +19,7 @@ from kucoin import endpoints, parse
 from kucoin.endpoints import Endpoint
 from kucoin.known import KnownInstruments
 from kucoin.sessions import Sessions
+from kucoin.wire import SendRule
 from runtime.budget import RateBudget
 from runtime.locks import assert_no_lock_held, condition_on, guarded_dict, named_lock
 from trading.candles import Candles
@@ -76,6 +77,7 @@ class KuCoinClient(KnownInstruments):
         clock: Clock,
         monitor: Monitor | None = None,
         deadline_s: float = 10.0,
+        send_rule: SendRule | None = None,
     ) -> None:
         self.futures_url = futures_url
         self._budget = budget
@@ -84,6 +86,7 @@ class KuCoinClient(KnownInstruments):
         super().__init__(Sessions(
             futures_url=futures_url, spot_url=spot_url, key=key, secret=secret, passphrase=passphrase,
             key_version=key_version, budget=budget, clock=clock, deadline_s=deadline_s,
+            send_rule=send_rule,
         ))
 
         self._critical_call_lock = named_lock("critical calls")

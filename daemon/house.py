@@ -24,6 +24,8 @@ from runtime.budget import RateBudget
 from runtime.clock import SystemClock
 from runtime.instance import Instance
 from runtime.journal import SqlJournal
+from runtime.lease import LEASE_S, POLL_S, Lease, account_name, lease_of
+from runtime.lease_row import on_server
 from runtime.logs import LogRuntime, start_logging
 from runtime.options import RunOptions, refuse_unspoken_live
 from runtime.pool import UrgentPool
@@ -32,7 +34,7 @@ from runtime.secrets import Secrets, load_secrets
 from runtime.settings import Settings, load_settings
 from runtime.stream import MarketStream
 from runtime.worker import WorkerState
-from trading.errors import ExchangeError, RadError
+from trading.errors import ConfigError, ExchangeError, RadError
 from trading.facts import ClosedTrade, ExitReason, Price, Priority
 from trading.ports import Clock
 from trading.strategies import Strategy
@@ -41,6 +43,7 @@ from trading.strategies import load as load_strategy
 log = logging.getLogger("house")
 
 EXIT_WORKERS = 8
+EMBEDDED = "embedded"         # stands for the key of the exchange RAD brings itself
 STALE_PAUSE_S = 1.0            # between two REST calls for stale prices
 STREAM_TRUSTED_AFTER_S = 5.0   # without stale prices, before the stream counts as alive again
 
@@ -57,11 +60,13 @@ class House:
     """Every part of one daemon; a context manager that gives back what it took."""
 
     def __init__(
-        self, settings: Settings, address: ExchangeAddress, clock: Clock, strategy: Strategy,
-        *, logs: LogRuntime | None, adopt: bool,
+        self, settings: Settings, address: ExchangeAddress, clock: Clock, strategy: Strategy, *,
+        journal: SqlJournal, lease: Lease | None, logs: LogRuntime | None, adopt: bool,
     ) -> None:
         self.settings = settings
         self.clock = clock
+        self.journal = journal
+        self.lease = lease                     # None: the data folder's lock is enough
         self.logs = logs
         self.started_ms = clock.now_ms()
         self.stop = threading.Event()          # everything but exits ends
@@ -78,9 +83,8 @@ class House:
             futures_url=address.futures_url, spot_url=address.spot_url,
             key=address.key, secret=address.secret, passphrase=address.passphrase,
             key_version=str(settings.exchange.key_version), budget=self.budget, clock=clock, monitor=self.monitor,
-            deadline_s=settings.exchange.deadline_s,
+            deadline_s=settings.exchange.deadline_s, send_rule=lease,
         )
-        self.journal = SqlJournal(settings.journal_url, clock, label=f"{settings.mode} {settings.market}")
         self.prices = PriceBook(clock)
         self.account = Account(self.journal, self.monitor, clock)
         self.exit_pool = UrgentPool("exit", EXIT_WORKERS)
@@ -222,6 +226,8 @@ class House:
     def problems(self) -> list[str]:
         """Return everything that is wrong, a sentence each."""
         found = self.status.sentences()
+        if self.lease is not None and self.lease.trouble():
+            found.append(self.lease.trouble())
         if not self.journal.healthy:
             found.append(f"journal: {self.journal.failure}")
         if self.exchange_process is not None and not self.exchange_process.is_alive:
@@ -242,7 +248,7 @@ class House:
     # ---- end ------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End every part in order: stream, budget, wire, journal, exchange, lock."""
+        """End every part in order: stream, budget, wire, journal, lease, exchange, lock."""
         self.stop.set()
         self.abandon.set()
         self.price_pool.stop(0.5)
@@ -251,6 +257,8 @@ class House:
         self.budget.stop()
         self.client.close()
         self.journal.close()
+        if self.lease is not None:
+            self.lease.release()               # last: nothing is sent or written any more
         if self.exchange_process is not None:
             self.exchange_process.stop()
         if self.guard is not None:
@@ -280,34 +288,46 @@ class _Followers:
             self._stream.wake()
 
 
-def build(options: RunOptions, *, trading: bool = True) -> House:
+def build(options: RunOptions) -> House:
     """Return a house for *options*, its exchange started if it is an embedded one.
-
-    *trading*: write the log, and need live to be said; the instance lock is taken either way.
 
     Raises:
         ConfigError: a setting, the strategy, a key or the data folder is wrong, or another instance runs.
         JournalError: the journal cannot be opened.
     """
     settings = load_settings(options.config, {"mode": options.mode} if options.mode else {})
-    refuse_unspoken_live(settings.mode, live=options.live or not trading)
+    refuse_unspoken_live(settings.mode, live=options.live)
     scanner = settings.scanner
     strategy = load_strategy(scanner.strategy, scanner.params, candles=scanner.candles)
     secrets = load_secrets([Path.cwd(), Path(__file__).resolve().parents[1]])
     clock = SystemClock()
     guard = Instance.claim(settings.data_dir, clock)
-    logs = start_logging(settings.log.level, settings.log_path, secrets.redactions()) if trading else None
+    logs = start_logging(settings.log.level, settings.log_path, secrets.redactions())
     process: ExchangeProcess | None = None
+    journal: SqlJournal | None = None
+    lease: Lease | None = None
     try:
+        if settings.mode == "live":
+            secrets.require()
+        lease = _lease(settings, secrets.key, clock)
+        journal = SqlJournal(
+            settings.journal_url, clock, label=f"{settings.mode} {settings.market}",
+            fence=None if lease is None else lease.fence,
+        )
+        if settings.futures_url is None and lease is not None:
+            _take_alone(lease, clock)
         address, process = exchange_of(settings, secrets)
-        adopt = trading and (settings.positions.adopt or options.guard)
-        house = House(settings, address, clock, strategy, logs=logs, adopt=adopt)
+        adopt = settings.positions.adopt or options.guard
+        house = House(settings, address, clock, strategy, journal=journal, lease=lease, logs=logs, adopt=adopt)
     except BaseException:
         if process is not None:
             process.stop()
+        if journal is not None:
+            journal.close()
+        if lease is not None:
+            lease.release()
         guard.release()
-        if logs is not None:
-            logs.stop()
+        logs.stop()
         raise
     house.exchange_process, house.guard = process, guard
     return house
@@ -336,3 +356,27 @@ def exchange_of(
         futures_url=settings.futures_url, spot_url=settings.spot_url or settings.futures_url,
         key=secrets.key, secret=secrets.secret, passphrase=secrets.passphrase,
     ), None
+def _lease(settings: Settings, key: str, clock: Clock) -> Lease | None:
+    """Return the lease of the account; None with a file for a journal: the folder's lock excludes others."""
+    if not on_server(settings.journal_url):
+        return None
+    whose = EMBEDDED if settings.futures_url is None else key
+    return lease_of(settings.journal_url, account_name(settings.mode, settings.market, whose), clock)
+
+
+def _take_alone(lease: Lease, clock: Clock) -> None:
+    """Take the lease before an embedded exchange starts: two of those would share one journal.
+
+    Raises:
+        ConfigError: another RAD keeps it.
+    """
+    deadline = clock.monotonic() + LEASE_S + 2 * POLL_S     # of one that was killed it expires by then
+    while not lease.acquire():
+        if clock.monotonic() >= deadline:
+            raise ConfigError(
+                f"{lease.trouble()} of this journal, and the embedded exchange cannot be shared; "
+                "a standby needs exchange.futures_url"
+            )
+        clock.wait(lease.ended, POLL_S)
+
+

@@ -59,6 +59,8 @@ class Opener:
             return house.status.phase
         if house.account.age_s() > OLDEST_ACCOUNT_S:
             return "what the account is worth has not been read for a while"
+        if house.lease is not None and house.lease.trouble():
+            return house.lease.trouble()
         if house.status.unexplained:
             return "book and exchange differ, unexplained"
         if house.status.stuck:

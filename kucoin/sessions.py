@@ -9,7 +9,7 @@ from typing import Any
 import ccxt
 
 from kucoin.endpoints import Endpoint
-from kucoin.wire import Wire, addresses
+from kucoin.wire import SendRule, Wire, addresses
 from runtime.budget import RateBudget
 from runtime.deadline import Deadlines
 from trading.errors import BadResponse, ExchangeError, ExchangeUnavailable, OutcomeUnknown, RateLimited
@@ -27,11 +27,12 @@ class Sessions:
 
     def __init__(
         self, *, futures_url: str, spot_url: str, key: str, secret: str, passphrase: str, key_version: str,
-        budget: RateBudget, clock: Clock, deadline_s: float,
+        budget: RateBudget, clock: Clock, deadline_s: float, send_rule: SendRule | None = None,
     ) -> None:
         self._budget = budget
         self._clock = clock
         self._key_version = key_version
+        self._send_rule = send_rule
         self.deadline_s = deadline_s
         self._urls = addresses(futures_url, spot_url)
         # Apart, so that at the end the others can be cut short while exits are seen through.
@@ -40,7 +41,7 @@ class Sessions:
         def wire() -> Wire:
             return Wire(
                 futures_url=futures_url, spot_url=spot_url, key=key, secret=secret, passphrase=passphrase,
-                key_version=key_version, timeout_s=deadline_s, clock=clock,
+                key_version=key_version, timeout_s=deadline_s, clock=clock, send_rule=send_rule,
             )
 
         self.critical, self.common = wire(), wire()
@@ -87,6 +88,8 @@ class Sessions:
             raise BadResponse("the exchange's time cannot be read") from error
         for wire in (self.critical, self.common):
             wire.options["timeDifference"] = ahead_ms
+        if self._send_rule is not None:
+            self._send_rule.clock_measured()
         if abs(ahead_ms) > NOTED_SKEW_MS:
             log.warning("clock differs from the exchange's ahead_by=%dms", ahead_ms)
         return ahead_ms

@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import ccxt
 import certifi
@@ -34,6 +34,20 @@ NO_PARTNER = {"id": None, "key": None, "secret": None}
 COMMON_HEADERS = {"User-Agent": "rad", "Accept-Encoding": "gzip", "Connection": "keep-alive"}
 
 
+class SendRule(Protocol):
+    """Says whether this process may still change something at the exchange; any thread."""
+
+    def require(self, stamp_ms: int) -> None:
+        """Let a request pass that is about to be signed with *stamp_ms* of our clock, taken just before.
+
+        Raises:
+            ExchangeUnavailable: it must not be sent.
+        """
+
+    def clock_measured(self) -> None:
+        """The exchange's time has just been compared with our clock."""
+
+
 class _Asking(threading.local):
     """What the calling thread asks for, and when and with what headers it was answered."""
 
@@ -49,12 +63,13 @@ class Wire(ccxt.kucoin):  # type: ignore[misc]
 
     def __init__(
         self, *, futures_url: str, spot_url: str, key: str, secret: str, passphrase: str, key_version: str,
-        timeout_s: float, clock: Clock,
+        timeout_s: float, clock: Clock, send_rule: SendRule | None = None,
     ) -> None:
         if key_version not in KEY_VERSIONS:
             raise ValueError(f"key version {key_version!r}: there are {' and '.join(KEY_VERSIONS)}")
         self._asking = _Asking()
         self._clock = clock
+        self._send_rule = send_rule
         self._key_version = key_version
         self._timeout_s = timeout_s
         self._pools = deadline_pools(CONNECTIONS, ca_certs=certifi.where())
@@ -128,8 +143,21 @@ class Wire(ccxt.kucoin):  # type: ignore[misc]
         return answer
 
     def milliseconds(self) -> int:
-        """Return the time signatures carry, before ccxt subtracts `timeDifference`."""
+        """Return our time, from which `nonce` subtracts `timeDifference`."""
         return self._clock.now_ms()
+
+    def nonce(self) -> int:
+        """Return the time this thread's request is signed with, if it may still be sent.
+
+        First the time, then the rule: whoever is frozen in between wakes with a signature that is void.
+
+        Raises:
+            ExchangeUnavailable: the send rule says no; nothing was sent.
+        """
+        now_ms = self.milliseconds()
+        if self._send_rule is not None and self._asking.effect is not Effect.NONE:
+            self._send_rule.require(now_ms)
+        return now_ms - int(self.options["timeDifference"])
 
     def fetch(self, url: str, method: str = "GET", headers: Any = None, body: str | None = None) -> Any:
         """Send one request, once, and return KuCoin's envelope if it says yes."""

@@ -6,6 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 
+# It goes on while the machine is suspended, which Linux's usual clock does not; others have no such clock.
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def boottime() -> float:
+    """Return seconds that never go back and never stand still, not even in a suspended machine."""
+    return time.clock_gettime(_BOOTTIME)
+
 
 class SystemClock:
     """`trading.ports.Clock` on the machine's time."""

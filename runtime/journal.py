@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from statistics import median
@@ -73,12 +73,18 @@ class SqlJournal(JournalReader):
 
     Raises:
         JournalError: it cannot be opened, is damaged, of another schema, or belongs to another *label*.
+
+    *fence*: called as each transaction of notes begins; raises JournalError if this process must not write.
     """
 
-    def __init__(self, url: str, clock: Clock, *, label: str = "rad", backlog: int = BACKLOG) -> None:
+    def __init__(
+        self, url: str, clock: Clock, *, label: str = "rad", backlog: int = BACKLOG,
+        fence: Callable[[sa.Connection], None] | None = None,
+    ) -> None:
         super().__init__(url)
         self._clock = clock
         self._label = label
+        self._fence = fence
         self._limit = backlog
         self._engine = writing_engine(url)
         self._lock = named_lock("journal")
@@ -335,6 +341,8 @@ class SqlJournal(JournalReader):
             try:
                 connection = connection or self._open()
                 with connection.begin():
+                    if self._fence is not None:
+                        self._fence(connection)
                     for note in notes:
                         note.apply(connection)
             except Exception as error:  # noqa: BLE001 - whatever it is, the notes are kept and somebody is told

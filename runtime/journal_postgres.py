@@ -15,11 +15,16 @@ from sqlalchemy.pool import NullPool
 log = logging.getLogger("journal")
 
 CONNECT_S = 5
+IDLE_IN_TRANSACTION_S = 5
 ANSWER_S = 8.0              # after that the server is as good as gone, whatever keeps it
 POOL_S = 5.0                # how long a read waits for one of the connections
 
 # What a commit is worth and how long the server itself may take, whatever it does by default.
-_SESSION = {"synchronous_commit": "on", "statement_timeout": "6s", "lock_timeout": "5s"}
+# A writer frozen within its transaction holds locks that a successor needs: the server ends that transaction.
+_SESSION = {
+    "synchronous_commit": "on", "statement_timeout": "6s", "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S}s",
+}
 # A server that has vanished without a word is noticed by the kernel, also between two statements.
 _KEEPALIVE = {
     "keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,

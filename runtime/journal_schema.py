@@ -215,6 +215,17 @@ equity = sa.Table(
 )
 sa.Index("equity_at_ms", equity.c.at_ms)
 
+# Who may trade an account whose journal is on a server: see runtime.lease.
+lease = sa.Table(
+    "lease", metadata,
+    sa.Column("name", sa.Text, primary_key=True),            # of the account
+    sa.Column("owner", sa.Text, nullable=False),             # one process; empty: given back
+    sa.Column("host", sa.Text, nullable=False),              # where it runs, for people
+    sa.Column("epoch", sa.BigInteger, nullable=False),       # counts the takings
+    sa.Column("expires_ms", sa.BigInteger, nullable=False),  # the database's clock, as below
+    sa.Column("renewed_ms", sa.BigInteger, nullable=False),
+)
+
 day = sa.Table(
     "day", metadata,
     sa.Column("day", sa.Text, primary_key=True),             # 2026-11-24, UTC
@@ -225,15 +236,4 @@ event = sa.Table(
     "event", metadata,
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
     *_columns(Event),
-)
-
-# Who may trade with an account: one at a time, by the database's clock.
-lease = sa.Table(
-    "lease", metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("owner", sa.Text, nullable=False),
-    sa.Column("host", sa.Text, nullable=False),
-    sa.Column("epoch", sa.BigInteger, nullable=False),
-    sa.Column("expires_ms", sa.BigInteger, nullable=False),
-    sa.Column("renewed_ms", sa.BigInteger, nullable=False),
 )

@@ -128,9 +128,10 @@ class Supervisor:
         self._reported: set[str] = set()
 
     def start(self) -> None:
-        """Start every worker."""
+        """Start every worker that does not run already."""
         for worker in self.workers:
-            worker.start()
+            if not worker.state().alive:
+                worker.start()
 
     def check(self) -> tuple[WorkerState, ...]:
         """Replace the dead, dump all stacks once for each newly stuck; return the stuck ones."""

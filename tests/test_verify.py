@@ -22,6 +22,7 @@ from daemon.steering import Desk
 from daemon.verify_alone import verify_alone
 from runtime.clock import SystemClock
 from runtime.instance import Instance
+from runtime.journal import SqlJournal
 from runtime.options import RunOptions
 from runtime.settings import load_settings
 from sandbox.embedded import RunningSandbox, run_sandbox
@@ -61,12 +62,12 @@ class Bench:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     monkeypatch.setattr(verifying, "SECOND_LOOK_S", 0.0)
     with run_sandbox("synthetic", pairs=3, seed=5, match_delay_ms=0.0, visibility_delay_ms=0.0) as box:
-        settings = {
+        environment = {
             "RAD_DATA_DIR": str(tmp_path), "RAD_EXCHANGE__FUTURES_URL": box.futures_url,
             "RAD_EXCHANGE__SPOT_URL": box.spot_url, "KUCOIN_API_KEY": box.key, "KUCOIN_API_SECRET": box.secret,
             "KUCOIN_API_PASSPHRASE": box.passphrase,
         }
-        for name, value in settings.items():
+        for name, value in environment.items():
             monkeypatch.setenv(name, value)
         address = ExchangeAddress(
             futures_url=box.futures_url, spot_url=box.spot_url, key=box.key, secret=box.secret,
@@ -75,7 +76,11 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         box.set_price("XBTUSDTM", 50_000)
         box.set_price("ETHUSDTM", 2_000)
         trend = load_strategy("trend", {}, candles=200)
-        with House(load_settings(None, {}), address, SystemClock(), trend, logs=None, adopt=False) as house:
+        settings, clock = load_settings(None, {}), SystemClock()
+        books = SqlJournal(settings.journal_url, clock, label="sandbox futures")
+        with House(
+            settings, address, clock, trend, journal=books, lease=None, logs=None, adopt=False
+        ) as house:
             house.connect()
             house.status.started()
             house.account.update(house.client.fetch_balance())

@@ -4,20 +4,25 @@
 
 Points, counted over all threads, and with `"armed": false` only from SIGUSR1 on:
 
+    wire.CALL.asked      about to be asked: no timestamp yet, no deadline
+    wire.CALL.timed      the timestamp is taken, the lease not looked at yet
+    wire.CALL.checked    the lease is found good, nothing is signed
     wire.CALL.signed     the timestamp is in the signature, nothing is sent
     wire.CALL.before     the request is about to leave
     wire.CALL.after      the answer is read, nobody has been told
     commit.before        a transaction of the journal is about to be committed
     commit.after         it is on disk, nobody has been told
+    renew.before         the lease is about to be renewed
+    renew.after          it is renewed, nobody has been told
 
 CALL is an endpoint of `kucoin.endpoints` in small letters; orders are told apart by purpose:
-place.entry, place.exit, place.stop. Nothing of this is in RAD itself: it is laid over it here.
+place.entry, place.exit, place.stop. `agent` names this daemon to the exchange. Nothing of this
+is in RAD itself: it is laid over it here.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import threading
@@ -30,9 +35,13 @@ import sqlalchemy as sa
 import bot
 from daemon import opening
 from kucoin import endpoints
+from kucoin import wire as wires
 from kucoin.endpoints import Endpoint
+from kucoin.sessions import Sessions
 from kucoin.wire import Wire
 from runtime.journal import SqlJournal
+from runtime.lease import Lease
+from runtime.lease_row import LeaseTable
 from tests.campaign.mutants import MUTANTS
 from trading.client_ids import parse
 
@@ -44,9 +53,10 @@ CALLS = {
 
 @dataclass(slots=True)
 class Trap:
-    """Springs the *nth* time *at* is reached."""
+    """Springs the *nth* time *at* is reached, counted from when *after* was, if that is given."""
 
     at: str
+    after: str = ""
     nth: int = 1
     do: str = "kill"
     armed: bool = True
@@ -54,13 +64,16 @@ class Trap:
 
     def reach(self, point: str) -> None:
         """Note that a thread is at *point*; end or freeze the process if that is what was asked."""
-        if point != self.at or not self.armed:
+        if point == self.after:
+            self.after = ""
+        if point != self.at or self.after or not self.armed:
             return
         with self._lock:
             self.nth -= 1
             springs = self.nth == 0
         if springs:
-            os.kill(os.getpid(), SIGNALS[self.do])
+            # To this very thread: sent to the process, it lets us go on for a moment before all stand still.
+            signal.pthread_kill(threading.get_ident(), SIGNALS[self.do])
 
     def arm(self, *_: object) -> None:
         """Count from now on: a handler for SIGUSR1."""
@@ -94,11 +107,29 @@ def lay(trap: Trap) -> None:
         trap.reach(f"wire.{calling.name}.after")
         return answer
 
+    admit, require, keep = Sessions.ask, Lease.require, LeaseTable.keep
+
+    def admitted(self: Sessions, endpoint: Endpoint, params: Mapping[str, Any], priority: Any) -> Any:
+        trap.reach(f"wire.{call_of(endpoint, params)}.asked")
+        return admit(self, endpoint, params, priority)
+
+    def requiring(self: Lease, stamp_ms: int) -> None:
+        trap.reach(f"wire.{calling.name}.timed")
+        require(self, stamp_ms)
+        trap.reach(f"wire.{calling.name}.checked")
+
+    def keeping(self: LeaseTable, *arguments: Any) -> bool:
+        trap.reach("renew.before")
+        kept = keep(self, *arguments)
+        trap.reach("renew.after")
+        return kept
+
     def told(self: SqlJournal, batch: Any) -> None:
         trap.reach("commit.after")
         done(self, batch)
 
     Wire.ask, Wire.sign, Wire.fetch = asking, signing, fetching
+    Sessions.ask, Lease.require, LeaseTable.keep = admitted, requiring, keeping
     SqlJournal._done = told
     sa.event.listen(sa.Engine, "commit", lambda _connection: trap.reach("commit.before"))
 
@@ -131,6 +162,8 @@ def main(arguments: list[str]) -> int:
         MUTANTS[name]()
     if wish.pop("hurry", False):
         hurry()
+    if "agent" in wish:
+        wires.COMMON_HEADERS["User-Agent"] = wish.pop("agent")
     if wish:
         trap = Trap(**wish)
         signal.signal(signal.SIGUSR1, trap.arm)

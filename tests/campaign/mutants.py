@@ -8,7 +8,10 @@ from typing import Any
 
 from execution.orders import OrderSender, Outcome, Rejected
 from execution.protection import Protection
+from kucoin.endpoints import Effect
+from kucoin.wire import Wire
 from runtime.journal import SqlJournal
+from runtime.lease import Lease
 from trading.facts import ProtectiveStop
 
 
@@ -39,6 +42,25 @@ def no_read_back() -> None:
     Protection._read_back = read_back  # type: ignore[method-assign]
 
 
+def no_send_rule() -> None:
+    """Orders leave however old the lease is."""
+    def require(self: Lease, stamp_ms: int) -> None:
+        """Anything goes."""
+
+    Lease.require = require  # type: ignore[method-assign]
+
+
+def lease_before_time() -> None:
+    """The lease is looked at first and the time taken afterwards: the usual, wrong order."""
+    def nonce(self: Wire) -> int:
+        if self._send_rule is not None and self._asking.effect is not Effect.NONE:
+            self._send_rule.require(self.milliseconds())
+        return self.milliseconds() - int(self.options["timeDifference"])
+
+    Wire.nonce = nonce  # type: ignore[method-assign]
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     "no_look_up": no_look_up, "no_intent": no_intent, "no_read_back": no_read_back,
+    "no_send_rule": no_send_rule, "lease_before_time": lease_before_time,
 }

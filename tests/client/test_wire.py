@@ -13,7 +13,7 @@ import pytest
 
 from kucoin import endpoints
 from kucoin.endpoints import Endpoint
-from tests.client.clients import KEY, SECRET, a_wire
+from tests.client.clients import KEY, SECRET, a_client, a_wire, listing
 from tests.client.scripted_server import always, envelope, http, refusal, scripted_server
 from tests.manual_clock import ManualClock
 from trading import errors
@@ -150,3 +150,61 @@ def test_no_secret_in_what_is_raised() -> None:
             with pytest.raises(errors.ExchangeError) as caught:
                 wire.ask(endpoint, ORDER)
             assert not any(secret in str(caught.value) for secret in (KEY, SECRET, "correct-horse", "KC-API"))
+
+
+class Rule:
+    """A send rule that notes what it is asked, lets time pass meanwhile, and says no when told."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.asked: list[int] = []
+        self.measured = 0
+        self.refuses = False
+        self._clock = clock
+
+    def require(self, stamp_ms: int) -> None:
+        self.asked.append(stamp_ms)
+        self._clock.advance(3)
+        if self.refuses:
+            raise errors.ExchangeUnavailable("not sent: the lease is too old")
+
+    def clock_measured(self) -> None:
+        self.measured += 1
+
+
+@pytest.mark.parametrize("endpoint", [endpoints.PLACE, endpoints.CANCEL])
+def test_the_time_is_taken_before_the_rule_is_asked(endpoint: Endpoint) -> None:
+    """What is signed is the very time the rule was asked about, however long the rule takes."""
+    clock = ManualClock(SIGNED_MS)
+    rule = Rule(clock)
+    with scripted_server(always(envelope({"orderId": "1"}))) as script:
+        wire = a_wire(script.url, clock=clock, send_rule=rule)
+        wire.options["timeDifference"] = 700
+        wire.ask(endpoint, {**ORDER, "orderId": "1"})
+        assert rule.asked == [SIGNED_MS]
+        assert script.asked[0].headers["kc-api-timestamp"] == str(SIGNED_MS - 700)
+
+
+def test_what_the_rule_forbids_is_certainly_not_sent() -> None:
+    """Orders and cancels alike are plainly unsent; questions are asked whatever the rule says."""
+    clock = ManualClock(SIGNED_MS)
+    rule = Rule(clock)
+    rule.refuses = True
+    with scripted_server(always(envelope([]))) as script:
+        wire = a_wire(script.url, clock=clock, send_rule=rule)
+        for endpoint in (endpoints.PLACE, endpoints.CANCEL):
+            with pytest.raises(errors.ExchangeUnavailable, match="not sent"):
+                wire.ask(endpoint, {**ORDER, "orderId": "1"})
+        assert script.asked == []
+        wire.ask(endpoints.POSITIONS, {})
+        assert len(rule.asked) == 2
+
+
+def test_the_rule_hears_of_every_measured_clock() -> None:
+    """Steps of our clock count from the last comparison with the exchange's."""
+    clock = ManualClock(SIGNED_MS)
+    rule = Rule(clock)
+    with scripted_server(always(b"")) as script:
+        listing(script, {"/api/v1/timestamp": envelope(SIGNED_MS)})
+        with a_client(script.url, clock=clock, send_rule=rule) as client:
+            client.measure_clock_offset()
+    assert rule.measured == 1
