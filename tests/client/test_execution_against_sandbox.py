@@ -56,6 +56,7 @@ class LiveHouse:
     def price_moves_to(self, price: int) -> None:
         """Move the market and what RAD sees of it, and let the monitor look."""
         self.box.set_price(ID, price)
+        self.box.control("step", {})      # what was passed through is over: a stop placed now does not meet it
         self.prices.set(BTC, D(price))
         self.manager.update_positions()
 
