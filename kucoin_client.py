@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -167,10 +166,7 @@ class KuCoinClient(KnownInstruments):
             row for row in parse.rows(self._call(endpoints.POSITIONS, {"currency": "USDT"}, priority))
             if parse.number(row, "currentQty")
         ]
-        found = tuple(parse.position_of(*known) for known in self._with_instruments(held, priority))
-        with self._metadata_lock:
-            self._margin_modes.update({position.symbol: position.margin_mode for position in found})
-        return found
+        return tuple(parse.position_of(*known) for known in self._with_instruments(held, priority))
 
     def fetch_funding(self, symbol: str, since_ms: int) -> Decimal:
         """Return the funding received (negative: paid) since then. Source: GET /api/v1/funding-history."""
@@ -220,10 +216,6 @@ class KuCoinClient(KnownInstruments):
             ExchangeUnavailable: it certainly was not sent, or was turned away unread.
         """
         instrument = self.instrument(request.symbol)
-        if request.reduce_only:           # in the mode the position has: any other would be refused (330005)
-            with self._metadata_lock:
-                mode = self._margin_modes.get(instrument.symbol, request.margin_mode)
-            request = replace(request, margin_mode=mode)
         body = parse.order_body(request, instrument)
         data = self._call(endpoints.PLACE, body, priority)
         order_id = data.get("orderId") if isinstance(data, Mapping) else None

@@ -125,7 +125,7 @@ def test_the_figures_fit_together() -> None:
     """A holder in health renews in time, also after one try that fails; a successor is there within 20 s."""
     assert LONGEST_SINCE_RENEWAL_S == 5.0                    # 12 - 5 - 1 - 1
     assert RENEW_S + lease_row.PATIENCE_S < LONGEST_SINCE_RENEWAL_S
-    assert journal_postgres.IDLE_IN_TRANSACTION_S < LEASE_S         # a frozen writer's lock is gone before the lease
+    assert journal_postgres.IDLE_IN_TRANSACTION_S < LEASE_S      # a frozen writer's lock is gone before the lease
     # Renewed as it froze, looked at just before the end; that look and the taking may each take their time.
     assert LEASE_S + POLL_S + 2 * lease_row.PATIENCE_S + START_S <= TAKEOVER_S
 
