@@ -287,7 +287,7 @@ def test_a_position_in_the_other_margin_mode_can_be_protected_and_closed(
     with a_client(
         box.futures_url, spot_url=box.spot_url, key=box.key, secret=box.secret, passphrase=box.passphrase
     ) as by_hand:
-        by_hand.set_margin_mode(BTC, "cross")
+        by_hand.set_margin_mode(BTC, "cross", D(3))
         by_hand.place_order(an_order("web-1", quantity=D(5), leverage=None, margin_mode="cross"), Priority.HIGH)
     (theirs,) = client.fetch_positions()
     assert theirs.margin_mode == "cross"
