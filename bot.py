@@ -327,6 +327,7 @@ class Bot:
         """Once told to end, wait for nothing long: the main thread may be in the middle of a call."""
         self.stop.wait()
         self._house.client.hurry(ENDING_CALLS_S)
+
     def _say_last_words(self) -> None:
         try:
             for line in closing_block(self._house):

@@ -242,7 +242,11 @@ class PositionManager(Book):
         if isinstance(decision, Exit):
             return self._exits.begin(position, decision, price.received)
         self.give_up_leaving(position.symbol)
-        return isinstance(decision, MoveStop) and self._move_stop(position, decision)
+        if isinstance(decision, MoveStop):
+            return self._move_stop(position, decision)
+        if self._guard.wants_to_follow(position):        # it could not when RAD's own stop moved
+            self._exit_workers.submit(lambda: self._follow(position.symbol), urgent=False)
+        return False
 
     def _move_stop(self, position: Position, move: MoveStop) -> bool:
         """Move RAD's own stop in the book, and the resting one after it when it lags enough."""

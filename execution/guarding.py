@@ -27,7 +27,7 @@ class Followed(Enum):
 
     RESTS = "rests"
     NOT_PLACED = "not_placed"      # the old one stays, if there is one
-    PASSED = "passed"              # the mark price is beyond it already: a stop would be an exit
+    PASSED = "passed"              # none rests, and the mark price is beyond it: a stop would be an exit
 
 
 class Guard:
@@ -105,7 +105,8 @@ class Guard:
         symbol = claimed.symbol
         instrument = self._exchange.instrument(symbol)
         if self._is_passed(claimed, instrument):
-            return Followed.PASSED
+            # A mark lags behind a leap of the price: while an old stop rests, a later look moves it.
+            return Followed.PASSED if claimed.protective_stop is None else Followed.NOT_PLACED
         if claimed.protective_stop is not None and self._book.takes_one_stop(symbol):
             return self._swap(claimed, instrument)
         placed = self._protection.replace(claimed, instrument)

@@ -165,7 +165,7 @@ class OrderSender:
         match outcome:
             case Accepted():
                 self._journal.settle_intent(client_oid, IntentState.ACCEPTED, outcome.order_id)
-            case Rejected():
+            case Rejected() | NotSent():
                 state = IntentState.NOT_PLACED if looked_up else IntentState.REJECTED
                 self._journal.settle_intent(client_oid, state)
             case Unresolved():

@@ -279,3 +279,32 @@ def test_too_many_stops_with_none_of_ours_resting_is_a_plain_refusal(clock: Manu
     (trade,) = house.journal.trades
     assert trade.exit_reason is ExitReason.UNPROTECTED
     assert cancels == []
+
+
+def test_a_stop_that_could_not_follow_at_once_follows_without_another_move(clock: ManualClock) -> None:
+    """RAD's own stop moved within the two seconds of rest: the resting one comes after it when they are over."""
+    house = a_manager(clock=clock, exits=ALL_OUT)
+    opened(house, now_ms=clock.now_ms())
+    clock.advance(1)
+    price_moves_to(house, "51500")
+    assert resting(house).stop_price == D("48951.0")              # where it was first: 49,000 × 0.999
+    clock.advance(1)
+    house.manager.update_positions()
+    assert resting(house).stop_price == D("50934.1")              # 51,500 × 0.99 × 0.999, up to a tick
+
+
+def test_a_mark_that_lags_behind_a_leap_moves_no_stop_and_closes_nothing(clock: ManualClock) -> None:
+    """The bid has leapt, the mark has not: the old stop stays until a later look finds it behind the mark."""
+    house = a_manager(clock=clock, exits=ALL_OUT)
+    opened(house, now_ms=clock.now_ms())
+    clock.advance(3)
+    house.exchange.prices[SYMBOL] = D(51_500)
+    house.prices.set(SYMBOL, D(51_500), received=clock.monotonic())
+    house.prices._prices[SYMBOL] = replace(house.prices._prices[SYMBOL], mark=D(50_000))
+    house.manager.update_positions()
+    assert house.exchange.exits() == []
+    assert resting(house).stop_price == D("48951.0")
+    house.prices.set(SYMBOL, D(51_500), received=clock.monotonic())
+    clock.advance(2)
+    house.manager.update_positions()
+    assert resting(house).stop_price == D("50934.1")

@@ -171,7 +171,8 @@ def orderly(postgres: PostgresServer, folder: Path) -> Seen:
         status = standby.ask("/api/status")
         assert status["state"] == "starting"
         assert [line for line in status["problems"] if line.startswith("standby: ")], status["problems"]
-        assert holder.ask("/api/status")["problems"] == []
+        troubles = holder.ask("/api/status")["problems"]
+        assert [line for line in troubles if not line.startswith("universe: ")] == []      # it is to scan nothing
         holder.process.send_signal(signal.SIGINT)
         seen.exit_code = holder.await_end()
         ended_at = time.monotonic()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from execution.orders import OrderSender, Outcome, Rejected
+from execution.orders import LookUp, Rejected
 from execution.protection import Protection
 from kucoin.endpoints import Effect
 from kucoin.wire import Wire
@@ -17,10 +17,10 @@ from trading.facts import ProtectiveStop
 
 def no_look_up() -> None:
     """An order without an answer is taken for one that never was."""
-    def look_up(self: OrderSender, client_oid: str, sent_ms: int) -> Outcome:
+    def look(self: LookUp) -> Rejected:
         return Rejected(reason="mutant: taken for a no")
 
-    OrderSender._look_up = look_up  # type: ignore[method-assign]
+    LookUp.look = look  # type: ignore[method-assign,assignment]
 
 
 def no_intent() -> None:
