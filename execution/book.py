@@ -223,6 +223,14 @@ class Book:
             self._entry_settled.notify_all()
             return True
 
+    def number_on(self, symbol: str, position_id: str, *, exits: int, stops: int) -> None:
+        """After a restart: count on from these; an exit under way keeps its number, it is still to be found."""
+        with self._positions_lock:
+            self._change(symbol, position_id, lambda current: replace(
+                current, stop_attempt=stops,
+                exit_attempt=exits if current.state is PositionState.OPEN else current.exit_attempt,
+            ))
+
     def resume_closing(self, symbol: str, position_id: str, attempt: int) -> None:
         """After a restart: exit number *attempt* had left, and reconciliation finds out what became of it."""
         with self._positions_lock:
@@ -367,10 +375,15 @@ class Book:
             self._last_exit_ms[symbol] = closed_ms
 
     def claim_stop_move(self, symbol: str) -> Position | None:
-        """Take the right to change the resting stop, with the number of a new attempt."""
+        """Take the right to change the resting stop, with the number of a new attempt.
+
+        A closing position is left to whoever closes it, unless nobody works on it: its exit may never have been.
+        """
         with self._positions_lock:
             position = self.positions.get(symbol)
-            if position is None or position.state is not PositionState.OPEN or symbol in self._moving_stop:
+            if position is None or symbol in self._moving_stop:
+                return None
+            if position.state is not PositionState.OPEN and position.position_id not in self._doubts:
                 return None
             self._moving_stop.add(symbol)
             claimed = replace(position, stop_attempt=position.stop_attempt + 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Protocol
 
 from execution.book import NEVER, NotOpened
 from execution.explaining import MOST_UNRECORDED, Explainer, reason_of_own
@@ -64,7 +64,7 @@ class BookKeeper(Protocol):
     def protect(self, symbol: str) -> bool: ...
     def adopt(self, theirs: ExchangePosition) -> Position | None: ...
     def take_up(self, position: Position) -> bool: ...
-    def change_if_open(self, symbol: str, position_id: str, **fields: Any) -> Position | None: ...
+    def number_on(self, symbol: str, position_id: str, *, exits: int, stops: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +137,7 @@ class Reconciler:
         moving = self._books.busy_symbols() | {
             position.symbol for position in after if before.get(position.symbol) != position
         } | (before.keys() - {position.symbol for position in after})
+        self._protect_doubtful(view)
         found = compare(after, view, reserved=moving, protect=self._protect)
         turned = _symbols(found, Kind.TURNED)
         self._books.set_foreign(_symbols(found, Kind.FOREIGN) | turned, _symbols(found, Kind.LARGER) | turned)
@@ -162,9 +163,9 @@ class Reconciler:
         for position in self._books.snapshot():
             exits = self._last_attempt(position.position_id, Purpose.EXIT, position.exit_attempt)
             stops = self._last_attempt(position.position_id, Purpose.STOP, position.stop_attempt)
-            self._books.change_if_open(
+            self._books.number_on(
                 position.symbol, position.position_id,
-                exit_attempt=exits + MOST_UNRECORDED, stop_attempt=stops + MOST_UNRECORDED,
+                exits=exits + MOST_UNRECORDED, stops=stops + MOST_UNRECORDED,
             )
             if exits > position.exit_attempt:
                 self._books.resume_closing(position.symbol, position.position_id, exits)
@@ -322,6 +323,20 @@ class Reconciler:
         if self._books.protect(position.symbol):
             return True
         return position.symbol not in {held.symbol for held in self._books.snapshot()}
+
+    def _protect_doubtful(self, view: ExchangeView) -> None:
+        """Have a stop rest where an exit is uncertain, for as long as that takes: it may never have been."""
+        if not self._protect:
+            return
+        resting = {stop.client_oid for stop in view.stop_orders if stop.is_active}
+        there = {theirs.symbol for theirs in view.positions}
+        uncertain = self._books.uncertain()
+        for position in self._books.snapshot():
+            stop = position.protective_stop
+            rests = stop is not None and stop.client_oid in resting
+            is_doubtful = position.state is PositionState.CLOSING and position.position_id in uncertain
+            if is_doubtful and position.symbol in there and not rests:
+                self._protect_again(position)
 
     def _adopt_foreign(self, found: tuple[Difference, ...], view: ExchangeView) -> None:
         foreign = {difference.symbol for difference in found if difference.kind is Kind.FOREIGN}

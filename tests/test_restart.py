@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -216,3 +217,27 @@ def test_an_adopted_position_keeps_its_own_margin_mode() -> None:
     assert house.manager.find(SYMBOL).protective_stop is not None         # type: ignore[union-attr]
     assert house.manager.close_position(SYMBOL) is not None
     assert house.exchange.net[SYMBOL] == 0
+
+
+def test_a_position_whose_exit_is_uncertain_is_not_left_without_a_stop(clock: ManualClock) -> None:
+    """Killed before its first stop, an exit perhaps on the way: a stop rests while the eight seconds pass."""
+    house = a_manager(clock=clock)
+    clock.flows = True
+    killed_in(house, "fetch_stop_orders")                         # its stop was sent and never read back
+    with pytest.raises(Killed):
+        house.manager.open_position(an_entry_request(now_ms=clock.now_ms()), an_account())
+    for stop in house.exchange.fetch_stop_orders():
+        house.exchange.cancel_order(stop.order_id, Priority.CRITICAL)
+    (position,) = house.journal.positions.values()
+    house.journal.positions[position.position_id] = replace(
+        position, state=PositionState.CLOSING, exit_attempt=1, exit_reason=ExitReason.STOP_LOSS
+    )
+    house = restarted(house, clock=clock)
+    house.reconciler.run()
+    assert house.manager.find(SYMBOL).state is PositionState.CLOSING      # type: ignore[union-attr]
+    assert len(house.exchange.fetch_stop_orders()) == 1
+    for _ in range(9):
+        clock.advance(1)
+        house.reconciler.run()
+    assert house.manager.find(SYMBOL).state is PositionState.OPEN         # type: ignore[union-attr]
+    assert len(house.exchange.fetch_stop_orders()) == 1

@@ -192,6 +192,7 @@ def kill_campaign(seed: int, kills: int, workers: int) -> Tally:
             tally = Life(nursery, f"{seed}/{number}", LIVELY).run(mine)
         finally:
             nursery.stop()
+        print(*tally.failures, sep="\n", end="")          # at once: the run may be a long one
         print(f"life {number}: kills={sum(tally.kills.values())} failures={len(tally.failures)}"
               f" took={time.monotonic() - begun:.1f}s", flush=True)
         return tally
