@@ -257,7 +257,7 @@ class Bot:
     def _stay_connected_if_due(self) -> None:
         """Keep the exits' connections open and the exchange's time known, now and then."""
         now = self._clock.monotonic()
-        if now >= self._next_contact:
+        if now >= self._next_contact or self._house.client.is_clock_off():
             self._next_contact = now + CONTACT_INTERVAL_S
             self._measure_clock()
             self._house.client.warm_up()
@@ -280,8 +280,9 @@ class Bot:
         asked = self._house.look_soon.is_set() or self._reconnected()
         if soon or asked or now >= self._next_reconcile:
             self._house.look_soon.clear()
-            self._next_reconcile = now + self._house.settings.reconcile.interval_s
+            self._next_reconcile = now + RECONCILE_SOON_S        # unless this one succeeds
             self._reconcile()
+            self._next_reconcile = now + self._house.settings.reconcile.interval_s
 
     def _reconnected(self) -> bool:
         """Whether the stream has made a connection since last asked: pushes may have been missed."""

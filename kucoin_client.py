@@ -297,6 +297,10 @@ class KuCoinClient(KnownInstruments):
         """
         return self._sessions.set_clock_by(self._call(endpoints.SERVER_TIME, {}, Priority.HIGH))
 
+    def is_clock_off(self) -> bool:
+        """Whether the exchange has refused our time since it was last measured."""
+        return self._sessions.is_clock_off.is_set()
+
     def clock_offset_ms(self) -> int:
         """Return the offset last measured, milliseconds by which our clock is ahead."""
         return self._sessions.clock_offset_ms()

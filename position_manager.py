@@ -109,12 +109,12 @@ class PositionManager(Book):
         return result
 
     def settle_entry(
-        self, plan: EntryPlan, outcome: Outcome, *, exits: int = 0, stops: int = 0
+        self, plan: EntryPlan, outcome: Outcome, attempts: tuple[int, int] | None = None
     ) -> Position | NotOpened:
         """Turn what became of an entry into a position, or give the claim back.
 
-        *exits*, *stops*: how many of its position's the exchange knows, from before a crash. While the
-        outcome is not certain the claim stays: the symbol and its risk remain taken.
+        *attempts*: taken up by reconciliation; the last numbers of exits and stops that may have left
+        before a crash. While the outcome is not certain the claim stays: the symbol and its risk remain taken.
         """
         symbol = plan.symbol
         match outcome:
@@ -139,7 +139,7 @@ class PositionManager(Book):
             self.release(symbol, plan.position_id)
             log.info("%s entry filled nothing client_oid=%s", symbol, plan.client_oid)
             return NotOpened(reason="nothing filled within the slippage limit")
-        return self._enter(plan, execution, exits, stops)
+        return self._enter(plan, execution, attempts)
 
     def _entry_order(self, plan: EntryPlan) -> OrderRequest:
         """An IOC limit at the worst price approved: a market order that cannot slip further."""
@@ -154,7 +154,9 @@ class PositionManager(Book):
             margin_mode=self._rules.margin_mode,
         )
 
-    def _enter(self, plan: EntryPlan, execution: Execution, exits: int, stops: int) -> Position | NotOpened:
+    def _enter(
+        self, plan: EntryPlan, execution: Execution, attempts: tuple[int, int] | None
+    ) -> Position | NotOpened:
         """Book a filled entry, protect it, then see to its fees."""
         symbol = plan.symbol
         instrument = self._exchange.instrument(symbol)
@@ -164,11 +166,13 @@ class PositionManager(Book):
             opened_ms=execution.order.created_ms or self._clock.now_ms(),
             margin_mode=self._rules.margin_mode,
         )
-        position = replace(position, exit_attempt=exits, stop_attempt=stops)
-        if not self.admit(position):
+        if attempts is not None:
+            position = replace(position, exit_attempt=attempts[0], stop_attempt=attempts[1])
+        if not (self.admit(position) if attempts is None else self.restore(position)):
             # The claim excludes it. If it is so all the same, comparing blocks entries until a person has looked.
             log.critical("%s filled beside a position in the book client_oid=%s", symbol, plan.client_oid)
             self._journal.record_event("twice", plan.client_oid, symbol)
+            self.release(symbol, plan.position_id)
             return NotOpened(reason=f"{symbol} is open already")
         self.follow_prices()
         log.info(
@@ -176,7 +180,7 @@ class PositionManager(Book):
             symbol, position.side.value, position.quantity, position.entry_price, position.stop_price,
             position.notional(position.entry_price), position.strategy, "; ".join(position.reasons),
         )
-        self._exits.save(position)
+        self._journal.save_position(position, wait=False)      # the stop does not wait for the disk
         self.protect(symbol)
         fills = self._sender.fills_of(execution)
         fee = self._exits.fee_of(symbol, plan.client_oid, execution, fills)
@@ -193,14 +197,14 @@ class PositionManager(Book):
         position = settlement.adopted(
             theirs, instrument, self.new_id(), self._rules.exits, theirs.mark_price / 100, self._clock.now_ms()
         )
-        if not self.admit(position):
+        if self.left_lately(theirs.symbol) or not self.admit(position):
             return None
         self._exits.follow_prices()
         log.warning(
             "%s adopted side=%s quantity=%s entry=%s stop=%s",
             position.symbol, position.side.value, position.quantity, position.entry_price, position.stop_price,
         )
-        self._exits.save(position)
+        self._journal.save_position(position, wait=False)
         self.protect(position.symbol)
         return self.find(position.symbol)
 
@@ -244,9 +248,17 @@ class PositionManager(Book):
         self.give_up_leaving(position.symbol)
         if isinstance(decision, MoveStop):
             return self._move_stop(position, decision)
-        if self._guard.wants_to_follow(position):        # it could not when RAD's own stop moved
-            self._exit_workers.submit(lambda: self._follow(position.symbol), urgent=False)
+        self._have_followed(position)                    # it may have been too early when RAD's own stop moved
         return False
+
+    def _have_followed(self, position: Position) -> bool:
+        """Have the resting stop moved after RAD's own, if it lags enough; one task per symbol at a time."""
+        symbol = position.symbol
+        if not self._guard.wants_to_follow(position):
+            return False
+        if self.queue_stop_move(symbol):
+            self._exit_workers.submit(lambda: self._follow(symbol), urgent=False)
+        return True
 
     def _move_stop(self, position: Position, move: MoveStop) -> bool:
         """Move RAD's own stop in the book, and the resting one after it when it lags enough."""
@@ -259,21 +271,18 @@ class PositionManager(Book):
             return False
         if moved.stop_price == position.stop_price:
             return True
-        follow = self._guard.wants_to_follow(moved)
         # A stop may creep up with every tick: what a person reads is its start and each larger step.
-        is_news = follow or move.reason is not position.stop_reason
+        is_news = self._have_followed(moved) or move.reason is not position.stop_reason
         log.log(
             logging.INFO if is_news else logging.DEBUG, "%s stop moved from=%s to=%s reason=%s best=%s",
             symbol, position.stop_price, moved.stop_price, move.reason.value, moved.best_price,
         )
         self._journal.save_position(moved, wait=False)
-        if follow:
-            self._exit_workers.submit(lambda: self._follow(symbol), urgent=False)
         return True
 
     def take_up(self, position: Position) -> bool:
         """Enter a position of RAD's own that its journal did not know; it is watched from now on."""
-        if not self.admit(position):
+        if not self.restore(position):
             return False
         self._exits.follow_prices()
         stop = position.protective_stop

@@ -13,7 +13,7 @@ from runtime.locks import condition_on, guarded_dict, named_lock
 from trading import settlement
 from trading.client_ids import ClientOid, Purpose, new_position_id
 from trading.escalation import Leaving
-from trading.facts import EntryPlan, ExitReason, Position, ProtectiveStop
+from trading.facts import ZERO, EntryPlan, ExitReason, Position, ProtectiveStop
 from trading.lifecycle import UNSEEN_S, PositionState
 from trading.ports import Clock
 from trading.risk import AccountState, EntryRequest, Refused, RiskRules, approve
@@ -46,6 +46,7 @@ class Book:
         # Guarded by _positions_lock.
         self.positions: dict[str, Position] = guarded_dict(self._positions_lock, "positions")
         self._opening: dict[str, EntryPlan] = guarded_dict(self._positions_lock, "entries")
+        self._queued_moves: set[str] = set()            # symbols whose stop move waits for a worker
         self._moving_stop: set[str] = set()             # symbols whose resting stop is being changed
         self._last_exit_ms: dict[str, int] = {}
         self._entry_times_ms: deque[int] = deque(maxlen=1000)
@@ -97,6 +98,8 @@ class Book:
         stays until what became of the position is booked, or the claim is given back.
         """
         with self._positions_lock:
+            if self._held(position_id) is None and not self._is_opening(position_id):
+                return                    # over already, whoever says so late
             self._doubt(position_id, pause_s)
             if is_refused:
                 self._doubts[position_id] = replace(self._doubts[position_id], since=NEVER)
@@ -112,9 +115,18 @@ class Book:
         return bool(self.uncertain() or self.unswept())
 
     def certain(self, position_id: str) -> None:
-        """Take the mark back: there is nothing to find out."""
+        """Take the mark back: comparing the whole is all it needs. An exit begun meanwhile keeps its own."""
         with self._positions_lock:
-            self._doubts.pop(position_id, None)
+            held = self._held(position_id)
+            if held is None or held.state is not PositionState.CLOSING:
+                self._doubts.pop(position_id, None)
+
+    def look_again(self, position_id: str) -> None:
+        """Have the whole compared soon on account of an open position; a closing one is somebody's work."""
+        with self._positions_lock:
+            held = self._held(position_id)
+            if held is not None and held.state is PositionState.OPEN:
+                self._doubt(position_id, 0.0)
 
     def leave_unswept(self, symbol: str) -> None:
         """Keep out of *symbol* until no stop of RAD's rests there: it would close the next position."""
@@ -251,6 +263,7 @@ class Book:
             self._parts_not_before[position.symbol] = self._clock.monotonic() + UNSEEN_S
             if position.state is PositionState.CLOSING:
                 self._doubt(position.position_id, 0.0)
+            self._set_leaving(position.symbol, _decided(position))
             return True
 
     def claim_closing(
@@ -271,12 +284,15 @@ class Book:
         """
         with self._positions_lock:
             now, before = self._clock.monotonic(), self._leaving.get(symbol)
+            held = self.positions.get(symbol)
+            if held is not None and part is not None and part >= held.quantity:
+                part = None
+            if before is not None and before.part is None:
+                part = None               # all of it was decided before: a part does not take that back
+            elif part is None:
+                before = None             # all of it is decided now: no pause of a part holds it up
             if patient and before is not None and now < before.not_before:
                 return None
-            held = self.positions.get(symbol)
-            is_whole = held is not None and part is not None and part >= held.quantity
-            if is_whole or (before is not None and before.part is None):
-                part = None               # all of it was decided before: a part does not take that back
             if part is not None and now < self._parts_not_before.get(symbol, now):
                 return None
             claimed = self._claim_closing(symbol, reason, position_id)
@@ -296,7 +312,9 @@ class Book:
         """CLOSING -> OPEN with *leaving* still to be done; None: it is over, or given up."""
         with self._positions_lock:
             self._doubts.pop(position_id, None)
-            back = self._change(symbol, position_id, settlement.put_back)
+            back = self._change(symbol, position_id, lambda current: settlement.put_back(
+                replace(current, part_left=_part_left(leaving))
+            ))
             if back is not None:
                 self._set_leaving(symbol, leaving)
             return back
@@ -339,7 +357,7 @@ class Book:
                 or current.state is not PositionState.CLOSING or current.exit_attempt != claimed.exit_attempt
             ):
                 return None
-            left = reduce(current)
+            left = replace(reduce(current), part_left=_part_left(leaving))
             self._doubts.pop(claimed.position_id, None)
             self._set_leaving(claimed.symbol, leaving)
             self.positions[claimed.symbol] = settlement.put_back(left) if left.quantity else left
@@ -369,10 +387,25 @@ class Book:
                 return
             del self.positions[symbol]
             self._leaving.pop(symbol, None)
+            self._queued_moves.discard(symbol)
             self._stop_not_before.pop(symbol, None)
             self._unprotected_since.pop(symbol, None)
             self._parts_not_before.pop(symbol, None)
             self._last_exit_ms[symbol] = closed_ms
+
+    def queue_stop_move(self, symbol: str) -> bool:
+        """Note that a stop move waits for a worker; False if one does already."""
+        with self._positions_lock:
+            if symbol in self._queued_moves:
+                return False
+            self._queued_moves.add(symbol)
+            return True
+
+    def left_lately(self, symbol: str) -> bool:
+        """Whether the exchange may still show what RAD has just closed there."""
+        with self._positions_lock:
+            left_ms = self._last_exit_ms.get(symbol)
+            return left_ms is not None and self._clock.now_ms() - left_ms < UNSEEN_S * 1000
 
     def claim_stop_move(self, symbol: str) -> Position | None:
         """Take the right to change the resting stop, with the number of a new attempt.
@@ -380,6 +413,7 @@ class Book:
         A closing position is left to whoever closes it, unless nobody works on it: its exit may never have been.
         """
         with self._positions_lock:
+            self._queued_moves.discard(symbol)
             position = self.positions.get(symbol)
             if position is None or symbol in self._moving_stop:
                 return None
@@ -468,9 +502,16 @@ class Book:
             return None
         if position_id is not None and position.position_id != position_id:
             return None
+        self._doubts.pop(position.position_id, None)     # whatever it was about: this exit begins its own
         claimed = settlement.closing(position, reason)
         self.positions[symbol] = claimed
         return claimed
+
+    def _held(self, position_id: str) -> Position | None:
+        return next((held for held in self.positions.values() if held.position_id == position_id), None)
+
+    def _is_opening(self, position_id: str) -> bool:
+        return any(plan.position_id == position_id for plan in self._opening.values())
 
     def _set_leaving(self, symbol: str, leaving: Leaving | None) -> None:
         if leaving is None:
@@ -491,3 +532,15 @@ class Book:
             last_exit_ms=dict(self._last_exit_ms),
             entry_times_ms=tuple(self._entry_times_ms),
         )
+
+
+def _part_left(leaving: Leaving | None) -> Decimal:
+    return ZERO if leaving is None or leaving.part is None or not leaving.has_begun else leaving.part
+
+
+def _decided(position: Position) -> Leaving | None:
+    """Return the exit that was under way when *position* was last written down, as far as the row tells."""
+    if position.part_left:
+        return Leaving(reason=ExitReason.TAKE_PROFIT, part=position.part_left, has_begun=True)
+    whole = position.exit_reason not in (None, ExitReason.TAKE_PROFIT)
+    return Leaving(reason=position.exit_reason, part=None) if whole and position.exit_reason else None

@@ -121,6 +121,7 @@ class Exits:
             stages["sent"] = self._clock.monotonic() - since
             with self.uncertain_unless_over(claimed.position_id):
                 outcome = self._sender.send(request, Priority.CRITICAL)
+            self._journal.save_position(claimed, wait=False)     # so that a restart knows which exit to look up
             if isinstance(outcome, Accepted):
                 stages["acknowledged"] = outcome.acknowledged - since
             if received is not None:
@@ -129,7 +130,6 @@ class Exits:
             self._workers.submit(lambda: self._settle(claimed, request, outcome, stages), urgent=False)
 
         self._workers.submit(act, urgent=True)
-        self._journal.save_position(claimed, wait=False)     # so that a restart knows which exit to look up
         return True
 
     def go_on(self, position: Position, leaving: Leaving) -> bool:
@@ -287,7 +287,7 @@ class Exits:
         traded = sum((fill.quantity for fill in fills), ZERO) if fills else filled
         fee = self.fee_of(symbol, client_oid, execution, fills) * min(claimed.quantity, filled) / traded
         leaving = self._book.leaving(symbol)
-        is_more = _is_exit(client_oid) and leaving is not None and leaving.has_begun
+        is_more = _is_exit(client_oid) and claimed.part_left > 0
         left = self._book.settle_closing(
             claimed,
             lambda current: settlement.reduced(current, filled, execution.price, fee, reason, more=is_more),

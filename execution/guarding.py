@@ -160,7 +160,7 @@ class Guard:
     def _note_gone(self, claimed: Position, placed: NotPlaced) -> None:
         """A stop met no position: it is gone, or not visible yet; reconciliation finds out."""
         if isinstance(placed.error, NothingToClose):
-            self._book.mark_uncertain(claimed.position_id)
+            self._book.look_again(claimed.position_id)
 
     def _booked(self, claimed: Position, stop: ProtectiveStop) -> Followed:
         symbol = claimed.symbol

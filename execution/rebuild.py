@@ -60,6 +60,9 @@ class Rebuilder:
         known = [stop.client_oid for stop in here] + self._known(list(order_ids)[:MOST_ORDERS])
         named = [client_oid for client_oid in map(parse, known) if client_oid is not None]
         for position_id in sorted({client_oid.position_id for client_oid in named} - self._over, reverse=True):
+            if self._journal.is_closed(position_id):      # whatever is there now is not that one
+                self._over.add(position_id)
+                continue
             mine = [client_oid for client_oid in named if client_oid.position_id == position_id]
             trail = self._follow(position_id, mine, here)
             position = self._position_of(trail, theirs)
@@ -157,10 +160,14 @@ class Rebuilder:
         return position
 
     def _numbered(self, position: Position, trail: Trail, stop: ProtectiveStop | None) -> Position:
-        """Return *position* with the numbers its next orders go on from, and its stop."""
+        """Return *position* with the numbers its next orders go on from, and its stop.
+
+        Some are passed over: what left last may not show yet.
+        """
         def last(orders: tuple[Order, ...]) -> int:
             return max((oid.attempt for oid in (parse(order.client_oid) for order in orders) if oid), default=0)
 
         return replace(
-            position, exit_attempt=last(trail.exits), stop_attempt=last(trail.stops), protective_stop=stop
+            position, exit_attempt=last(trail.exits) + MOST_UNRECORDED,
+            stop_attempt=last(trail.stops) + MOST_UNRECORDED, protective_stop=stop,
         )

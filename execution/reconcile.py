@@ -54,7 +54,7 @@ class BookKeeper(Protocol):
     ) -> Position | None: ...
     def put_back(self, symbol: str, position_id: str) -> Position | None: ...
     def settle_entry(
-        self, plan: EntryPlan, outcome: Outcome, *, exits: int = 0, stops: int = 0
+        self, plan: EntryPlan, outcome: Outcome, attempts: tuple[int, int] | None = None
     ) -> Position | NotOpened: ...
     def book_exit(
         self, claimed: Position, client_oid: str, execution: Execution, reason: ExitReason,
@@ -65,16 +65,6 @@ class BookKeeper(Protocol):
     def adopt(self, theirs: ExchangePosition) -> Position | None: ...
     def take_up(self, position: Position) -> bool: ...
     def number_on(self, symbol: str, position_id: str, *, exits: int, stops: int) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClosedBy:
-    """What closed a position, or a part of it, behind our back."""
-
-    client_oid: str                         # empty: somebody else's order
-    execution: Execution
-    reason: ExitReason
-    fills: tuple[Fill, ...] | None = None   # None: to be asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +120,9 @@ class Reconciler:
         before = {position.symbol: position for position in self._books.snapshot()}
         unswept = self._books.unswept()
         view = self.look()
-        self._books.set_swept(unswept - {stop.symbol for stop in view.stop_orders if is_ours(stop)})
+        guarding = {p.protective_stop.client_oid for p in self._books.snapshot() if p.protective_stop}
+        left = {stop.symbol for stop in view.stop_orders if is_ours(stop) and stop.client_oid not in guarding}
+        self._books.set_swept(unswept - left)
         before |= self._take_up_forgotten(view, before, fills)
         after = self._books.snapshot()
         # What changed while we looked, or is under way, is for the next run.
@@ -231,10 +223,10 @@ class Reconciler:
             return
         log.info("%s uncertain entry looked up outcome=%s", plan.symbol, outcome)
         # Before a crash its position may have had stops and exits already.
-        self._books.settle_entry(
-            plan, outcome, exits=self._last_attempt(plan.position_id, Purpose.EXIT),
-            stops=self._last_attempt(plan.position_id, Purpose.STOP),
-        )
+        self._books.settle_entry(plan, outcome, (
+            self._last_attempt(plan.position_id, Purpose.EXIT) + MOST_UNRECORDED,
+            self._last_attempt(plan.position_id, Purpose.STOP) + MOST_UNRECORDED,
+        ))
 
     def _resolve_exit(self, position: Position, since: float) -> Difference | None:
         """Find out what became of the exit under way, and book it or make way for the next.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from kucoin.endpoints import Endpoint
 from kucoin.wire import SendRule, Wire, addresses
 from runtime.budget import RateBudget
 from runtime.deadline import Deadlines
-from trading.errors import BadResponse, ExchangeError, ExchangeUnavailable, OutcomeUnknown, RateLimited
+from trading.errors import BadResponse, ClockSkew, ExchangeError, ExchangeUnavailable, OutcomeUnknown, RateLimited
 from trading.facts import Priority
 from trading.ports import Clock
 
@@ -45,6 +46,7 @@ class Sessions:
             )
 
         self.critical, self.common = wire(), wire()
+        self.is_clock_off = threading.Event()      # our time was refused since it was last measured
 
     def load(self) -> None:
         """Learn ccxt's names of every market, once, before threads start. Raises ExchangeError."""
@@ -70,6 +72,9 @@ class Sessions:
             if error.retry_after_ms:
                 self._budget.hold(endpoint.pool, error.retry_after_ms / 1000)
             raise
+        except ClockSkew:
+            self.is_clock_off.set()
+            raise
         except (ExchangeUnavailable, OutcomeUnknown) as error:
             if call.is_over():
                 raise type(error)(f"no whole answer within {self.deadline_s:g} s") from error
@@ -88,6 +93,7 @@ class Sessions:
             raise BadResponse("the exchange's time cannot be read") from error
         for wire in (self.critical, self.common):
             wire.options["timeDifference"] = ahead_ms
+        self.is_clock_off.clear()
         if self._send_rule is not None:
             self._send_rule.clock_measured()
         if abs(ahead_ms) > NOTED_SKEW_MS:

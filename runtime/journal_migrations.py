@@ -18,8 +18,9 @@ from trading.errors import JournalError
 log = logging.getLogger("journal")
 
 
-def _add_lease_and_margin_mode(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("ALTER TABLE position ADD COLUMN margin_mode TEXT")
+def _second(connection: sa.Connection) -> None:
+    for column in ("margin_mode", "part_left"):
+        connection.exec_driver_sql(f"ALTER TABLE position ADD COLUMN {column} TEXT")
     connection.exec_driver_sql(
         "CREATE TABLE lease (name TEXT NOT NULL, owner TEXT NOT NULL, host TEXT NOT NULL, epoch BIGINT NOT NULL, "
         "expires_ms BIGINT NOT NULL, renewed_ms BIGINT NOT NULL, PRIMARY KEY (name))"
@@ -27,7 +28,7 @@ def _add_lease_and_margin_mode(connection: sa.Connection) -> None:
 
 
 # What makes version n of version n - 1. Written in SQL: the tables as they are now are not what a step knew.
-STEPS: Mapping[int, Callable[[sa.Connection], None]] = {2: _add_lease_and_margin_mode}
+STEPS: Mapping[int, Callable[[sa.Connection], None]] = {2: _second}
 
 
 def prepare_schema(connection: sa.Connection, label: str) -> None:

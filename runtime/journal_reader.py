@@ -91,6 +91,12 @@ class JournalReader:
             .where(schema.fill.c.symbol == symbol, schema.fill.c.trade_id == trade_id)
         ))
 
+    def is_closed(self, position_id: str) -> bool:
+        """Whether that position has come to its end."""
+        return bool(self._rows(sa.select(schema.trade.c.position_id).where(
+            schema.trade.c.position_id == position_id
+        )))
+
     def trades(self, limit: int = 100) -> tuple[ClosedTrade, ...]:
         """Return the latest closed trades, newest first."""
         order = (schema.trade.c.closed_ms.desc(), schema.trade.c.position_id.desc())

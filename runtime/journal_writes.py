@@ -100,7 +100,8 @@ def _position_closed(position: Position, trade: ClosedTrade, now_ms: int) -> App
 
     def apply(connection: sa.Connection) -> None:
         _upsert(connection, schema.position, row, "position_id")
-        _upsert(connection, schema.trade, to_row(trade), "position_id")
+        insert = _insert(connection, schema.trade).values(to_row(trade))
+        connection.execute(insert.on_conflict_do_nothing())       # a trade once told is not told otherwise
         connection.execute(left_over)
 
     return apply

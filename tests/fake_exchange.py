@@ -343,6 +343,10 @@ class FakeJournal:
                 if not settled or self.intents.get(client_oid) is IntentState.DONE
             }
 
+    def is_closed(self, position_id: str) -> bool:
+        with self._lock:
+            return any(trade.position_id == position_id for trade in self.trades)
+
     def is_booked(self, symbol: str, trade_id: str) -> bool:
         with self._lock:
             return (symbol, trade_id) in self.fills

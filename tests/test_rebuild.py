@@ -46,9 +46,10 @@ def test_a_position_is_rebuilt_from_its_own_orders(side: Side) -> None:
     rebuilt = held(again)
     for name in (
         "position_id", "side", "quantity", "initial_quantity", "entry_price", "stop_price", "initial_stop_price",
-        "stop_reason", "best_price", "fee", "stop_attempt", "exit_attempt", "steps_taken",
+        "stop_reason", "best_price", "fee", "steps_taken",
     ):
         assert getattr(rebuilt, name) == getattr(before, name), name
+    assert (rebuilt.stop_attempt, rebuilt.exit_attempt) == (1 + 3, 0 + 3)    # three may have left unseen
     assert rebuilt.protective_stop is not None
     assert before.protective_stop is not None
     assert rebuilt.protective_stop.order_id == before.protective_stop.order_id
@@ -96,7 +97,7 @@ def test_a_step_taken_before_the_loss_is_not_taken_again() -> None:
     rebuilt = held(again)
     assert (rebuilt.quantity, rebuilt.initial_quantity, rebuilt.steps_taken) == (D(19), D(39), 1)
     assert rebuilt.realised_pnl == D(40)
-    assert rebuilt.exit_attempt == 1
+    assert rebuilt.exit_attempt == 1 + 3                          # three may have left unseen
     price_moves_to(again, "52000")
     assert again.exchange.net[SYMBOL] == D(19)
     house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(4))     # that is not the twenty once more
@@ -137,7 +138,7 @@ def test_without_its_stop_it_is_protected_again() -> None:
     again = restarted_without_journal(house)
     assert again.reconciler.run().agrees
     (new,) = house.exchange.fetch_stop_orders(SYMBOL)
-    assert (new.stop_price, new.client_oid[-3:]) == (stop.stop_price, "-s2")
+    assert (new.stop_price, new.client_oid[-3:]) == (stop.stop_price, "-s5")
     assert held(again).stop_price == D(49_000)
 
 

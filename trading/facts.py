@@ -298,6 +298,7 @@ class Position:
     stop_attempt: int = 0                # numbers the client ids of protective stops
     protective_stop: ProtectiveStop | None = None
     exit_reason: ExitReason | None = None    # set while CLOSING
+    part_left: Decimal = ZERO            # lots still to go of a part that has begun to leave
     strategy: str = ""
     reasons: tuple[str, ...] = ()
 

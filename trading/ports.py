@@ -147,6 +147,9 @@ class Journal(Protocol):
     def is_booked(self, symbol: str, trade_id: str) -> bool:
         """Whether that fill is in the journal."""
 
+    def is_closed(self, position_id: str) -> bool:
+        """Whether that position has come to its end."""
+
     def client_oids(self, *, settled: bool = False) -> Mapping[str, str]:
         """Return the client id of every order RAD knows it sent, or of the *settled* ones, by order id."""
 

@@ -259,9 +259,9 @@ def test_a_lost_journal_is_rebuilt_from_the_exchange(
         again.reconciler.catch_up()
         assert again.reconciler.run().found == ()
         rebuilt = held(again)
-        for name in ("position_id", "side", "quantity", "entry_price", "initial_stop_price", "stop_reason",
-                     "stop_attempt", "exit_attempt"):
+        for name in ("position_id", "side", "quantity", "entry_price", "initial_stop_price", "stop_reason"):
             assert getattr(rebuilt, name) == getattr(trailed, name), name
+        assert rebuilt.stop_attempt == trailed.stop_attempt + 3      # three may have left unseen
         tick = D("0.1")
         assert abs(rebuilt.stop_price - trailed.stop_price) <= tick
         assert rebuilt.protective_stop is not None
