@@ -24,7 +24,7 @@ class Shape(Enum):
     """What the next order of an exit looks like: always at the market, never enlarging anything."""
 
     WHOLE = "whole"                # reduce-only, for all that is to go
-    SMALLER = "smaller"            # reduce-only, for a half of it, or a half of that
+    SMALLER = "smaller"            # reduce-only, for a half of it, or a half of that; then as much again
     CLOSE_ORDER = "close_order"    # for whatever is there, without a size
 
 
@@ -58,7 +58,7 @@ class Ladder:
     """How far one exit has got."""
 
     shape: Shape = Shape.WHOLE
-    halvings: int = 0
+    lots: Decimal | None = None    # of a smaller order
     rounds: int = 0                # how often it has begun again, or fallen short
     refusals: int = 0              # in a row
     pause_s: float = 0.0           # before the next order
@@ -72,33 +72,32 @@ class Ladder:
         """Return the lots of the next order, *to_go* being left; None for `closeOrder`."""
         if self.shape is Shape.CLOSE_ORDER:
             return None
-        most = min(to_go, instrument.max_quantity)
-        share = instrument.quantity_down(most / 2**self.halvings) if self.shape is Shape.SMALLER else most
-        return min(max(share, instrument.min_quantity), to_go)
+        most = self.lots or instrument.max_quantity
+        return min(max(most, instrument.min_quantity), instrument.max_quantity, to_go)
 
     def after(
         self, result: Result, to_go: Decimal, instrument: Instrument, *, may_close_all: bool
     ) -> Ladder:
         """Return where it stands after an order for *to_go* that ended like that."""
-        shape, halvings = NEXT[self.shape, result], self.halvings
+        shape, lots = NEXT[self.shape, result], self.lots
         if shape is Shape.SMALLER and result is Result.TOO_LARGE:
-            if self.quantity(to_go, instrument) == instrument.min_quantity:
+            last = self.quantity(to_go, instrument) or to_go
+            lots = instrument.quantity_down(last / 2)
+            if last <= instrument.min_quantity:
                 shape = Shape.CLOSE_ORDER
-            else:
-                halvings += 1
         if shape is Shape.CLOSE_ORDER and not may_close_all:
             shape = Shape.WHOLE
         if shape is not Shape.SMALLER:
-            halvings = 0
+            lots = None
         if result in (Result.REFUSED, Result.TOO_LARGE):
             return Ladder(
-                shape=shape, halvings=halvings, rounds=self.rounds + (shape is Shape.WHOLE),
+                shape=shape, lots=lots, rounds=self.rounds + (shape is Shape.WHOLE),
                 refusals=self.refusals + 1, pause_s=_pause_s(self.rounds),
             )
         if result is Result.AS_ASKED:
-            return replace(self, shape=shape, halvings=halvings, refusals=0, pause_s=0.0)
+            return replace(self, shape=shape, lots=lots, refusals=0, pause_s=0.0)
         pause_s = _pause_s(self.rounds - 1) if self.rounds else 0.0
-        return Ladder(shape=shape, halvings=halvings, rounds=self.rounds + 1, pause_s=pause_s)
+        return Ladder(shape=shape, lots=lots, rounds=self.rounds + 1, pause_s=pause_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

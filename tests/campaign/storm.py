@@ -142,6 +142,7 @@ def storm(seed: int, orders: int, workers: int) -> Tally:
                     number, mine = next(serial), min(BOOKS_OF, missing)
                     missing -= mine
                 tally = Storm(nursery, f"{seed}/{number}").run(mine)
+                print(*tally.failures, sep="\n", end="")          # at once: the run may be a long one
                 print(f"storm {number}: orders={sum(tally.orders.values())} faults={sum(tally.struck.values())}"
                       f" failures={len(tally.failures)}", flush=True)
                 with left:
