@@ -407,17 +407,19 @@ class Book:
             left_ms = self._last_exit_ms.get(symbol)
             return left_ms is not None and self._clock.now_ms() - left_ms < UNSEEN_S * 1000
 
-    def claim_stop_move(self, symbol: str) -> Position | None:
+    def claim_stop_move(self, symbol: str, *, closing: bool = False) -> Position | None:
         """Take the right to change the resting stop, with the number of a new attempt.
 
-        A closing position is left to whoever closes it, unless nobody works on it: its exit may never have been.
+        A closing position is left to whoever closes it, unless that is who asks (*closing*), or nobody
+        works on it: its exit may never have been.
         """
         with self._positions_lock:
             self._queued_moves.discard(symbol)
             position = self.positions.get(symbol)
             if position is None or symbol in self._moving_stop:
                 return None
-            if position.state is not PositionState.OPEN and position.position_id not in self._doubts:
+            is_left = closing or position.position_id in self._doubts
+            if position.state is not PositionState.OPEN and not is_left:
                 return None
             self._moving_stop.add(symbol)
             claimed = replace(position, stop_attempt=position.stop_attempt + 1)

@@ -181,6 +181,8 @@ class Exits:
         """
         started = self._clock.monotonic()
         with self.uncertain_unless_over(claimed.position_id):
+            if isinstance(first, Unresolved) and claimed.protective_stop is None:
+                self._guard.cover(claimed.symbol)
             outcome = self._sender.find_out(request, claimed.position_id, Purpose.EXIT, first)
             self._monitor.record_trade_execution(
                 claimed.symbol, "exit", self._clock.monotonic() - started, type(outcome).__name__

@@ -83,9 +83,16 @@ class Guard:
             self._protection.pause(RETRY_S)
         return Followed.NOT_PLACED
 
-    def follow(self, symbol: str) -> Followed:
+    def cover(self, symbol: str) -> Followed:
+        """Let a stop rest for a position whose exit is unanswered and that has none; for whoever closes it.
+
+        Its exit may never have been. If the price is there already it fires at once: that closes it too.
+        """
+        return self.follow(symbol, closing=True)
+
+    def follow(self, symbol: str, *, closing: bool = False) -> Followed:
         """Let one confirmed stop rest in place of older ones; the old ones stay if that fails."""
-        claimed = self._book.claim_stop_move(symbol)
+        claimed = self._book.claim_stop_move(symbol, closing=closing)
         if claimed is None:
             return Followed.NOT_PLACED
         followed = Followed.NOT_PLACED
@@ -104,7 +111,8 @@ class Guard:
     def _follow(self, claimed: Position) -> Followed:
         symbol = claimed.symbol
         instrument = self._exchange.instrument(symbol)
-        if self._is_passed(claimed, instrument):
+        is_open = claimed.state is PositionState.OPEN
+        if is_open and self._is_passed(claimed, instrument):
             # A mark lags behind a leap of the price: while an old stop rests, a later look moves it.
             return Followed.PASSED if claimed.protective_stop is None else Followed.NOT_PLACED
         if claimed.protective_stop is not None and self._book.takes_one_stop(symbol):
@@ -121,11 +129,17 @@ class Guard:
         return Followed.NOT_PLACED
 
     def _is_passed(self, position: Position, instrument: Instrument) -> bool:
-        """Whether the mark price is where the stop belongs, or beyond; not judged by an old price."""
+        """Whether the mark price is where the stop belongs, or beyond; not judged by an old price.
+
+        A mark lags behind a leap: where no stop rests the market must be there too. If not, the
+        exchange, which knows better, lets the stop fire.
+        """
         price = self._prices.get(position.symbol)
         if price is None or price.age_s(self._clock.monotonic()) > self._stale_after_s:
             return False
-        return position.side.is_beyond(self._protection.resting_price(position, instrument), price.mark)
+        belongs, side = self._protection.resting_price(position, instrument), position.side
+        is_there = position.protective_stop is not None or side.is_beyond(belongs, price.to_leave(side))
+        return is_there and side.is_beyond(belongs, price.mark)
 
     def _swap(self, claimed: Position, instrument: Instrument) -> Followed:
         """Cancel the old stop, then place the new one; if that is refused, one where the old one was."""

@@ -25,6 +25,7 @@ log = logging.getLogger("order")
 AGREEING_ANSWERS = 3       # "not there" is believed after this many, the last one past the wait
 LOOK_UPS_S = (0.1, 0.25, 0.5, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0)
 ENTRY_LOOK_UPS = 3         # by the main thread, which has others to look after; reconciliation goes on
+STOP_LOOK_UPS = 3          # a second closeOrder stop harms nobody; a position without one is in danger
 LOOK_UP_LIMIT_S = 20.0     # by an exit worker; then reconciliation goes on
 SETTLE_POLLS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.5, 1.0, 1.0, 1.0, 2.0)
 FILL_POLLS_S = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0)
@@ -133,8 +134,12 @@ class OrderSender:
         return self._find_out(request, self.send(request, Priority.HIGH), LOOK_UPS_S[:ENTRY_LOOK_UPS])
 
     def send_protection(self, request: OrderRequest, position_id: str) -> Outcome:
-        """Send a protective stop and find out; its id follows from the position: the disk can wait."""
-        return self.find_out(request, position_id, Purpose.STOP, self.send(request, Priority.CRITICAL))
+        """Send a protective stop and ask for it a few times: rather a second one than none.
+
+        Its id follows from the position: the disk can wait.
+        """
+        first = self.send(request, Priority.CRITICAL)
+        return self.find_out(request, position_id, Purpose.STOP, first, LOOK_UPS_S[:STOP_LOOK_UPS])
 
     def send(self, request: OrderRequest, priority: Priority) -> Outcome:
         """Send once: nothing before the wire, nothing after it. `find_out` is to follow."""
@@ -149,12 +154,15 @@ class OrderSender:
             return Rejected(reason=str(error), error=error)
         return Accepted(order_id=order_id, acknowledged=self._clock.monotonic())
 
-    def find_out(self, request: OrderRequest, position_id: str, purpose: Purpose, first: Outcome) -> Outcome:
+    def find_out(
+        self, request: OrderRequest, position_id: str, purpose: Purpose, first: Outcome,
+        pauses_s: tuple[float, ...] = LOOK_UPS_S,
+    ) -> Outcome:
         """Journal what is known of an exit or stop already sent, and look up what is not."""
         if isinstance(first, NotSent):
             return first             # there is no such order: its client id goes to the next try
         self._journal.record_intent(position_id, request, purpose.value, wait=False)
-        return self._find_out(request, first, LOOK_UPS_S)
+        return self._find_out(request, first, pauses_s)
 
     def begin_look_up(self, client_oid: str, since: float) -> LookUp:
         """Return a look-up of an order signed before *since*, for one who asks now and then."""

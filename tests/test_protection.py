@@ -225,9 +225,9 @@ def test_a_stop_somebody_cancelled_is_placed_again_and_the_gap_is_told(clock: Ma
     assert resting(house).order_id != stop.order_id
 
 
-def test_a_mark_price_beyond_the_stop_is_an_exit_not_a_stop(clock: ManualClock) -> None:
-    """The best bid still stands above, but the mark has fallen below where the stop belongs: leave at once."""
-    for side, price, mark in ((Side.LONG, "50500", "48900"), (Side.SHORT, "49500", "51100")):
+def test_a_price_beyond_the_stop_is_an_exit_not_a_stop(clock: ManualClock) -> None:
+    """Market and mark have fallen below where the stop belongs, and none rests: leave at once."""
+    for side, price, mark in ((Side.LONG, "48940", "48900"), (Side.SHORT, "51060", "51100")):
         house = a_manager(clock=clock, exits=ALL_OUT)
         opened(house, side=side, now_ms=clock.now_ms())
         stop = resting(house)
