@@ -98,8 +98,12 @@ def test_cross_positions_are_protected_at_the_leverage_asked_for(tmp_path: Path)
         run_sandbox("synthetic", pairs=6, seed=5, volatility=1.0) as box,
         running(box, tmp_path, POSITIONS__MARGIN_MODE="cross", POSITIONS__LEVERAGE="2") as daemon,
     ):
+        assert daemon.ask("/api/status")["protection_gap_ms"] is None
         opened = daemon.ask("/api/open", {"symbol": "XBTUSDTM", "side": "long"})
         assert opened["protected"]
+        gaps = daemon.ask("/api/status")["protection_gap_ms"]
+        assert (gaps["count"], gaps["p50"], gaps["p99"]) == (1, gaps["max"], gaps["max"])
+        assert 0 < gaps["max"] < 5_000                # protect.deadline
         (event,) = [each for each in box.history("order_accepted") if each["client_oid"].endswith("-e0")]
         assert (event["margin_mode"], event["leverage"]) == ("CROSS", "2")
         assert daemon.ask("/api/close", {"symbol": "XBTUSDTM"})["exit_reason"] == "manual"
