@@ -17,8 +17,9 @@ from control.steering import ERROR
 
 DESCRIPTION = "RAD, the KuCoin bot you can leave alone. Each command has its own --help."
 EPILOG = (
-    "./rad test [pytest arguments] runs every check of the project. Exit codes: 0 ok, 1 error, 2 not found, "
-    "3 daemon not running, 4 configuration, 5 timeout."
+    "./rad test [pytest arguments] runs every check of the project; ./rad campaign kills RAD over and over and "
+    "judges it by the exchange's own record. Exit codes: 0 ok, 1 error, 2 not found, 3 daemon not running, "
+    "4 configuration, 5 timeout; of run also 70 a thread is stuck, 75 another RAD has taken over."
 )
 # These understand their own arguments, --help included.
 PASSED_THROUGH = ("run", "sandbox")

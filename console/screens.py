@@ -141,6 +141,7 @@ def show_status(facts: JsonObject) -> None:
         ("positions", f"{positions}, {protected} of them protected on the exchange" if positions else "none",
          "bold red" if protected < positions else ""),
         ("exit latency", _latency(facts.get("exit_latency_ms")), ""),
+        ("without stop", _latency(facts.get("protection_gap_ms")), ""),
         *((f"rate {pool}", _rate(use), "") for pool, use in (facts.get("rate") or {}).items()),
         ("version", text(facts.get("version")), ""),
         *(("problem", text(problem), "bold red") for problem in facts.get("problems") or ()),

@@ -49,6 +49,13 @@ def moment(ms: int | None) -> str | None:
     return f"{text}.{ms % 1000:03d}Z"
 
 
+def in_ms(count: int, **seconds: float | None) -> JsonObject:
+    """Return figures of *count* times in milliseconds, under the names they are given with."""
+    return {"count": count, **{
+        name: None if figure is None else round(figure * 1000, 3) for name, figure in seconds.items()
+    }}
+
+
 def status_view(
     *,
     state: str,
@@ -60,10 +67,14 @@ def status_view(
     protected: int,
     rate: JsonObject | None = None,
     exit_latency_ms: JsonObject | None = None,
+    protection_gap_ms: JsonObject | None = None,
     problems: Sequence[str] = (),
     **more: Any,
 ) -> JsonObject:
-    """Return what `status` says; *positions* and *protected* are counts, *problems* sentences."""
+    """Return what `status` says; *positions* and *protected* are counts, *problems* sentences.
+
+    *protection_gap_ms*: for how long positions had no stop on the exchange; None before the first gap.
+    """
     return {
         "state": state,
         "mode": mode,
@@ -74,6 +85,7 @@ def status_view(
         "protected": protected,
         "rate": rate or {},
         "exit_latency_ms": exit_latency_ms or {},
+        "protection_gap_ms": protection_gap_ms,
         "problems": list(problems),
         **more,
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from control.views import in_ms
 from daemon.exchange_process import ExchangeAddress, ExchangeProcess
 from daemon.scan import scanner_for
 from daemon.state import Account, Status
@@ -217,11 +218,8 @@ class House:
         """Return p50, p95, p99 and max from price receipt to the wire, in milliseconds."""
         sent = self.monitor.get_stats().exit_stages.get("sent")
         if sent is None:
-            return {"count": 0, "p50": None, "p95": None, "p99": None, "max": None}
-        figures = {"p50": sent.p50, "p95": sent.p95, "p99": sent.p99, "max": sent.maximum}
-        return {"count": sent.count, **{
-            name: None if value is None else round(value * 1000, 3) for name, value in figures.items()
-        }}
+            return in_ms(0, p50=None, p95=None, p99=None, max=None)
+        return in_ms(sent.count, p50=sent.p50, p95=sent.p95, p99=sent.p99, max=sent.maximum)
 
     def problems(self) -> list[str]:
         """Return everything that is wrong, a sentence each."""

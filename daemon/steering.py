@@ -15,6 +15,7 @@ from daemon.house import House
 from daemon.opening import Opener
 from daemon.verify import Parties, verify
 from execution.book import NotOpened
+from performance_monitor import Summary
 from runtime.locks import lock_stats
 from runtime.version import VERSION
 from trading.client_ids import parse
@@ -52,6 +53,7 @@ class Desk:
             protected=sum(position.protective_stop is not None for position in positions),
             rate=house.rate(),
             exit_latency_ms=house.exit_latency_ms(),
+            protection_gap_ms=_gaps(stats.protection_gaps),
             problems=house.problems(),
             entries_blocked=blocked or None,
             realised_pnl=views.amount(stats.realised_pnl),
@@ -161,6 +163,10 @@ class Desk:
 
 def _median_ms(seconds: Sequence[float]) -> float | None:
     return round(median(seconds) * 1000, 3) if seconds else None
+
+
+def _gaps(gaps: Summary) -> JsonObject | None:
+    return views.in_ms(gaps.count, p50=gaps.p50, p99=gaps.p99, max=gaps.maximum) if gaps.count else None
 
 
 def _purpose(order: Order) -> str:

@@ -24,7 +24,7 @@ from trading.errors import AuthenticationFailed, ExchangeError, RadError, Unknow
 from trading.facts import ClosedTrade, Fill, Order, Position
 from trading.lifecycle import PositionState
 from trading.ports import Clock
-from trading.reconciliation import Difference, ExchangeView, Kind, compare
+from trading.reconciliation import Difference, ExchangeView, Kind, compare, plain
 
 DAY_MS = 86_400_000            # how far back KuCoin lists fills
 EDGE_MS = 60_000               # so near the end of that list a fill may be on it or not
@@ -216,7 +216,7 @@ def _with_unsettled(look: Look, found: tuple[Difference, ...]) -> tuple[Differen
     unsettled = [
         Difference(
             kind=Kind.UNSETTLED, symbol=intent.symbol, book=f"an entry, {intent.state.value}",
-            exchange=f"{order.side.value}, {_plain(order.filled_quantity)} of {_plain(order.quantity)} filled",
+            exchange=f"{order.side.value}, {plain(order.filled_quantity)} of {plain(order.quantity)} filled",
             order_id=order.order_id,
         )
         for intent in look.intents
@@ -267,8 +267,8 @@ def _audit(
 def _money_differences(look: Look, audited: Audit) -> tuple[Difference, ...]:
     return tuple(
         Difference(
-            kind=kind, symbol=figure.symbol, book=f"{_plain(figure.journal)} USDT",
-            exchange=f"{_plain(figure.exchange)} USDT",
+            kind=kind, symbol=figure.symbol, book=f"{plain(figure.journal)} USDT",
+            exchange=f"{plain(figure.exchange)} USDT",
         )
         for kind, figures in ((Kind.FEE, audited.fees), (Kind.REALISED_PNL, audited.realised_pnl))
         for figure in figures if not figure.agrees and figure.symbol not in look.under_way
@@ -276,8 +276,4 @@ def _money_differences(look: Look, audited: Audit) -> tuple[Difference, ...]:
 
 
 def _words(fill: Fill) -> str:
-    return f"{fill.side.value} {_plain(fill.quantity)} at {_plain(fill.price)}"
-
-
-def _plain(number: Decimal) -> str:
-    return f"{number.normalize():f}"
+    return f"{fill.side.value} {plain(fill.quantity)} at {plain(fill.price)}"

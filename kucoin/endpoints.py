@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-PUBLIC, FUTURES, SPOT, MANAGEMENT = "public", "futures", "spot", "management"
+PUBLIC, FUTURES, MANAGEMENT = "public", "futures", "management"
 
 
 class Effect(Enum):

@@ -25,7 +25,6 @@ class UrgentPool:
         self._urgent: deque[Task] = deque()
         self._other: deque[Task] = deque()
         self._others_running = 0
-        self._busy = 0
         self._stopping = False
         self._most_others = max(1, workers // 2)
         self._threads = [
@@ -43,11 +42,6 @@ class UrgentPool:
         with self._work:
             (self._urgent if urgent else self._other).append(task)
             self._work.notify()
-
-    def busy(self) -> int:
-        """Return how many tasks run or wait."""
-        with self._lock:
-            return self._busy + len(self._urgent) + len(self._other)
 
     def stop(self, timeout_s: float) -> bool:
         """Finish what is queued, then end; False if some thread is still at it after *timeout_s*."""
@@ -68,14 +62,12 @@ class UrgentPool:
                     return
                 task = queue.popleft()
                 is_other = queue is self._other
-                self._busy += 1
                 self._others_running += is_other
             try:
                 task()
             except Exception:  # noqa: BLE001 - the pool outlives its tasks
                 log.exception("task failed")
             with self._work:
-                self._busy -= 1
                 self._others_running -= is_other
                 self._work.notify_all()
 

@@ -1,6 +1,6 @@
 """Every number a person may change: read from config.yaml, the environment and flags, checked at once.
 
-`load_settings` is the door; DESIGN's list of keys people count on is kept here and in config.yaml.
+`load_settings` is the door; the keys people count on are listed here and in config.yaml.
 """
 
 from __future__ import annotations

@@ -113,7 +113,6 @@ class MarketStream:
         # Written by the stream's thread alone, read by any.
         self.connections = 0                  # how often a connection was made
         self.connected = False                # prices: something came over the connection there is
-        self.last_message_at: float | None = None
 
     def start(self) -> None:
         """Start the thread."""
@@ -245,7 +244,7 @@ class MarketStream:
             return                            # one side is empty: that is not a price
         middle = (bid + ask) / 2
         mark = self._marks.get(symbol, middle)
-        self.last_message_at, self.connected = received, True
+        self.connected = True
         self._prices.publish(Price(
             symbol=symbol, bid=bid, ask=ask, last=middle, mark=mark, ts_ms=ts_ms, received=received
         ))

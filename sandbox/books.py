@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import threading
 from collections import deque
@@ -20,7 +19,6 @@ from sandbox.orders import Fill, Order
 from sandbox.positions import Position
 from sandbox.wire import text
 
-log = logging.getLogger("sandbox")
 VERSION = 1
 _KEPT_DONE_ORDERS = 2_000
 _KEPT_FILLS = 5_000

@@ -9,6 +9,7 @@ import pytest
 
 from sandbox.embedded import RunningSandbox, run_sandbox
 from tests.daemon_process import PATIENCE_S, Daemon
+from tests.sandbox.signed_client import SignedClient
 from tests.test_daemon import exchange_settings
 
 pytestmark = pytest.mark.process
@@ -97,19 +98,29 @@ def test_cross_positions_are_protected_at_the_leverage_asked_for(tmp_path: Path)
         run_sandbox("synthetic", pairs=6, seed=5, volatility=1.0) as box,
         running(box, tmp_path, POSITIONS__MARGIN_MODE="cross", POSITIONS__LEVERAGE="2") as daemon,
     ):
+        assert daemon.ask("/api/status")["protection_gap_ms"] is None
         opened = daemon.ask("/api/open", {"symbol": "XBTUSDTM", "side": "long"})
         assert opened["protected"]
+        gaps = daemon.ask("/api/status")["protection_gap_ms"]
+        assert (gaps["count"], gaps["p50"], gaps["p99"]) == (1, gaps["max"], gaps["max"])
+        assert 0 < gaps["max"] < 5_000                # protect.deadline
         (event,) = [each for each in box.history("order_accepted") if each["client_oid"].endswith("-e0")]
         assert (event["margin_mode"], event["leverage"]) == ("CROSS", "2")
         assert daemon.ask("/api/close", {"symbol": "XBTUSDTM"})["exit_reason"] == "manual"
 
 
 def test_guard_protects_what_was_opened_in_another_mode(tmp_path: Path) -> None:
-    """A cross position opened by hand, RAD set to isolated with --guard: adopted, protected, closed."""
+    """A cross position of another client, RAD set to isolated with --guard: adopted, protected, closed."""
     with run_sandbox("synthetic", pairs=6, seed=5, volatility=1.0) as box:
-        with running(box, tmp_path / "by-hand", POSITIONS__MARGIN_MODE="cross") as hand:
-            hand.ask("/api/open", {"symbol": "ETHUSDTM", "side": "short"})
-        with running(box, tmp_path / "guard", "--guard") as daemon:
+        hand, eth = SignedClient(box), "ETHUSDTM"
+        hand.data("POST", "/api/v2/position/changeMarginMode", {"symbol": eth, "marginMode": "CROSS"})
+        hand.data("POST", "/api/v2/changeCrossUserLeverage", {"symbol": eth, "leverage": "3"})
+        hand.order("sell", 10, symbol=eth, clientOid="by-hand-1", marginMode="CROSS", leverage=3)
+        with running(box, tmp_path, "--guard") as daemon:
+            assert "ETH/USDT:USDT adopted side=short quantity=10 " in daemon.text()
             (position,) = daemon.ask("/api/positions")
-            assert position["protected"]
-            assert daemon.ask("/api/close", {"symbol": "ETHUSDTM"})["exit_reason"] == "manual"
+            assert (position["strategy"], position["protected"]) == ("adopted", True)
+            assert daemon.ask("/api/close", {"symbol": eth})["exit_reason"] == "manual"
+        (theirs,) = [each for each in box.history("order_accepted") if each["client_oid"] == "by-hand-1"]
+        assert theirs["margin_mode"] == "CROSS"
+        assert box.state()["accounts"][0]["positions"] == []

@@ -26,6 +26,7 @@ from trading.errors import (
     JournalError,
     OrderRejected,
     OutcomeUnknown,
+    RateLimited,
 )
 from trading.facts import ExitReason, Position, Priority, Side
 from trading.lifecycle import IntentState, PositionState
@@ -100,6 +101,19 @@ def test_nothing_is_sent_when_the_journal_cannot_be_written() -> None:
     assert house.exchange.received == []
     house.journal.fail = None
     opened(house)
+
+
+def test_an_entry_turned_away_unread_is_settled_as_rejected() -> None:
+    """A rate limit: the order is certainly not there, and the journal does not go on calling it intended."""
+    house = a_manager()
+
+    def turn_away(_request: object) -> None:
+        raise RateLimited("too many requests", code="429000")
+
+    house.exchange.before["place_order"] = turn_away
+    assert isinstance(house.manager.open_position(an_entry_request(), an_account()), NotOpened)
+    assert list(house.journal.intents.values()) == [IntentState.REJECTED]
+    assert not house.manager.has_uncertain()
 
 
 def test_a_long_trails_its_stop_and_leaves_there() -> None:

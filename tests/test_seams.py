@@ -185,6 +185,37 @@ def test_the_first_stop_does_not_wait_for_the_disk(clock: ManualClock) -> None:
     assert max(house.monitor.gaps_s, default=0.0) < 1
 
 
+def test_a_stop_without_an_answer_is_placed_again_within_seconds(clock: ManualClock) -> None:
+    """The first request is lost on the way: the second stop rests after a second, not after eight."""
+    house = a_manager(clock=clock, exits=ALL_OUT)
+    clock.flows = True
+    house.exchange.lose_request = lambda request: request.client_oid.endswith("-s1")
+    began = clock.monotonic()
+    position = opened(house, now_ms=clock.now_ms())
+    assert position.protective_stop is not None
+    assert position.protective_stop.client_oid.endswith("-s2")
+    assert clock.monotonic() - began < 2
+
+
+def test_an_unanswered_exit_of_a_bare_position_is_covered_first(clock: ManualClock) -> None:
+    """Its stop is gone and its exit lost: a stop is sent before anybody asks what became of the exit."""
+    house = a_manager(clock=clock, exits=ALL_OUT)
+    position = opened(house, now_ms=clock.now_ms())
+    (stop,) = house.exchange.fetch_stop_orders()
+    house.exchange.cancel_order(stop.order_id, Priority.CRITICAL)
+    house.manager.stop_lost(SYMBOL, position.position_id)
+    workers = let_wait(house)
+    house.exchange.lose_request = lambda request: "-x" in request.client_oid
+    price_moves_to(house, "48000")
+    resting_when_asked: list[int] = []
+    house.exchange.before["find_order"] = lambda _oid: resting_when_asked.append(
+        len(house.exchange.fetch_stop_orders())
+    )
+    clock.flows = True
+    workers.tasks.pop(0)()
+    assert resting_when_asked[0] == 1
+
+
 # ---- restarts -------------------------------------------------------------------------------------
 
 

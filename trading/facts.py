@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from enum import Enum, IntEnum
 
 from trading.lifecycle import PositionState
@@ -105,10 +105,6 @@ class Instrument:
     def price_up(self, price: Decimal) -> Decimal:
         """*price* on the tick at or above."""
         return (price / self.tick_size).to_integral_value(ROUND_CEILING) * self.tick_size
-
-    def price_nearest(self, price: Decimal) -> Decimal:
-        """*price* on the nearest tick."""
-        return (price / self.tick_size).to_integral_value(ROUND_HALF_EVEN) * self.tick_size
 
     def stop_towards_price(self, side: Side, stop_price: Decimal) -> Decimal:
         """*stop_price* on the tick that risks less: up for a long, down for a short."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TypeVar
 
-SIGNATURE_LIFE_S = 5.0                      # KuCoin refuses a request signed longer ago. PROTOCOL: authentication
+SIGNATURE_LIFE_S = 5.0                      # KuCoin refuses a request signed longer ago (KC-API-TIMESTAMP)
 READ_LAG_S = 3.0                            # how long KuCoin may not show an order it has taken
 UNSEEN_S = SIGNATURE_LIFE_S + READ_LAG_S    # a request signed longer ago shows, or never arrives
 

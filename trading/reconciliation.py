@@ -134,8 +134,9 @@ def _left_over(ours: dict[str, Position], view: ExchangeView, reserved: set[str]
 def _size(position: Position | ExchangePosition | None) -> str:
     if position is None:
         return "none"
-    return f"{position.side.value} {_plain(position.quantity)} at {_plain(position.entry_price)}"
+    return f"{position.side.value} {plain(position.quantity)} at {plain(position.entry_price)}"
 
 
-def _plain(number: Decimal) -> str:
+def plain(number: Decimal) -> str:
+    """Return *number* without exponent and without zeros at its end."""
     return f"{number.normalize():f}"

@@ -49,7 +49,7 @@ class ReplayMarket:
         self._price = self._tape.open[self._row].astype(np.float64)
         self._low = self._high = self._tape.open[self._row]
         self._sequence: Integers = np.ones(count, dtype=np.int64)
-        self._now_ms = self._changed_at_ms = anchor_ms or 0
+        self._now_ms = anchor_ms or 0
         self._changed_ms: Integers = np.full(count, self._now_ms)
         self._quotes: dict[str, tuple[int, int, Quote]] = {}
 

@@ -21,7 +21,6 @@ _MARK_FOLLOWS_S = 0.4
 _SMOOTH_GAP_MS = 1000                # a longer pause between two moves is walked through in between
 _WALKED_GAP_MS = 120_000             # a longer one leaves the candles of its minutes to `Past`
 _FUNDING_MS = 28_800_000
-_ZERO = Decimal(0)
 
 
 class SyntheticMarket:

@@ -75,7 +75,7 @@ OPERATIONS = (
     Operation(name="stream", before="trail", kinds=WS_KINDS),
 )
 IMPOSSIBLE = {
-    "cancel_loses": "entries are IOC and exits market orders: nothing of RAD's rests that a cancel could race",
+    "cancel_loses": "it strikes no waiting stop, and nothing else of RAD's rests: the races have their own tests",
 }
 
 

@@ -20,7 +20,8 @@ TRADE = {
 STATUS = {
     "state": "running", "mode": "sandbox", "market": "futures", "version": "0.0", "equity": "10012.3",
     "positions": 1, "protected": 1, "rate": {"futures": {"used": 120, "limit": 2000}},
-    "exit_latency_ms": {"p50": 1.2, "p99": 4.0, "max": 9.1, "count": 17}, "problems": [],
+    "exit_latency_ms": {"p50": 1.2, "p99": 4.0, "max": 9.1, "count": 17},
+    "protection_gap_ms": {"p50": 31.0, "p99": 52.5, "max": 52.5, "count": 3}, "problems": [],
 }
 
 

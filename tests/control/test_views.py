@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from control.views import (
     amount,
+    in_ms,
     moment,
     opportunity_view,
     position_view,
@@ -37,7 +38,7 @@ FIXED_TRADE = {
 }
 FIXED_STATUS = {
     "state", "mode", "market", "version", "equity", "positions", "protected", "rate", "exit_latency_ms",
-    "problems",
+    "protection_gap_ms", "problems",
 }
 
 
@@ -104,6 +105,17 @@ def test_opportunity_and_status_views() -> None:
                          positions=1, protected=1, pid=7)
     assert set(status) == FIXED_STATUS | {"pid"}
     assert status["equity"] == "10.5"
+
+
+def test_status_tells_how_long_positions_had_no_stop() -> None:
+    """Seconds become milliseconds; before the first gap it is null, not zero."""
+    facts: dict[str, Any] = {"state": "running", "mode": "paper", "market": "futures", "version": "1",
+                             "equity": None, "positions": 0, "protected": 0}
+    assert status_view(**facts)["protection_gap_ms"] is None
+    gaps = in_ms(2, p50=0.25, p99=0.7500004, max=None)
+    assert status_view(**facts, protection_gap_ms=gaps)["protection_gap_ms"] == {
+        "count": 2, "p50": 250.0, "p99": 750.0, "max": None,
+    }
 
 
 def test_threads_view_orders_locks_and_names_states() -> None:

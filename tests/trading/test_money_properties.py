@@ -67,14 +67,11 @@ def test_however_it_is_split_profit_adds_up(
 
 @given(price=PRICES, tick=TICKS)
 def test_ticks_are_never_more_than_one_away(price: Decimal, tick: Decimal) -> None:
-    """Down is at or below, up at or above, nearest within half a tick."""
+    """Down is at or below, up at or above."""
     instrument = an_instrument(tick_size=tick)
-    down, up, nearest = (
-        instrument.price_down(price), instrument.price_up(price), instrument.price_nearest(price)
-    )
+    down, up = instrument.price_down(price), instrument.price_up(price)
     assert price - tick < down <= price <= up < price + tick
-    assert abs(nearest - price) <= tick / 2
-    assert down % tick == up % tick == nearest % tick == 0
+    assert down % tick == up % tick == 0
 
 
 @given(quantity=st.decimals("0", "100000", places=4), lot=st.sampled_from([D("0.001"), D(1), D(10)]))
