@@ -281,7 +281,7 @@ class Exits:
         symbol, filled = claimed.symbol, execution.quantity
         if not filled:
             self._journal.settle_intent(client_oid, IntentState.DONE)
-            self._refused(claimed, Result.TOO_LARGE, "accepted, and not one lot filled")
+            self._refused(claimed, Result.UNFILLED, "accepted, and not one lot filled")
             return None
         if fills is None:
             fills = self._sender.fills_of(execution)

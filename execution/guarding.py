@@ -20,6 +20,7 @@ from trading.ports import Clock, Exchange, Journal, Monitor, Prices
 log = logging.getLogger("stop")
 
 RETRY_S = 0.2                  # between two tries to place a resting stop
+COVER_PAUSES_S = (0.0, 0.2, 0.4, 0.8, 1.0)     # before each: another thread may be at it, in vain
 
 
 class Followed(Enum):
@@ -88,7 +89,14 @@ class Guard:
 
         Its exit may never have been. If the price is there already it fires at once: that closes it too.
         """
-        return self.follow(symbol, closing=True)
+        followed = Followed.NOT_PLACED
+        for pause_s in COVER_PAUSES_S:
+            self._protection.pause(pause_s)
+            followed = self.follow(symbol, closing=True)
+            position = self._book.find(symbol)
+            if followed is Followed.RESTS or position is None or position.protective_stop is not None:
+                break
+        return followed
 
     def follow(self, symbol: str, *, closing: bool = False) -> Followed:
         """Let one confirmed stop rest in place of older ones; the old ones stay if that fails."""

@@ -3,7 +3,8 @@
 A plain no that says nothing of the size is answered with `closeOrder`, which needs neither size nor
 leverage; one that speaks of size or price with a half, and a half of that, down to the smallest
 order, and then with `closeOrder` too. After that it begins again, ever more slowly, but never more
-slowly than the longest pause. What filled in part was no refusal: the rest follows at once.
+slowly than the longest pause. What filled in part was no refusal: the rest follows at once. What was
+taken in a smaller size is followed by as much again, or twice as much where no size was refused.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Shape(Enum):
     """What the next order of an exit looks like: always at the market, never enlarging anything."""
 
     WHOLE = "whole"                # reduce-only, for all that is to go
-    SMALLER = "smaller"            # reduce-only, for a half of it, or a half of that; then as much again
+    SMALLER = "smaller"            # reduce-only, for a half of it, or a half of that
     CLOSE_ORDER = "close_order"    # for whatever is there, without a size
 
 
@@ -32,7 +33,8 @@ class Result(Enum):
     """What became of an order that did not end the exit."""
 
     REFUSED = "refused"            # a plain no
-    TOO_LARGE = "too_large"        # a plain no on account of size or price, or not one lot filled
+    TOO_LARGE = "too_large"        # a plain no on account of size or price
+    UNFILLED = "unfilled"          # accepted, and not one lot filled
     FELL_SHORT = "fell_short"      # filled in part, and the rest of it cancelled
     AS_ASKED = "as_asked"          # filled, but asked for less than there is
 
@@ -40,14 +42,17 @@ class Result(Enum):
 NEXT: dict[tuple[Shape, Result], Shape] = {
     (Shape.WHOLE, Result.REFUSED): Shape.CLOSE_ORDER,
     (Shape.WHOLE, Result.TOO_LARGE): Shape.SMALLER,
+    (Shape.WHOLE, Result.UNFILLED): Shape.SMALLER,
     (Shape.WHOLE, Result.FELL_SHORT): Shape.WHOLE,
     (Shape.WHOLE, Result.AS_ASKED): Shape.WHOLE,
     (Shape.SMALLER, Result.REFUSED): Shape.CLOSE_ORDER,
     (Shape.SMALLER, Result.TOO_LARGE): Shape.SMALLER,        # at the smallest order: CLOSE_ORDER
+    (Shape.SMALLER, Result.UNFILLED): Shape.SMALLER,         # likewise
     (Shape.SMALLER, Result.FELL_SHORT): Shape.SMALLER,
     (Shape.SMALLER, Result.AS_ASKED): Shape.SMALLER,
     (Shape.CLOSE_ORDER, Result.REFUSED): Shape.WHOLE,
     (Shape.CLOSE_ORDER, Result.TOO_LARGE): Shape.WHOLE,
+    (Shape.CLOSE_ORDER, Result.UNFILLED): Shape.WHOLE,
     (Shape.CLOSE_ORDER, Result.FELL_SHORT): Shape.WHOLE,
     (Shape.CLOSE_ORDER, Result.AS_ASKED): Shape.WHOLE,
 }
@@ -59,6 +64,7 @@ class Ladder:
 
     shape: Shape = Shape.WHOLE
     lots: Decimal | None = None    # of a smaller order
+    has_limit: bool = False        # larger ones were refused for their size
     rounds: int = 0                # how often it has begun again, or fallen short
     refusals: int = 0              # in a row
     pause_s: float = 0.0           # before the next order
@@ -80,24 +86,28 @@ class Ladder:
     ) -> Ladder:
         """Return where it stands after an order for *to_go* that ended like that."""
         shape, lots = NEXT[self.shape, result], self.lots
-        if shape is Shape.SMALLER and result is Result.TOO_LARGE:
+        if shape is Shape.SMALLER and result in (Result.TOO_LARGE, Result.UNFILLED):
             last = self.quantity(to_go, instrument) or to_go
             lots = instrument.quantity_down(last / 2)
             if last <= instrument.min_quantity:
                 shape = Shape.CLOSE_ORDER
+        if shape is Shape.SMALLER and result is Result.AS_ASKED and lots and not self.has_limit:
+            lots *= 2                      # whatever was in the way is over
+            shape = Shape.SMALLER if lots < to_go else Shape.WHOLE
         if shape is Shape.CLOSE_ORDER and not may_close_all:
             shape = Shape.WHOLE
         if shape is not Shape.SMALLER:
             lots = None
-        if result in (Result.REFUSED, Result.TOO_LARGE):
+        has_limit = shape is Shape.SMALLER and (self.has_limit or result is Result.TOO_LARGE)
+        if result in (Result.REFUSED, Result.TOO_LARGE, Result.UNFILLED):
             return Ladder(
-                shape=shape, lots=lots, rounds=self.rounds + (shape is Shape.WHOLE),
+                shape=shape, lots=lots, has_limit=has_limit, rounds=self.rounds + (shape is Shape.WHOLE),
                 refusals=self.refusals + 1, pause_s=_pause_s(self.rounds),
             )
         if result is Result.AS_ASKED:
-            return replace(self, shape=shape, lots=lots, refusals=0, pause_s=0.0)
+            return replace(self, shape=shape, lots=lots, has_limit=has_limit, refusals=0, pause_s=0.0)
         pause_s = _pause_s(self.rounds - 1) if self.rounds else 0.0
-        return Ladder(shape=shape, lots=lots, rounds=self.rounds + 1, pause_s=pause_s)
+        return Ladder(shape=shape, lots=lots, has_limit=has_limit, rounds=self.rounds + 1, pause_s=pause_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

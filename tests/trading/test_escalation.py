@@ -70,6 +70,12 @@ def test_a_smaller_size_that_fills_goes_on_without_a_pause() -> None:
     assert climbed(results, D(39))[2:] == [(D(9), 0.1), (D(9), 0.0)]
 
 
+def test_where_no_size_was_refused_the_next_is_twice_as_large() -> None:
+    """Two orders died unfilled, 9 were taken: 18 follow, and then all that is left."""
+    results = [Result.UNFILLED, Result.UNFILLED, Result.AS_ASKED, Result.AS_ASKED, Result.AS_ASKED]
+    assert [quantity for quantity, _ in climbed(results, D(39))] == [D(19), D(9), D(18), D(36), D(39)]
+
+
 def test_more_than_one_order_takes_is_sent_in_several() -> None:
     """A position above the contract's largest order begins with that, not with a refusal."""
     assert Ladder().quantity(D(2_500), an_instrument(max_quantity=D(1_000))) == D(1_000)
