@@ -73,7 +73,7 @@ def test_a_smaller_size_that_fills_goes_on_without_a_pause() -> None:
 def test_where_no_size_was_refused_the_next_is_twice_as_large() -> None:
     """Two orders died unfilled, 9 were taken: 18 follow, and then all that is left."""
     results = [Result.UNFILLED, Result.UNFILLED, Result.AS_ASKED, Result.AS_ASKED, Result.AS_ASKED]
-    assert [quantity for quantity, _ in climbed(results, D(39))] == [D(19), D(9), D(18), D(36), D(39)]
+    assert [quantity for quantity, _ in climbed(results, D(39))] == [D(39), D(19), D(9), D(18), D(36)]
 
 
 def test_more_than_one_order_takes_is_sent_in_several() -> None:
