@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,13 @@ def in_background(action: object) -> tuple[threading.Thread, list[object]]:
     return thread, results
 
 
+def await_struck(box: RunningSandbox) -> None:
+    """Return once the first fault has struck: the request it is for has arrived."""
+    until = time.monotonic() + PATIENCE_S
+    while not box.control("faults")["faults"][0]["struck"]:
+        assert time.monotonic() < until, "the fault never struck"
+
+
 def running(box: RunningSandbox, folder: Path, *arguments: str, **settings: str) -> Daemon:
     """Return a daemon that runs and is paused."""
     folder.mkdir(exist_ok=True)
@@ -49,7 +57,7 @@ def test_it_ends_in_time_in_the_middle_of_an_unanswered_entry(tmp_path: Path) ->
     ):
         box.fault("black_hole", path="/api/v1/orders*")
         in_background(lambda: daemon.ask("/api/open", {"symbol": "XBTUSDTM", "side": "long"}))
-        daemon.await_line("open by hand")
+        await_struck(box)
         assert daemon.end() == 0
         assert "RAD has ended" in daemon.text()
 
@@ -84,7 +92,7 @@ def test_flatten_includes_the_entry_under_way(tmp_path: Path) -> None:
     ):
         box.fault("delay", method="POST", path="/api/v1/orders", delay_ms=2_000, count=1)
         thread, _ = in_background(lambda: daemon.ask("/api/open", {"symbol": "SOLUSDTM", "side": "long"}))
-        daemon.await_line("open by hand")
+        await_struck(box)
         answer = daemon.ask("/api/flatten", {})
         thread.join(PATIENCE_S)
         assert [trade["symbol"] for trade in answer["closed"]] == ["SOL/USDT:USDT"], answer

@@ -119,7 +119,7 @@ def test_an_exit_refused_for_ever_is_tried_for_ever_and_said(
     assert len(tried) == 50
     ((position, leaving),) = house.manager.exits_in_trouble()
     assert (position.symbol, leaving.ladder.refusals) == (SYMBOL, 50)
-    assert [record.levelname for record in caplog.records] == ["CRITICAL"] * 2   # the 3rd and the 30th
+    assert [record.levelno for record in caplog.records].count(logging.CRITICAL) == 2   # the 3rd and the 30th
     assert [kind for kind, _, _ in house.journal.events if kind.startswith("exit")] == [
         "exit_refused", "exit_stuck", "exit_stuck"
     ]

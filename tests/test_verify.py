@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import sqlite3
@@ -97,10 +98,11 @@ def kinds(answer: dict[str, Any]) -> set[str]:
     return {each["kind"] for each in answer["differences"]}
 
 
-def written(journal: Path) -> list[bytes]:
-    """Return the journal's bytes, those that lie beside it in its log included."""
+def written(journal: Path) -> dict[str, str]:
+    """Return a digest of the journal's bytes, and of those that lie beside it in its log."""
     log = journal.with_name(f"{journal.name}-wal")
-    return [file.read_bytes() for file in (journal, log) if file.exists()]
+    held = {file.name: file.read_bytes() for file in (journal, log) if file.exists()}
+    return {name: hashlib.sha256(content).hexdigest() for name, content in held.items() if content}
 
 
 def row(answer: dict[str, Any], section: str, symbol: str | None) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from runtime.journal import SqlJournal
 from runtime.lease import Lease
 from trading.facts import ProtectiveStop
 
+FAR_ABOVE = Decimal(10**9)       # a long's stop up there is never worth moving: nothing corrects the mutant
+
 
 def no_look_up() -> None:
     """An order without an answer is taken for one that never was."""
@@ -37,7 +39,7 @@ def no_intent() -> None:
 def no_read_back() -> None:
     """A stop is taken for resting because it was accepted."""
     def read_back(self: Protection, symbol: str, client_oid: str) -> ProtectiveStop | None:
-        return ProtectiveStop(client_oid=client_oid, order_id="mutant", stop_price=Decimal(1), confirmed_ms=0)
+        return ProtectiveStop(client_oid=client_oid, order_id="mutant", stop_price=FAR_ABOVE, confirmed_ms=0)
 
     Protection._read_back = read_back  # type: ignore[method-assign]
 
