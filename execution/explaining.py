@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from execution.orders import Execution
 from trading.client_ids import ClientOid, Purpose
-from trading.facts import ZERO, ExitReason, Fill, Order, OrderSide, Position
+from trading.facts import ZERO, ExitReason, Fill, Order, OrderSide, Position, total_quantity
 from trading.ports import Exchange, Journal
 
 log = logging.getLogger("recon")
@@ -76,7 +76,7 @@ class Explainer:
         ours = self._journal.client_oids()
         fills: list[Fill] = []
         for fill in reversed(self._exchange.fetch_recent_fills(position.symbol)):
-            if fill.ts_ms < position.opened_ms or _quantity(fills) >= missing:
+            if fill.ts_ms < position.opened_ms or total_quantity(fills) >= missing:
                 break
             is_exit = fill.side is position.side.exit and fill.order_id not in ours
             if is_exit and not self._journal.is_booked(fill.symbol, fill.trade_id):
@@ -86,7 +86,7 @@ class Explainer:
         forced = any(fill.kind in ("liquid", "adl") for fill in fills)
         return Explanation(
             client_oid="",
-            execution=Execution(order=_order_made_of(fills, position, min(missing, _quantity(fills)))),
+            execution=Execution(order=_order_made_of(fills, position, min(missing, total_quantity(fills)))),
             reason=ExitReason.LIQUIDATION if forced else ExitReason.EXTERNAL, fills=tuple(fills),
         )
 
@@ -112,13 +112,9 @@ def reason_of_own(position: Position, order: Order) -> ExitReason:
     return position.stop_reason
 
 
-def _quantity(fills: Iterable[Fill]) -> Decimal:
-    return sum((fill.quantity for fill in fills), ZERO)
-
-
 def _order_made_of(fills: Sequence[Fill], position: Position, quantity: Decimal) -> Order:
     """An order as it must have been: *quantity* lots at the average of *fills*, newest first, not ours."""
-    average = sum((fill.quantity * fill.price for fill in fills), ZERO) / _quantity(fills)
+    average = sum((fill.quantity * fill.price for fill in fills), ZERO) / total_quantity(fills)
     return Order(
         order_id=fills[0].order_id,
         client_oid="",

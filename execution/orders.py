@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -16,7 +15,7 @@ from trading.errors import (
     OrderNotFound,
     OutcomeUnknown,
 )
-from trading.facts import ZERO, EntryPlan, Fill, Order, OrderRequest, Priority
+from trading.facts import EntryPlan, Fill, Order, OrderRequest, Priority, total_quantity
 from trading.lifecycle import UNSEEN_S, IntentState
 from trading.ports import Clock, Exchange, Journal
 
@@ -210,7 +209,7 @@ class OrderSender:
             except ExchangeError as error:
                 log.warning("fills not readable order_id=%s error=%s", execution.order.order_id, error)
                 continue
-            if _quantity(fills) == execution.quantity:
+            if total_quantity(fills) == execution.quantity:
                 return fills
         return None
 
@@ -237,7 +236,3 @@ class OrderSender:
             if outcome is not None:
                 return outcome
         return first
-
-
-def _quantity(fills: Iterable[Fill]) -> Decimal:
-    return sum((fill.quantity for fill in fills), ZERO)

@@ -64,7 +64,7 @@ class Rebuilder:
                 self._over.add(position_id)
                 continue
             mine = [client_oid for client_oid in named if client_oid.position_id == position_id]
-            trail = self._follow(position_id, mine, here)
+            trail = self._follow(position_id, mine)
             position = self._position_of(trail, theirs)
             if position is not None:
                 return position, trail
@@ -93,7 +93,7 @@ class Rebuilder:
                     self._client_oids[order_id] = ""
         return [self._client_oids[order_id] for order_id in order_ids]
 
-    def _follow(self, position_id: str, named: list[ClientOid], resting: list[Order]) -> Trail:
+    def _follow(self, position_id: str, named: list[ClientOid]) -> Trail:
         """Find the orders of one position, from those that are named on."""
         def numbered(purpose: Purpose) -> tuple[Order, ...]:
             found, number = {}, 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from enum import Enum, IntEnum
@@ -234,6 +235,11 @@ class Fill:
     fee: Decimal                         # quote currency, positive when paid
     ts_ms: int
     kind: str = "trade"                  # KuCoin's tradeType: trade, liquid, adl, settlement
+
+
+def total_quantity(fills: Iterable[Fill]) -> Decimal:
+    """Return what *fills* traded together, in lots."""
+    return sum((fill.quantity for fill in fills), ZERO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
