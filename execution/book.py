@@ -408,7 +408,7 @@ class Book:
             return left_ms is not None and self._clock.now_ms() - left_ms < UNSEEN_S * 1000
 
     def claim_stop_move(self, symbol: str, *, closing: bool = False) -> Position | None:
-        """Take the right to change the resting stop, with the number of a new attempt.
+        """Take the right to change the resting stop.
 
         A closing position is left to whoever closes it, unless that is who asks (*closing*), or nobody
         works on it: its exit may never have been.
@@ -422,9 +422,7 @@ class Book:
             if position.state is not PositionState.OPEN and not is_left:
                 return None
             self._moving_stop.add(symbol)
-            claimed = replace(position, stop_attempt=position.stop_attempt + 1)
-            self.positions[symbol] = claimed
-            return claimed
+            return position
 
     def release_stop_move(self, symbol: str, *, pause_s: float) -> None:
         """Give that right back; the monitor's next wish to move it waits *pause_s*."""
@@ -433,9 +431,18 @@ class Book:
             self._stop_not_before[symbol] = self._clock.monotonic() + pause_s
 
     def next_stop_attempt(self, symbol: str, position_id: str) -> Position | None:
-        """Return that position with the number of one more attempt, for whoever moves its stop."""
+        """Return that position with the number of one more attempt, for whoever is about to place a stop."""
         return self.change(
             symbol, position_id, lambda current: replace(current, stop_attempt=current.stop_attempt + 1)
+        )
+
+    def give_back_stop_attempt(self, symbol: str, position_id: str) -> Position | None:
+        """Take the last number back: its stop certainly never left, and the next one carries it.
+
+        A number that no order has is a gap: too many in a row, and a restart does not look beyond them.
+        """
+        return self.change(
+            symbol, position_id, lambda current: replace(current, stop_attempt=current.stop_attempt - 1)
         )
 
     def stop_rests(self, symbol: str, position_id: str, stop: ProtectiveStop) -> tuple[Position, float] | None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from execution.orders import Execution
-from trading.client_ids import ClientOid, Purpose
+from trading.client_ids import ClientOid, Purpose, parse
+from trading.errors import OrderNotFound
 from trading.facts import ZERO, ExitReason, Fill, Order, OrderSide, Position, total_quantity
 from trading.ports import Exchange, Journal
 
 log = logging.getLogger("recon")
 
 MOST_UNRECORDED = 3            # orders of one purpose that may have left without the journal knowing
+MOST_ASKED = 20                # orders asked for to learn whose fills these are
 LOOK_BACK = 2 * MOST_UNRECORDED    # exits asked for when one is missing: numbers are passed over at a restart
 
 
@@ -38,7 +40,8 @@ class Explainer:
     def what_closed(self, position: Position, missing: Decimal) -> Explanation | None:
         """Return what closed *missing* lots of *position* or some of them; None if nothing is to be found."""
         return (
-            self._own_exit(position) or self._stop_that_fired(position) or self._someone_else(position, missing)
+            self._own_exit(position) or self._stop_that_fired(position) or self._own_by_its_fills(position)
+            or self._someone_else(position, missing)
         )
 
     def _own_exit(self, position: Position) -> Explanation | None:
@@ -46,10 +49,7 @@ class Explainer:
         for attempt in range(position.exit_attempt, max(0, position.exit_attempt - LOOK_BACK), -1):
             order = self._find(position, Purpose.EXIT, attempt)
             if order is not None and order.filled_quantity and not order.is_active and not self._is_booked(order):
-                return Explanation(
-                    client_oid=order.client_oid, execution=Execution(order=order),
-                    reason=reason_of_own(position, order),
-                )
+                return _own(position, order, Purpose.EXIT)
         return None
 
     def _stop_that_fired(self, position: Position) -> Explanation | None:
@@ -59,12 +59,28 @@ class Explainer:
             if order is not None and order.filled_quantity and not order.is_active:
                 if self._is_booked(order):
                     return None
-                return Explanation(
-                    client_oid=order.client_oid, execution=Execution(order=order),
-                    reason=ExitReason.EXCHANGE_STOP,
-                )
+                return _own(position, order, Purpose.STOP)
             if order is not None and attempt < position.stop_attempt - LOOK_BACK:
                 break                 # older stops were cancelled long ago
+        return None
+
+    def _own_by_its_fills(self, position: Position) -> Explanation | None:
+        """Return an order of this position's that filled and is not booked, whatever its number."""
+        asked: set[str] = set()
+        for fill in self._unbooked_against(position):
+            if fill.order_id in asked:
+                continue
+            if len(asked) == MOST_ASKED:
+                break
+            asked.add(fill.order_id)
+            try:
+                order = self._exchange.fetch_order(fill.order_id)
+            except OrderNotFound:         # a liquidation has none, say
+                continue
+            client_oid = parse(order.client_oid)
+            is_own = client_oid is not None and client_oid.position_id == position.position_id
+            if client_oid is not None and is_own and not order.is_active and not self._is_booked(order):
+                return _own(position, order, client_oid.purpose)
         return None
 
     def _someone_else(self, position: Position, missing: Decimal) -> Explanation | None:
@@ -75,11 +91,10 @@ class Explainer:
         """
         ours = self._journal.client_oids()
         fills: list[Fill] = []
-        for fill in reversed(self._exchange.fetch_recent_fills(position.symbol)):
-            if fill.ts_ms < position.opened_ms or total_quantity(fills) >= missing:
+        for fill in self._unbooked_against(position):
+            if total_quantity(fills) >= missing:
                 break
-            is_exit = fill.side is position.side.exit and fill.order_id not in ours
-            if is_exit and not self._journal.is_booked(fill.symbol, fill.trade_id):
+            if fill.order_id not in ours:
                 fills.append(fill)
         if not fills:
             return None
@@ -90,6 +105,14 @@ class Explainer:
             reason=ExitReason.LIQUIDATION if forced else ExitReason.EXTERNAL, fills=tuple(fills),
         )
 
+    def _unbooked_against(self, position: Position) -> Iterator[Fill]:
+        """Yield what was traded against the position and is in no book of RAD's, newest first."""
+        for fill in reversed(self._exchange.fetch_recent_fills(position.symbol)):
+            if fill.ts_ms < position.opened_ms:
+                break
+            if fill.side is position.side.exit and not self._journal.is_booked(fill.symbol, fill.trade_id):
+                yield fill
+
     def _find(self, position: Position, purpose: Purpose, attempt: int) -> Order | None:
         client_oid = ClientOid(position_id=position.position_id, purpose=purpose, attempt=attempt)
         return self._exchange.find_order(str(client_oid))
@@ -99,6 +122,11 @@ class Explainer:
             return True               # perhaps on an estimate, before its fills were listed
         fills = self._exchange.fetch_order_fills(order.order_id)
         return any(self._journal.is_booked(fill.symbol, fill.trade_id) for fill in fills)
+
+
+def _own(position: Position, order: Order, purpose: Purpose) -> Explanation:
+    reason = ExitReason.EXCHANGE_STOP if purpose is Purpose.STOP else reason_of_own(position, order)
+    return Explanation(client_oid=order.client_oid, execution=Execution(order=order), reason=reason)
 
 
 def reason_of_own(position: Position, order: Order) -> ExitReason:

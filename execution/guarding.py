@@ -8,6 +8,7 @@ unprotected, the monitor guards it, and the deadline runs.
 from __future__ import annotations
 
 import logging
+from decimal import Decimal
 from enum import Enum
 
 from execution.book import Book
@@ -125,14 +126,14 @@ class Guard:
             return Followed.PASSED if claimed.protective_stop is None else Followed.NOT_PLACED
         if claimed.protective_stop is not None and self._book.takes_one_stop(symbol):
             return self._swap(claimed, instrument)
-        placed = self._protection.replace(claimed, instrument)
+        placed = self._place(claimed, instrument)
         if isinstance(placed, ProtectiveStop):
+            self._protection.sweep(symbol, keep={placed.client_oid})
             return self._booked(claimed, placed)
         if isinstance(placed.error, TooManyStops) and self._protection.resting(symbol):
             log.warning("%s a second stop is refused, from now on the old one is cancelled first", symbol)
             self._book.note_one_stop(symbol)
-            renumbered = self._book.next_stop_attempt(symbol, claimed.position_id)
-            return self._swap(renumbered, instrument) if renumbered is not None else Followed.NOT_PLACED
+            return self._swap(claimed, instrument)
         self._note_gone(claimed, placed)
         return Followed.NOT_PLACED
 
@@ -155,20 +156,29 @@ class Guard:
         self._book.stop_lost(symbol, position_id)        # before the cancel leaves: nobody may rely on it
         if not self._protection.clear(symbol):
             return self._keep_what_rests(claimed)
-        placed = self._protection.place(claimed, instrument)
+        placed = self._place(claimed, instrument)
         if isinstance(placed, ProtectiveStop):
             return self._booked(claimed, placed)
         self._note_gone(claimed, placed)
         if old is None or isinstance(placed.error, NothingToClose):
             return Followed.NOT_PLACED
-        renumbered = self._book.next_stop_attempt(symbol, position_id)
-        if renumbered is None:
-            return Followed.NOT_PLACED
         log.warning("%s new stop refused, putting the old one back stop_price=%s", symbol, old.stop_price)
-        again = self._protection.place(renumbered, instrument, old.stop_price)
+        again = self._place(claimed, instrument, old.stop_price)
         if isinstance(again, ProtectiveStop):
-            self._booked(renumbered, again)              # protected, but not where it should be by now
+            self._booked(claimed, again)                 # protected, but not where it should be by now
         return Followed.NOT_PLACED
+
+    def _place(
+        self, claimed: Position, instrument: Instrument, stop_price: Decimal | None = None
+    ) -> ProtectiveStop | NotPlaced:
+        """Place one under the next number, where it belongs by now or at *stop_price*."""
+        numbered = self._book.next_stop_attempt(claimed.symbol, claimed.position_id)
+        if numbered is None:           # closed meanwhile
+            return NotPlaced()
+        placed = self._protection.place(numbered, instrument, stop_price)
+        if isinstance(placed, NotPlaced) and not placed.has_left:
+            self._book.give_back_stop_attempt(claimed.symbol, claimed.position_id)
+        return placed
 
     def _keep_what_rests(self, claimed: Position) -> Followed:
         """The old stop could not be cancelled for certain: if it is still listed it still protects."""

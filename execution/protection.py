@@ -35,6 +35,7 @@ class NotPlaced:
     """No confirmed stop came of it."""
 
     error: ExchangeError | None = None    # why it was refused; None when it was not, but is not listed either
+    has_left: bool = True                 # False: it certainly never got there, its client id is unused
 
 
 class Protection:
@@ -103,20 +104,16 @@ class Protection:
             case Rejected(reason=reason) as refused:
                 error = refused.error
                 log.warning("%s stop refused stop_price=%s reason=%s", position.symbol, stop_price, reason)
-            case NotSent(reason=reason) | Unresolved(reason=reason):
+            case NotSent(reason=reason):
+                log.warning("%s stop not sent stop_price=%s reason=%s", position.symbol, stop_price, reason)
+                return NotPlaced(has_left=False)
+            case Unresolved(reason=reason):
                 log.warning("%s stop uncertain stop_price=%s reason=%s", position.symbol, stop_price, reason)
         return NotPlaced(error=error)
 
     def pause(self, seconds: float) -> None:
         """Wait before the next try; ends at once when the daemon does."""
         self._clock.wait(self._stop, seconds)
-
-    def replace(self, position: Position, instrument: Instrument) -> ProtectiveStop | NotPlaced:
-        """Place a new stop, confirm it, then cancel the old ones; the old one stays if that fails."""
-        new = self.place(position, instrument)
-        if isinstance(new, ProtectiveStop):
-            self.sweep(position.symbol, keep={new.client_oid})
-        return new
 
     def resting(self, symbol: str) -> tuple[Order, ...] | None:
         """Return RAD's own stops of *symbol* as the exchange lists them; None if it does not say."""

@@ -153,23 +153,25 @@ class Reconciler:
         order; some numbers are passed over, because one that left last may not show yet.
         """
         for position in self._books.snapshot():
-            exits = self._last_attempt(position.position_id, Purpose.EXIT, position.exit_attempt)
-            stops = self._last_attempt(position.position_id, Purpose.STOP, position.stop_attempt)
+            exit_seen, exit_used = self._last_attempts(position.position_id, Purpose.EXIT, position.exit_attempt)
+            _, stop_used = self._last_attempts(position.position_id, Purpose.STOP, position.stop_attempt)
             self._books.number_on(
                 position.symbol, position.position_id,
-                exits=exits + MOST_UNRECORDED, stops=stops + MOST_UNRECORDED,
+                exits=exit_used + MOST_UNRECORDED, stops=stop_used + MOST_UNRECORDED,
             )
-            if exits > position.exit_attempt:
-                self._books.resume_closing(position.symbol, position.position_id, exits)
+            if exit_seen > position.exit_attempt:
+                self._books.resume_closing(position.symbol, position.position_id, exit_seen)
 
-    def _last_attempt(self, position_id: str, purpose: Purpose, known: int = 0) -> int:
-        """Return the number of the last order of this purpose that the exchange knows."""
-        last = known
-        for attempt in range(known + 1, known + 1 + MOST_UNRECORDED):
+    def _last_attempts(self, position_id: str, purpose: Purpose, known: int = 0) -> tuple[int, int]:
+        """Return the number of the last order that the exchange knows, and the last one used by any account."""
+        seen, used = known, max(known, self._journal.last_attempt(position_id, purpose.value))
+        attempt = known + 1
+        while attempt <= used + MOST_UNRECORDED:
             client_oid = ClientOid(position_id=position_id, purpose=purpose, attempt=attempt)
             if self._exchange.find_order(str(client_oid)) is not None:
-                last = attempt
-        return last
+                seen, used = attempt, max(attempt, used)
+            attempt += 1
+        return seen, used
 
     def _take_up_forgotten(
         self, view: ExchangeView, book: dict[str, Position], fills: tuple[Fill, ...]
@@ -224,8 +226,8 @@ class Reconciler:
         log.info("%s uncertain entry looked up outcome=%s", plan.symbol, outcome)
         # Before a crash its position may have had stops and exits already.
         self._books.settle_entry(plan, outcome, (
-            self._last_attempt(plan.position_id, Purpose.EXIT) + MOST_UNRECORDED,
-            self._last_attempt(plan.position_id, Purpose.STOP) + MOST_UNRECORDED,
+            self._last_attempts(plan.position_id, Purpose.EXIT)[1] + MOST_UNRECORDED,
+            self._last_attempts(plan.position_id, Purpose.STOP)[1] + MOST_UNRECORDED,
         ))
 
     def _resolve_exit(self, position: Position, since: float) -> Difference | None:

@@ -16,6 +16,7 @@ from runtime.journal_faults import FAULTS, worded
 from runtime.journal_schema import EquityPoint, Event, Intent, from_row
 from runtime.journal_version import check_readable
 from runtime.locks import assert_no_lock_held
+from trading.client_ids import parse
 from trading.errors import JournalError
 from trading.facts import ClosedTrade, Fill, Position
 from trading.lifecycle import IntentState, PositionState
@@ -72,6 +73,14 @@ class JournalReader:
         if settled:
             chosen = chosen.where(schema.intent.c.state == IntentState.DONE.value)
         return {row.order_id: row.client_oid for row in self._rows(chosen)}
+
+    def last_attempt(self, position_id: str, purpose: str) -> int:
+        """Return the highest number of a position's orders of that purpose; 0 if none was written down."""
+        chosen = sa.select(schema.intent.c.client_oid).where(
+            schema.intent.c.position_id == position_id, schema.intent.c.purpose == purpose
+        )
+        named = (parse(row.client_oid) for row in self._rows(chosen))
+        return max((client_oid.attempt for client_oid in named if client_oid is not None), default=0)
 
     def fills_of(self, position_id: str) -> tuple[Fill, ...]:
         """Return the fills booked for a position's orders, oldest first."""

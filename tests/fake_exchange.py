@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from runtime.locks import assert_no_lock_held
+from trading.client_ids import parse
 from trading.errors import (
     NothingToClose,
     OrderNotFound,
@@ -342,6 +343,14 @@ class FakeJournal:
                 order_id: client_oid for order_id, client_oid in self.order_ids.items()
                 if not settled or self.intents.get(client_oid) is IntentState.DONE
             }
+
+    def last_attempt(self, position_id: str, purpose: str) -> int:
+        with self._lock:
+            named = [client_oid for client_oid in map(parse, self.intents) if client_oid is not None]
+        return max((
+            client_oid.attempt for client_oid in named
+            if (client_oid.position_id, client_oid.purpose.value) == (position_id, purpose)
+        ), default=0)
 
     def is_closed(self, position_id: str) -> bool:
         with self._lock:

@@ -21,7 +21,7 @@ from tests.trading_house import (
 )
 from trading.errors import ExchangeUnavailable
 from trading.facts import ExitReason, OrderRequest, OrderSide, Position, Priority
-from trading.lifecycle import PositionState
+from trading.lifecycle import IntentState, PositionState
 from trading.reconciliation import Kind
 
 D = Decimal
@@ -241,3 +241,70 @@ def test_a_position_whose_exit_is_uncertain_is_not_left_without_a_stop(clock: Ma
         house.reconciler.run()
     assert house.manager.find(SYMBOL).state is PositionState.OPEN         # type: ignore[union-attr]
     assert len(house.exchange.fetch_stop_orders()) == 1
+
+
+def a_stop_fires(house: TradingHouse, position: Position, number: int) -> OrderRequest:
+    """Let the stop of that number take the first one's place, unrecorded, and fire."""
+    request = OrderRequest(
+        client_oid=f"rad-{position.position_id}-s{number}", symbol=SYMBOL, side=OrderSide.SELL,
+        reduce_only=True, close_order=True, stop_price=D(49_400), stop_is_below=True,
+    )
+    (first,) = house.exchange.fetch_stop_orders()
+    house.exchange.place_order(request, Priority.CRITICAL)
+    house.exchange.cancel_order(first.order_id, Priority.CRITICAL)
+    house.exchange.prices[SYMBOL] = D(49_400)
+    house.exchange.trigger_stop(SYMBOL)
+    return request
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["in the journal", "in no journal"])
+def test_a_fired_stop_far_beyond_the_saved_number_is_booked(written: bool) -> None:
+    """Neither a position row that is behind nor a gap in the numbers hides what closed the position."""
+    house = a_manager()
+    position = opened(house)
+    request = a_stop_fires(house, position, number=9)
+    if written:
+        house.journal.record_intent(position.position_id, request, "s", wait=False)
+    house = restarted(house)
+    assert house.reconciler.run().agrees
+    (trade,) = house.journal.trades
+    assert trade.exit_reason is ExitReason.EXCHANGE_STOP
+    assert len(house.journal.fills) == 2
+    assert house.reconciler.run().found == ()
+
+
+def test_numbers_go_on_behind_those_the_journal_knows() -> None:
+    """Orders that were refused have used theirs up too; the exchange knows nothing of them."""
+    house = a_manager()
+    position = opened(house)
+    for purpose in ("x", "s"):
+        request = OrderRequest(
+            client_oid=f"rad-{position.position_id}-{purpose}7", symbol=SYMBOL, side=OrderSide.SELL,
+            reduce_only=True,
+        )
+        house.journal.record_intent(position.position_id, request, purpose, wait=False)
+        house.journal.settle_intent(request.client_oid, IntentState.REJECTED)
+    house = restarted(house)
+    position = house.manager.snapshot()[0]
+    assert (position.exit_attempt, position.stop_attempt) == (10, 10)
+    assert position.state is PositionState.OPEN
+
+
+def test_a_stop_that_never_left_uses_up_no_number(clock: ManualClock) -> None:
+    """However often there is no connection: the number that leaves at last is the next one."""
+    house = a_manager(clock=clock)
+    opened(house)
+    house.manager.stop_lost(SYMBOL, house.manager.snapshot()[0].position_id)
+    (first,) = house.exchange.fetch_stop_orders()
+    house.exchange.cancel_order(first.order_id, Priority.CRITICAL)
+    failures = iter(range(5))
+
+    def unreachable(_request: object) -> None:
+        if next(failures, None) is not None:
+            raise ExchangeUnavailable("no connection")
+
+    house.exchange.before["place_order"] = unreachable
+    clock.flows = True
+    assert house.manager.protect(SYMBOL)
+    (stop,) = house.exchange.fetch_stop_orders()
+    assert stop.client_oid.endswith("-s2")

@@ -153,6 +153,9 @@ class Journal(Protocol):
     def client_oids(self, *, settled: bool = False) -> Mapping[str, str]:
         """Return the client id of every order RAD knows it sent, or of the *settled* ones, by order id."""
 
+    def last_attempt(self, position_id: str, purpose: str) -> int:
+        """Return the highest number of a position's orders of that purpose; 0 if none was written down."""
+
     def save_position(self, position: Position, *, wait: bool = False) -> None:
         """Insert or replace one position."""
 
