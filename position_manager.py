@@ -334,6 +334,10 @@ class PositionManager(Book):
                 log.error("%s flattening failed, the monitor goes on error=%s", symbol, error)
         return False
 
+    def cover_entry(self, plan: EntryPlan, theirs: ExchangePosition) -> None:
+        """Let a stop rest for an entry that nobody can read yet and whose position shows already."""
+        self._guard.cover_entry(plan, theirs)
+
     def _flatten_overdue(self) -> int:
         """Begin to close what has no confirmed stop, whoever may still be waiting for an answer about it."""
         begun = 0

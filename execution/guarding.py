@@ -8,13 +8,16 @@ unprotected, the monitor guards it, and the deadline runs.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from decimal import Decimal
 from enum import Enum
 
 from execution.book import Book
 from execution.protection import NotPlaced, Protection, confirmed
+from trading import settlement
+from trading.client_ids import Purpose
 from trading.errors import NothingToClose, TooManyStops
-from trading.facts import Instrument, Position, ProtectiveStop
+from trading.facts import ZERO, EntryPlan, ExchangePosition, Instrument, Position, ProtectiveStop
 from trading.lifecycle import PositionState
 from trading.ports import Clock, Exchange, Journal, Monitor, Prices
 
@@ -98,6 +101,21 @@ class Guard:
             if followed is Followed.RESTS or position is None or position.protective_stop is not None:
                 break
         return followed
+
+    def cover_entry(self, plan: EntryPlan, theirs: ExchangePosition) -> None:
+        """Let a stop rest for an entry that nobody can read yet and whose position shows already.
+
+        The entry may turn out never to have been, and the position to be somebody else's: the stop is
+        an orphan then, and swept.
+        """
+        instrument = self._exchange.instrument(plan.symbol)
+        position = settlement.opened(
+            plan, instrument, theirs.quantity, theirs.entry_price, ZERO, self._clock.now_ms(), theirs.margin_mode
+        )
+        number = self._journal.last_attempt(plan.position_id, Purpose.STOP.value) + 1
+        placed = self._protection.place(replace(position, stop_attempt=number), instrument)
+        if isinstance(placed, ProtectiveStop):
+            log.warning("%s uncertain entry covered stop_price=%s", plan.symbol, placed.stop_price)
 
     def follow(self, symbol: str, *, closing: bool = False) -> Followed:
         """Let one confirmed stop rest in place of older ones; the old ones stay if that fails."""

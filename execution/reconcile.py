@@ -46,6 +46,7 @@ class BookKeeper(Protocol):
     def mark_uncertain(self, position_id: str, *, pause_s: float = 0.0) -> None: ...
     def certain(self, position_id: str) -> None: ...
     def resume_closing(self, symbol: str, position_id: str, attempt: int) -> None: ...
+    def leave_unswept(self, symbol: str) -> None: ...
     def unswept(self) -> frozenset[str]: ...
     def set_swept(self, symbols: frozenset[str]) -> None: ...
     def set_foreign(self, symbols: frozenset[str], shared: frozenset[str] = frozenset()) -> None: ...
@@ -62,6 +63,7 @@ class BookKeeper(Protocol):
     ) -> ClosedTrade | None: ...
     def stop_lost(self, symbol: str, position_id: str) -> Position | None: ...
     def protect(self, symbol: str) -> bool: ...
+    def cover_entry(self, plan: EntryPlan, theirs: ExchangePosition) -> None: ...
     def adopt(self, theirs: ExchangePosition) -> Position | None: ...
     def take_up(self, position: Position) -> bool: ...
     def number_on(self, symbol: str, position_id: str, *, exits: int, stops: int) -> None: ...
@@ -130,6 +132,7 @@ class Reconciler:
             position.symbol for position in after if before.get(position.symbol) != position
         } | (before.keys() - {position.symbol for position in after})
         self._protect_doubtful(view)
+        self._cover_entries(view)
         found = compare(after, view, reserved=moving, protect=self._protect)
         turned = _symbols(found, Kind.TURNED)
         self._books.set_foreign(_symbols(found, Kind.FOREIGN) | turned, _symbols(found, Kind.LARGER) | turned)
@@ -178,6 +181,7 @@ class Reconciler:
     ) -> dict[str, Position]:
         """Rebuild the positions that RAD's own orders opened and its journal does not know."""
         known = book.keys() | self._books.busy_symbols() | {held.symbol for held in self._books.snapshot()}
+        known |= self._books.unswept()        # what rests there belongs to nothing
         taken_up = {}
         for theirs in (theirs for theirs in view.positions if theirs.symbol not in known):
             rebuilt = self._rebuilder.rebuild(theirs, view.stop_orders, fills)
@@ -224,6 +228,8 @@ class Reconciler:
         if outcome is None:
             return
         log.info("%s uncertain entry looked up outcome=%s", plan.symbol, outcome)
+        if isinstance(outcome, Rejected):
+            self._books.leave_unswept(plan.symbol)       # a stop may have covered it meanwhile
         # Before a crash its position may have had stops and exits already.
         self._books.settle_entry(plan, outcome, (
             self._last_attempts(plan.position_id, Purpose.EXIT)[1] + MOST_UNRECORDED,
@@ -331,6 +337,18 @@ class Reconciler:
             is_doubtful = position.state is PositionState.CLOSING and position.position_id in uncertain
             if is_doubtful and position.symbol in there and not rests:
                 self._protect_again(position)
+
+    def _cover_entries(self, view: ExchangeView) -> None:
+        """Have a stop rest where a position shows while no look-up tells what became of its entry."""
+        if not self._protect:
+            return
+        uncertain = self._books.uncertain()
+        covered = {stop.symbol for stop in view.stop_orders if is_ours(stop) and stop.is_active}
+        for plan in self._books.entries_under_way():
+            theirs = _theirs(view.positions, plan.symbol)
+            is_its_own = theirs is not None and theirs.side is plan.side
+            if theirs is not None and is_its_own and plan.position_id in uncertain and plan.symbol not in covered:
+                self._books.cover_entry(plan, theirs)
 
     def _adopt_foreign(self, found: tuple[Difference, ...], view: ExchangeView) -> None:
         foreign = {difference.symbol for difference in found if difference.kind is Kind.FOREIGN}

@@ -475,6 +475,60 @@ def test_an_entry_taken_up_again_numbers_on_from_the_stop_it_had(fired: bool) ->
         assert [order.client_oid for order in house.exchange.fetch_stop_orders()] == [f"rad-{plan.position_id}-s5"]
 
 
+@pytest.mark.parametrize("arrived", [True, False], ids=["accepted", "never arrived"])
+def test_an_entry_no_look_up_tells_of_is_covered(clock: ManualClock, arrived: bool) -> None:
+    """Its answer is lost and so is every look-up: one stop rests as soon as its position shows."""
+    house = a_manager(clock=clock)
+    clock.flows = True
+    if arrived:
+        house.exchange.lose_answer = lambda request: "-e" in request.client_oid
+    else:
+        house.exchange.lose_request = lambda request: "-e" in request.client_oid
+
+    def blind(_what: object) -> None:
+        raise ExchangeUnavailable("no answer")
+
+    house.exchange.before["find_order"] = blind
+    assert isinstance(
+        house.manager.open_position(an_entry_request(now_ms=clock.now_ms()), an_account()), NotOpened
+    )
+    for _ in range(2):
+        house.reconciler.run()
+        assert [stop.stop_price for stop in house.exchange.fetch_stop_orders()] == [D(48_951)] * arrived
+    del house.exchange.before["find_order"]
+    for _ in range(9):
+        clock.advance(1)
+        house.reconciler.run()
+    assert [position.quantity for position in house.manager.snapshot()] == [D(39)] * arrived
+    assert len(house.exchange.fetch_stop_orders()) == arrived
+    assert house.manager.entries_under_way() == ()
+    assert house.reconciler.run().found == ()
+
+
+def test_a_stop_for_an_entry_that_never_was_is_swept(clock: ManualClock) -> None:
+    """The position that showed was somebody else's: no stop of RAD's stays on it."""
+    house = a_manager(clock=clock)
+    clock.flows = True
+    house.exchange.lose_request = lambda request: "-e" in request.client_oid
+
+    def blind(_what: object) -> None:
+        raise ExchangeUnavailable("no answer")
+
+    house.exchange.before["find_order"] = blind
+    house.manager.open_position(an_entry_request(now_ms=clock.now_ms()), an_account())
+    by_hand = OrderRequest(client_oid="by-hand", symbol=SYMBOL, side=OrderSide.BUY, quantity=D(5))
+    house.exchange.place_order(by_hand, Priority.HIGH)
+    house.reconciler.run()
+    assert len(house.exchange.fetch_stop_orders()) == 1
+    del house.exchange.before["find_order"]
+    for _ in range(9):
+        clock.advance(1)
+        house.reconciler.run()
+    assert house.manager.snapshot() == ()
+    assert house.exchange.fetch_stop_orders() == ()
+    assert house.exchange.net[SYMBOL] == D(5)
+
+
 def test_a_missing_stop_is_placed_again() -> None:
     """Somebody cancelled the resting stop: a new one rests and is confirmed."""
     house = a_manager()
