@@ -328,10 +328,7 @@ class PositionManager(Book):
         if position is not None and position.state is PositionState.OPEN:
             self._say_unprotected(position, followed)
             reason = position.stop_reason if followed is Followed.PASSED else ExitReason.UNPROTECTED
-            try:
-                self.close_position(symbol, reason)
-            except ExchangeError as error:
-                log.error("%s flattening failed, the monitor goes on error=%s", symbol, error)
+            self._exits.begin(position, Exit(reason=reason, quantity=position.quantity))
         return False
 
     def cover_entry(self, plan: EntryPlan, theirs: ExchangePosition) -> None:

@@ -44,6 +44,7 @@ from trading.strategies import load as load_strategy
 log = logging.getLogger("house")
 
 EXIT_WORKERS = 8
+FLATTEN_WORKERS = 16           # most positions closed at the same moment
 EMBEDDED = "embedded"         # stands for the key of the exchange RAD brings itself
 STALE_PAUSE_S = 1.0            # between two REST calls for stale prices
 STREAM_TRUSTED_AFTER_S = 5.0   # without stale prices, before the stream counts as alive again
@@ -179,9 +180,14 @@ class House:
             log.error("held symbols without any price symbols=%s", ",".join(sorted(symbols)))
 
     def close_all(self, symbols: Sequence[str], patience_s: float = 30.0) -> Closing:
-        """Close several positions side by side, each in an exit worker, and wait for the end."""
+        """Close several positions side by side and wait for the end.
+
+        In threads of its own: the exit workers are for what the market asks for meanwhile.
+        """
         result = Closing()
         left = threading.Semaphore(0)
+        pool = UrgentPool("flatten", min(len(symbols), FLATTEN_WORKERS))
+        pool.start()
 
         def close(symbol: str) -> None:
             try:
@@ -196,12 +202,13 @@ class House:
                 left.release()
 
         for symbol in symbols:
-            self.exit_pool.submit(lambda symbol=symbol: close(symbol), urgent=True)  # type: ignore[misc]
+            pool.submit(lambda symbol=symbol: close(symbol), urgent=True)  # type: ignore[misc]
         deadline = self.clock.monotonic() + patience_s
         for _ in symbols:
             if not left.acquire(timeout=max(0.0, deadline - self.clock.monotonic())):
                 result.failures.append("some positions are still being closed")
                 break
+        pool.stop(0.0)
         return result
 
     def rate(self) -> dict[str, Any]:

@@ -6,19 +6,15 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from math import inf
-from typing import Any
 
-from runtime.locks import condition_on, guarded_dict, named_lock
+from execution.stop_claims import StopClaims
 from trading import settlement
 from trading.client_ids import ClientOid, Purpose, new_position_id
 from trading.escalation import Leaving
-from trading.facts import ZERO, EntryPlan, ExitReason, Position, ProtectiveStop
+from trading.facts import ZERO, EntryPlan, ExitReason, Position
 from trading.lifecycle import UNSEEN_S, PositionState
 from trading.ports import Clock
 from trading.risk import AccountState, EntryRequest, Refused, RiskRules, approve
-
-NEVER = -inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,62 +24,20 @@ class NotOpened:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Doubt:
-    """An order nobody works on any more and whose outcome is not certain."""
-
-    since: float           # Clock.monotonic(): no request of it was signed later; NEVER: none was taken
-    due: float             # when to look again
-
-
-class Book:
-    """Positions and claims under `_positions_lock`; a `Position` in it is replaced, never edited."""
+class Book(StopClaims):
+    """Claims on positions, to open and to close them: of two that want one, one gets it."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._positions_lock = named_lock("positions")
-        self._entry_settled = condition_on(self._positions_lock)
+        super().__init__(clock)
         # Guarded by _positions_lock.
-        self.positions: dict[str, Position] = guarded_dict(self._positions_lock, "positions")
-        self._opening: dict[str, EntryPlan] = guarded_dict(self._positions_lock, "entries")
-        self._queued_moves: set[str] = set()            # symbols whose stop move waits for a worker
-        self._moving_stop: set[str] = set()             # symbols whose resting stop is being changed
         self._last_exit_ms: dict[str, int] = {}
         self._entry_times_ms: deque[int] = deque(maxlen=1000)
         self._leaving: dict[str, Leaving] = {}          # exits decided and not over
-        self._unprotected_since: dict[str, float] = {}  # monotonic; positions without a resting stop
-        self._one_stop: set[str] = set()                # symbols where a second stop was refused
-        self._stop_not_before: dict[str, float] = {}    # monotonic; after a resting stop was not placed
-        self._doubts: dict[str, _Doubt] = {}            # by position id; left to reconciliation
-        self._unswept: set[str] = set()                 # symbols in which a stop of a closed position may rest
         self._foreign: frozenset[str] = frozenset()     # symbols in which someone else has a position
+        self._shared: frozenset[str] = frozenset()      # symbols in which someone else has added to ours
         self._parts_not_before: dict[str, float] = {}   # monotonic; after a restart
         self._no_entries = ""                           # why the door is shut; for good
-        self._shared: frozenset[str] = frozenset()      # symbols in which someone else has added to ours
         self._serial = 0
-
-    # ---- reading --------------------------------------------------------------------------------
-
-    def snapshot(self) -> tuple[Position, ...]:
-        """Return every position in the book, closing ones too."""
-        with self._positions_lock:
-            return tuple(self.positions.values())
-
-    def entries_under_way(self) -> tuple[EntryPlan, ...]:
-        """Return the entries whose outcome is not certain yet."""
-        with self._positions_lock:
-            return tuple(self._opening.values())
-
-    def await_entries(self, timeout_s: float) -> tuple[EntryPlan, ...]:
-        """Wait until no entry is under way, at most *timeout_s*; return those that still are."""
-        with self._entry_settled:
-            self._clock.wait_for(self._entry_settled, lambda: not self._opening, timeout_s)
-            return tuple(self._opening.values())
-
-    def find(self, symbol: str) -> Position | None:
-        """Return the position in *symbol*, if there is one."""
-        with self._positions_lock:
-            return self.positions.get(symbol)
 
     def busy_symbols(self) -> frozenset[str]:
         """Return the symbols with an entry, an exit or a stop move under way."""
@@ -91,62 +45,10 @@ class Book:
             closing = {p.symbol for p in self.positions.values() if p.state is not PositionState.OPEN}
             return frozenset(closing | set(self._opening) | self._moving_stop)
 
-    def mark_uncertain(self, position_id: str, *, pause_s: float = 0.0, is_refused: bool = False) -> None:
-        """Leave an entry or exit to reconciliation, to be looked at after *pause_s*: nobody works on it any more.
-
-        *is_refused*: the order itself was plainly not taken; what is to be found out is why. The mark
-        stays until what became of the position is booked, or the claim is given back.
-        """
+    def is_shared(self, symbol: str) -> bool:
+        """Whether someone else has added to RAD's position."""
         with self._positions_lock:
-            if self._held(position_id) is None and not self._is_opening(position_id):
-                return                    # over already, whoever says so late
-            self._doubt(position_id, pause_s)
-            if is_refused:
-                self._doubts[position_id] = replace(self._doubts[position_id], since=NEVER)
-
-    def uncertain(self) -> dict[str, float]:
-        """Return what waits for reconciliation and is due, by position id: since when (monotonic, or NEVER)."""
-        with self._positions_lock:
-            now = self._clock.monotonic()
-            return {position_id: doubt.since for position_id, doubt in self._doubts.items() if doubt.due <= now}
-
-    def has_uncertain(self) -> bool:
-        """Whether something waits for reconciliation and is due."""
-        return bool(self.uncertain() or self.unswept())
-
-    def certain(self, position_id: str) -> None:
-        """Take the mark back: comparing the whole is all it needs. An exit begun meanwhile keeps its own."""
-        with self._positions_lock:
-            held = self._held(position_id)
-            if held is None or held.state is not PositionState.CLOSING:
-                self._doubts.pop(position_id, None)
-
-    def look_again(self, position_id: str) -> None:
-        """Have the whole compared soon on account of an open position; a closing one is somebody's work."""
-        with self._positions_lock:
-            held = self._held(position_id)
-            if held is not None and held.state is PositionState.OPEN:
-                self._doubt(position_id, 0.0)
-
-    def leave_unswept(self, symbol: str) -> None:
-        """Keep out of *symbol* until no stop of RAD's rests there: it would close the next position."""
-        with self._positions_lock:
-            self._unswept.add(symbol)
-
-    def unswept(self) -> frozenset[str]:
-        """Return the symbols in which a stop of a closed position may still rest."""
-        with self._positions_lock:
-            return frozenset(self._unswept)
-
-    def set_swept(self, symbols: frozenset[str]) -> None:
-        """Note that no stop of a closed position rests in *symbols* any more."""
-        with self._positions_lock:
-            self._unswept -= symbols
-
-    def shut(self, reason: str) -> None:
-        """Claim nothing for opening any more: the daemon ends."""
-        with self._positions_lock:
-            self._no_entries = reason
+            return symbol in self._shared
 
     def set_foreign(self, symbols: frozenset[str], shared: frozenset[str] = frozenset()) -> None:
         """Note in which symbols someone else has a position, or has added to one of RAD's.
@@ -157,10 +59,11 @@ class Book:
             self._foreign = symbols
             self._shared = shared
 
-    def is_shared(self, symbol: str) -> bool:
-        """Whether someone else has added to RAD's position."""
+    def left_lately(self, symbol: str) -> bool:
+        """Whether the exchange may still show what RAD has just closed there."""
         with self._positions_lock:
-            return symbol in self._shared
+            left_ms = self._last_exit_ms.get(symbol)
+            return left_ms is not None and self._clock.now_ms() - left_ms < UNSEEN_S * 1000
 
     def exits_in_trouble(self) -> tuple[tuple[Position, Leaving], ...]:
         """Return the positions whose exit the exchange keeps refusing."""
@@ -170,7 +73,7 @@ class Book:
                 if leaving.ladder.is_alarming and symbol in self.positions
             )
 
-    # ---- claims ---------------------------------------------------------------------------------
+    # ---- to open ---------------------------------------------------------------------------------
 
     def claim_opening(
         self, request: EntryRequest, account: AccountState, rules: RiskRules
@@ -211,16 +114,16 @@ class Book:
                 self._doubts.pop(position_id, None)
                 self._entry_settled.notify_all()
 
-    def restore_entry(self, plan: EntryPlan) -> None:
-        """Claim an entry's symbol again after a restart; reconciliation finds out what became of it."""
-        with self._positions_lock:
-            self._opening[plan.symbol] = plan
-            self._doubt(plan.position_id, 0.0)
+    def await_entries(self, timeout_s: float) -> tuple[EntryPlan, ...]:
+        """Wait until no entry is under way, at most *timeout_s*; return those that still are."""
+        with self._entry_settled:
+            self._clock.wait_for(self._entry_settled, lambda: not self._opening, timeout_s)
+            return tuple(self._opening.values())
 
-    def restore_exits(self, last_exit_ms: dict[str, int]) -> None:
-        """Remember when each symbol was last left, for the cool-down."""
+    def shut(self, reason: str) -> None:
+        """Claim nothing for opening any more: the daemon ends."""
         with self._positions_lock:
-            self._last_exit_ms.update(last_exit_ms)
+            self._no_entries = reason
 
     def admit(self, position: Position) -> bool:
         """Enter a position, in place of its opening claim if it has one; False if one is there already."""
@@ -235,36 +138,7 @@ class Book:
             self._entry_settled.notify_all()
             return True
 
-    def number_on(self, symbol: str, position_id: str, *, exits: int, stops: int) -> None:
-        """After a restart: count on from these; an exit under way keeps its number, it is still to be found."""
-        with self._positions_lock:
-            self._change(symbol, position_id, lambda current: replace(
-                current, stop_attempt=stops,
-                exit_attempt=exits if current.state is PositionState.OPEN else current.exit_attempt,
-            ))
-
-    def resume_closing(self, symbol: str, position_id: str, attempt: int) -> None:
-        """After a restart: exit number *attempt* had left, and reconciliation finds out what became of it."""
-        with self._positions_lock:
-            position = self.positions.get(symbol)
-            if position is not None and position.position_id == position_id:
-                self.positions[symbol] = replace(position, state=PositionState.CLOSING, exit_attempt=attempt)
-                self._doubt(position_id, 0.0)
-
-    def restore(self, position: Position) -> bool:
-        """Enter a position after a restart; False if its symbol is taken.
-
-        Leaving it whole may be tried twice, reduce-only. A part may not, and one that left just
-        before the end may not show yet: parts wait until it would.
-        """
-        if not self.admit(position):
-            return False
-        with self._positions_lock:
-            self._parts_not_before[position.symbol] = self._clock.monotonic() + UNSEEN_S
-            if position.state is PositionState.CLOSING:
-                self._doubt(position.position_id, 0.0)
-            self._set_leaving(position.symbol, _decided(position))
-            return True
+    # ---- to close --------------------------------------------------------------------------------
 
     def claim_closing(
         self, symbol: str, reason: ExitReason, *, position_id: str | None = None
@@ -363,21 +237,6 @@ class Book:
             self.positions[claimed.symbol] = settlement.put_back(left) if left.quantity else left
             return self.positions[claimed.symbol]
 
-    def change(
-        self, symbol: str, position_id: str, change: Callable[[Position], Position]
-    ) -> Position | None:
-        """Replace that very position by what *change* (pure) makes of it; None if it is gone."""
-        with self._positions_lock:
-            return self._change(symbol, position_id, change)
-
-    def change_if_open(self, symbol: str, position_id: str, **fields: Any) -> Position | None:
-        """Replace *fields* of that very position unless someone has the claim to close it."""
-        with self._positions_lock:
-            position = self.positions.get(symbol)
-            if position is None or position.state is not PositionState.OPEN:
-                return None
-            return self._change(symbol, position_id, lambda current: replace(current, **fields))
-
     def remove(self, symbol: str, position_id: str, closed_ms: int) -> None:
         """Forget a position of which nothing is left."""
         with self._positions_lock:
@@ -387,123 +246,55 @@ class Book:
                 return
             del self.positions[symbol]
             self._leaving.pop(symbol, None)
-            self._queued_moves.discard(symbol)
-            self._stop_not_before.pop(symbol, None)
-            self._unprotected_since.pop(symbol, None)
             self._parts_not_before.pop(symbol, None)
+            self._forget_stop(symbol)
             self._last_exit_ms[symbol] = closed_ms
 
-    def queue_stop_move(self, symbol: str) -> bool:
-        """Note that a stop move waits for a worker; False if one does already."""
+    # ---- after a restart -------------------------------------------------------------------------
+
+    def restore(self, position: Position) -> bool:
+        """Enter a position after a restart; False if its symbol is taken.
+
+        Leaving it whole may be tried twice, reduce-only. A part may not, and one that left just
+        before the end may not show yet: parts wait until it would.
+        """
+        if not self.admit(position):
+            return False
         with self._positions_lock:
-            if symbol in self._queued_moves:
-                return False
-            self._queued_moves.add(symbol)
+            self._parts_not_before[position.symbol] = self._clock.monotonic() + UNSEEN_S
+            if position.state is PositionState.CLOSING:
+                self._doubt(position.position_id, 0.0)
+            self._set_leaving(position.symbol, _decided(position))
             return True
 
-    def left_lately(self, symbol: str) -> bool:
-        """Whether the exchange may still show what RAD has just closed there."""
+    def restore_entry(self, plan: EntryPlan) -> None:
+        """Claim an entry's symbol again after a restart; reconciliation finds out what became of it."""
         with self._positions_lock:
-            left_ms = self._last_exit_ms.get(symbol)
-            return left_ms is not None and self._clock.now_ms() - left_ms < UNSEEN_S * 1000
+            self._opening[plan.symbol] = plan
+            self._doubt(plan.position_id, 0.0)
 
-    def claim_stop_move(self, symbol: str, *, closing: bool = False) -> Position | None:
-        """Take the right to change the resting stop.
-
-        A closing position is left to whoever closes it, unless that is who asks (*closing*), or nobody
-        works on it: its exit may never have been.
-        """
+    def restore_exits(self, last_exit_ms: dict[str, int]) -> None:
+        """Remember when each symbol was last left, for the cool-down."""
         with self._positions_lock:
-            self._queued_moves.discard(symbol)
+            self._last_exit_ms.update(last_exit_ms)
+
+    def number_on(self, symbol: str, position_id: str, *, exits: int, stops: int) -> None:
+        """After a restart: count on from these; an exit under way keeps its number, it is still to be found."""
+        with self._positions_lock:
+            self._change(symbol, position_id, lambda current: replace(
+                current, stop_attempt=stops,
+                exit_attempt=exits if current.state is PositionState.OPEN else current.exit_attempt,
+            ))
+
+    def resume_closing(self, symbol: str, position_id: str, attempt: int) -> None:
+        """After a restart: exit number *attempt* had left, and reconciliation finds out what became of it."""
+        with self._positions_lock:
             position = self.positions.get(symbol)
-            if position is None or symbol in self._moving_stop:
-                return None
-            is_left = closing or position.position_id in self._doubts
-            if position.state is not PositionState.OPEN and not is_left:
-                return None
-            self._moving_stop.add(symbol)
-            return position
+            if position is not None and position.position_id == position_id:
+                self.positions[symbol] = replace(position, state=PositionState.CLOSING, exit_attempt=attempt)
+                self._doubt(position_id, 0.0)
 
-    def release_stop_move(self, symbol: str, *, pause_s: float) -> None:
-        """Give that right back; the monitor's next wish to move it waits *pause_s*."""
-        with self._positions_lock:
-            self._moving_stop.discard(symbol)
-            self._stop_not_before[symbol] = self._clock.monotonic() + pause_s
-
-    def next_stop_attempt(self, symbol: str, position_id: str) -> Position | None:
-        """Return that position with the number of one more attempt, for whoever is about to place a stop."""
-        return self.change(
-            symbol, position_id, lambda current: replace(current, stop_attempt=current.stop_attempt + 1)
-        )
-
-    def give_back_stop_attempt(self, symbol: str, position_id: str) -> Position | None:
-        """Take the last number back: its stop certainly never left, and the next one carries it.
-
-        A number that no order has is a gap: too many in a row, and a restart does not look beyond them.
-        """
-        return self.change(
-            symbol, position_id, lambda current: replace(current, stop_attempt=current.stop_attempt - 1)
-        )
-
-    def stop_rests(self, symbol: str, position_id: str, stop: ProtectiveStop) -> tuple[Position, float] | None:
-        """Book a confirmed stop; return the position and for how many seconds it had none."""
-        with self._positions_lock:
-            now = self._clock.monotonic()
-            gap_s = now - self._unprotected_since.get(symbol, now)
-            booked = self._change(symbol, position_id, lambda current: replace(current, protective_stop=stop))
-            return None if booked is None else (booked, gap_s)
-
-    def stop_lost(self, symbol: str, position_id: str) -> Position | None:
-        """Note that no stop rests any more: from here on the deadline runs."""
-        return self.change(symbol, position_id, lambda current: replace(current, protective_stop=None))
-
-    def unprotected_for(self, seconds: float) -> tuple[Position, ...]:
-        """Return the open positions that have been without a resting stop for that long, never or no more."""
-        with self._positions_lock:
-            before = self._clock.monotonic() - seconds
-            return tuple(
-                position
-                for symbol, position in self.positions.items()
-                if position.state is PositionState.OPEN and self._unprotected_since.get(symbol, before) < before
-            )
-
-    def note_one_stop(self, symbol: str) -> None:
-        """Remember that a second stop beside a resting one is refused there."""
-        with self._positions_lock:
-            self._one_stop.add(symbol)
-
-    def takes_one_stop(self, symbol: str) -> bool:
-        """Whether a second stop beside a resting one was refused there."""
-        with self._positions_lock:
-            return symbol in self._one_stop
-
-    def may_move_stop(self, symbol: str) -> bool:
-        """Whether nobody is changing the resting stop and the pause after a failure is over."""
-        with self._positions_lock:
-            pausing = self._clock.monotonic() < self._stop_not_before.get(symbol, 0.0)
-            return symbol not in self._moving_stop and not pausing
-
-    # ---- under the caller's lock ----------------------------------------------------------------
-
-    def _doubt(self, position_id: str, pause_s: float) -> None:
-        now = self._clock.monotonic()
-        before = self._doubts.get(position_id)
-        since = before.since if before is not None else now
-        self._doubts[position_id] = _Doubt(since=since, due=now + pause_s)
-
-    def _change(
-        self, symbol: str, position_id: str, change: Callable[[Position], Position]
-    ) -> Position | None:
-        current = self.positions.get(symbol)
-        if current is None or current.position_id != position_id:
-            return None
-        changed = change(current)
-        if changed.protective_stop is None and current.protective_stop is not None:
-            self._unprotected_since[symbol] = self._clock.monotonic()
-        elif changed.protective_stop is not None:
-            self._unprotected_since.pop(symbol, None)
-        self.positions[symbol] = changed
-        return changed
+    # ---- under the caller's lock -----------------------------------------------------------------
 
     def _claim_closing(self, symbol: str, reason: ExitReason, position_id: str | None) -> Position | None:
         position = self.positions.get(symbol)
@@ -515,12 +306,6 @@ class Book:
         claimed = settlement.closing(position, reason)
         self.positions[symbol] = claimed
         return claimed
-
-    def _held(self, position_id: str) -> Position | None:
-        return next((held for held in self.positions.values() if held.position_id == position_id), None)
-
-    def _is_opening(self, position_id: str) -> bool:
-        return any(plan.position_id == position_id for plan in self._opening.values())
 
     def _set_leaving(self, symbol: str, leaving: Leaving | None) -> None:
         if leaving is None:

@@ -14,14 +14,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Protocol
 
 from execution.book import Book
 from execution.explaining import Explainer
 from execution.guarding import Guard
-from execution.orders import Accepted, Execution, NotSent, OrderSender, Outcome, Rejected, Unresolved
+from execution.orders import (
+    LOOK_UP_LIMIT_S,
+    LOOK_UPS_S,
+    Accepted,
+    Execution,
+    LookUp,
+    NotSent,
+    OrderSender,
+    Outcome,
+    Rejected,
+    Unresolved,
+    say_looked_up,
+    say_unanswered,
+)
 from trading import settlement
 from trading.client_ids import ClientOid, Purpose, parse
 from trading.errors import ExchangeError, JournalError, NothingToClose, TooLarge
@@ -47,7 +60,18 @@ REMIND_EVERY = 30              # refusals in a row, after the first alarm
 class ExitWorkers(Protocol):
     """Where exits and stop moves are carried out; urgent ones never queue behind the others."""
 
-    def submit(self, task: Callable[[], None], *, urgent: bool) -> None: ...
+    def submit(self, task: Callable[[], None], *, urgent: bool, after_s: float = 0.0) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unanswered:
+    """An exit of which nobody knows what became."""
+
+    claimed: Position
+    request: OrderRequest
+    first: Unresolved
+    look_up: LookUp
+    started: float
 
 
 class Exits:
@@ -90,9 +114,13 @@ class Exits:
             claimed, leaving = claim
             request = self._order(claimed, leaving)
             self._journal.save_position(claimed, wait=False)
+            started = self._clock.monotonic()
             with self.uncertain_unless_over(claimed.position_id):
-                outcome = self._sender.send(request, Priority.CRITICAL)
-            trade = self._finish(claimed, request, outcome)
+                outcome = self._sender.find_out(
+                    request, claimed.position_id, Purpose.EXIT, self._sender.send(request, Priority.CRITICAL),
+                    meanwhile=lambda: self._guard.cover(symbol),
+                )
+            trade = self._conclude(claimed, request, outcome, started)
             if trade is not None or self._book.find(symbol) is None:
                 return trade
             claim = self._book.claim_exit(symbol, reason, position_id=claimed.position_id, patient=True)
@@ -164,8 +192,48 @@ class Exits:
             claimed.symbol, _reason(claimed).value, request.quantity or "all", claimed.stop_price,
             stages["sent"] * 1000,
         )
+        with self.uncertain_unless_over(claimed.position_id):
+            self._sender.write_down(request, claimed.position_id, Purpose.EXIT, outcome)
+        started = self._clock.monotonic()
+        if isinstance(outcome, Unresolved):
+            say_unanswered(request, outcome)
+            look_up = self._sender.begin_look_up(request.client_oid, outcome.since)
+            self._pursue(_Unanswered(
+                claimed=claimed, request=request, first=outcome, look_up=look_up, started=started
+            ), iter(LOOK_UPS_S))
+        else:
+            self._see_through(claimed, request, outcome, started)
+
+    def _pursue(self, lost: _Unanswered, pauses_s: Iterator[float]) -> None:
+        """Look an unanswered exit up now and then, and let a stop rest meanwhile.
+
+        Between two looks the worker is free: an exit that is lost holds up no other.
+        """
+        with self.uncertain_unless_over(lost.claimed.position_id):
+            self._guard.cover(lost.claimed.symbol)
+        pause_s = next(pauses_s, None)
+        if pause_s is None or self._clock.monotonic() + pause_s > lost.first.since + LOOK_UP_LIMIT_S:
+            say_looked_up(lost.request, lost.first)
+            self._see_through(lost.claimed, lost.request, lost.first, lost.started)
+            return
+
+        def look() -> None:
+            with self.uncertain_unless_over(lost.claimed.position_id):
+                outcome = lost.look_up.look()
+                if outcome is not None:
+                    self._sender.note(lost.request.client_oid, outcome, looked_up=True)
+            if outcome is None:
+                self._pursue(lost, pauses_s)
+            else:
+                say_looked_up(lost.request, outcome)
+                self._see_through(lost.claimed, lost.request, outcome, lost.started)
+
+        self._workers.submit(look, urgent=False, after_s=pause_s)
+
+    def _see_through(self, claimed: Position, request: OrderRequest, outcome: Outcome, started: float) -> None:
+        """Settle and book what one order of a worker's did; what is left to do goes on."""
         try:
-            self._finish(claimed, request, outcome)
+            self._conclude(claimed, request, outcome, started)
         except NothingToClose as error:
             log.info("%s nothing left to close, reconciling reason=%s", claimed.symbol, error)
         except ExchangeError as error:
@@ -174,16 +242,14 @@ class Exits:
         if left is not None and left.position_id == claimed.position_id and leaving is not None and leaving.sticks:
             self.go_on(left, leaving)
 
-    def _finish(self, claimed: Position, request: OrderRequest, first: Outcome) -> ClosedTrade | None:
-        """See one order of an exit to its end: find out, settle, book; None if something is left.
+    def _conclude(
+        self, claimed: Position, request: OrderRequest, outcome: Outcome, started: float
+    ) -> ClosedTrade | None:
+        """See one order of an exit to its end: settle and book it; None if something is left.
 
         Anything uncertain leaves the position CLOSING: reconcile looks before anyone tries again.
         """
-        started = self._clock.monotonic()
         with self.uncertain_unless_over(claimed.position_id):
-            if isinstance(first, Unresolved) and claimed.protective_stop is None:
-                self._guard.cover(claimed.symbol)
-            outcome = self._sender.find_out(request, claimed.position_id, Purpose.EXIT, first)
             self._monitor.record_trade_execution(
                 claimed.symbol, "exit", self._clock.monotonic() - started, type(outcome).__name__
             )

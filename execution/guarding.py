@@ -12,8 +12,8 @@ from dataclasses import replace
 from decimal import Decimal
 from enum import Enum
 
-from execution.book import Book
 from execution.protection import NotPlaced, Protection, confirmed
+from execution.stop_claims import StopClaims
 from trading import settlement
 from trading.client_ids import Purpose
 from trading.errors import NothingToClose, TooManyStops
@@ -24,7 +24,6 @@ from trading.ports import Clock, Exchange, Journal, Monitor, Prices
 log = logging.getLogger("stop")
 
 RETRY_S = 0.2                  # between two tries to place a resting stop
-COVER_PAUSES_S = (0.0, 0.2, 0.4, 0.8, 1.0)     # before each: another thread may be at it, in vain
 
 
 class Followed(Enum):
@@ -40,7 +39,7 @@ class Guard:
 
     def __init__(
         self,
-        book: Book,
+        book: StopClaims,
         protection: Protection,
         exchange: Exchange,
         journal: Journal,
@@ -88,19 +87,14 @@ class Guard:
             self._protection.pause(RETRY_S)
         return Followed.NOT_PLACED
 
-    def cover(self, symbol: str) -> Followed:
-        """Let a stop rest for a position whose exit is unanswered and that has none; for whoever closes it.
+    def cover(self, symbol: str) -> None:
+        """Try once to let a stop rest for a position whose exit is unanswered; for whoever closes it.
 
         Its exit may never have been. If the price is there already it fires at once: that closes it too.
         """
-        followed = Followed.NOT_PLACED
-        for pause_s in COVER_PAUSES_S:
-            self._protection.pause(pause_s)
-            followed = self.follow(symbol, closing=True)
-            position = self._book.find(symbol)
-            if followed is Followed.RESTS or position is None or position.protective_stop is not None:
-                break
-        return followed
+        position = self._book.find(symbol)
+        if self.rules.enabled and position is not None and position.protective_stop is None:
+            self.follow(symbol, closing=True)
 
     def cover_entry(self, plan: EntryPlan, theirs: ExchangePosition) -> None:
         """Let a stop rest for an entry that nobody can read yet and whose position shows already.

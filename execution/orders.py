@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -24,8 +25,8 @@ log = logging.getLogger("order")
 AGREEING_ANSWERS = 3       # "not there" is believed after this many, the last one past the wait
 LOOK_UPS_S = (0.1, 0.25, 0.5, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0)
 ENTRY_LOOK_UPS = 3         # by the main thread, which has others to look after; reconciliation goes on
-STOP_LOOK_UPS = 3          # a second closeOrder stop harms nobody; a position without one is in danger
-LOOK_UP_LIMIT_S = 20.0     # by an exit worker; then reconciliation goes on
+STOP_LOOK_UPS = 2          # a second closeOrder stop harms nobody; a position without one is in danger
+LOOK_UP_LIMIT_S = 20.0     # then reconciliation goes on
 SETTLE_POLLS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.5, 1.0, 1.0, 1.0, 2.0)
 FILL_POLLS_S = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0)
 
@@ -130,7 +131,9 @@ class OrderSender:
             JournalError: the intent could not be written: nothing was sent.
         """
         self._journal.record_intent(plan.position_id, request, Purpose.ENTRY.value, plan=plan, wait=True)
-        return self._find_out(request, self.send(request, Priority.HIGH), LOOK_UPS_S[:ENTRY_LOOK_UPS])
+        first = self.send(request, Priority.HIGH)
+        self.note(request.client_oid, first)
+        return self._look_up(request, first, LOOK_UPS_S[:ENTRY_LOOK_UPS])
 
     def send_protection(self, request: OrderRequest, position_id: str) -> Outcome:
         """Send a protective stop and ask for it a few times: rather a second one than none.
@@ -141,7 +144,7 @@ class OrderSender:
         return self.find_out(request, position_id, Purpose.STOP, first, LOOK_UPS_S[:STOP_LOOK_UPS])
 
     def send(self, request: OrderRequest, priority: Priority) -> Outcome:
-        """Send once: nothing before the wire, nothing after it. `find_out` is to follow."""
+        """Send once: nothing before the wire, nothing after it. `find_out` or `write_down` is to follow."""
         try:
             order_id = self._exchange.place_order(request, priority)
         except (OutcomeUnknown, DuplicateClientOid) as error:
@@ -155,13 +158,23 @@ class OrderSender:
 
     def find_out(
         self, request: OrderRequest, position_id: str, purpose: Purpose, first: Outcome,
-        pauses_s: tuple[float, ...] = LOOK_UPS_S,
+        pauses_s: tuple[float, ...] = LOOK_UPS_S, meanwhile: Callable[[], None] = lambda: None,
     ) -> Outcome:
-        """Journal what is known of an exit or stop already sent, and look up what is not."""
+        """Journal what is known of an exit or stop already sent, and look up what is not.
+
+        *meanwhile*: called before each look-up, for as long as the order may never have been.
+        """
+        self.write_down(request, position_id, purpose, first)
+        return self._look_up(request, first, pauses_s, meanwhile)
+
+    def write_down(
+        self, request: OrderRequest, position_id: str, purpose: Purpose, first: Outcome
+    ) -> None:
+        """Journal an exit or stop already sent, and what is known of it."""
         if isinstance(first, NotSent):
-            return first             # there is no such order: its client id goes to the next try
+            return                   # there is no such order: its client id goes to the next try
         self._journal.record_intent(position_id, request, purpose.value, wait=False)
-        return self._find_out(request, first, pauses_s)
+        self.note(request.client_oid, first)
 
     def begin_look_up(self, client_oid: str, since: float) -> LookUp:
         """Return a look-up of an order signed before *since*, for one who asks now and then."""
@@ -213,26 +226,33 @@ class OrderSender:
                 return fills
         return None
 
-    def _find_out(self, request: OrderRequest, first: Outcome, pauses_s: tuple[float, ...]) -> Outcome:
-        """Journal what is known, and look up what is not."""
-        oid = request.client_oid
-        self.note(oid, first)
+    def _look_up(
+        self, request: OrderRequest, first: Outcome, pauses_s: tuple[float, ...],
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Outcome:
+        """If nobody knows yet, ask a few times, each time after a pause: an order needs a moment to show."""
         if not isinstance(first, Unresolved):
             return first
-        log.warning("%s order unanswered client_oid=%s error=%s", request.symbol, oid, first.reason)
-        outcome = self._look_up(oid, first, pauses_s)
-        if outcome is not first:
-            self.note(oid, outcome, looked_up=True)
-        log.info("%s unanswered order looked up client_oid=%s outcome=%s", request.symbol, oid, outcome)
-        return outcome
-
-    def _look_up(self, client_oid: str, first: Unresolved, pauses_s: tuple[float, ...]) -> Outcome:
-        """Ask a few times, each time after a pause: an order needs a moment to show."""
-        look_up = self.begin_look_up(client_oid, first.since)
+        say_unanswered(request, first)
+        look_up = self.begin_look_up(request.client_oid, first.since)
+        outcome: Outcome | None = None
         for pause_s in pauses_s:
+            meanwhile()
             if self._clock.wait(self._stop, pause_s) or self._clock.monotonic() > first.since + LOOK_UP_LIMIT_S:
                 break
             outcome = look_up.look()
             if outcome is not None:
-                return outcome
-        return first
+                self.note(request.client_oid, outcome, looked_up=True)
+                break
+        say_looked_up(request, outcome or first)
+        return outcome or first
+
+
+def say_unanswered(request: OrderRequest, first: Unresolved) -> None:
+    """Log that nobody knows what became of an order."""
+    log.warning("%s order unanswered client_oid=%s error=%s", request.symbol, request.client_oid, first.reason)
+
+
+def say_looked_up(request: OrderRequest, outcome: Outcome) -> None:
+    """Log what a look-up has come to."""
+    log.info("%s unanswered order looked up client_oid=%s outcome=%s", request.symbol, request.client_oid, outcome)

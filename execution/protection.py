@@ -99,8 +99,8 @@ class Protection:
         )
         error: ExchangeError | None = None
         match self._sender.send_protection(request, position.position_id):
-            case Accepted():
-                return self._read_back(position.symbol, client_oid) or NotPlaced()
+            case Accepted(order_id=order_id):
+                return self._read_back(position.symbol, client_oid, order_id) or NotPlaced()
             case Rejected(reason=reason) as refused:
                 error = refused.error
                 log.warning("%s stop refused stop_price=%s reason=%s", position.symbol, stop_price, reason)
@@ -156,8 +156,8 @@ class Protection:
             return False
         return True
 
-    def _read_back(self, symbol: str, client_oid: str) -> ProtectiveStop | None:
-        """Return the stop as the exchange's own list shows it; None if it does not in time."""
+    def _read_back(self, symbol: str, client_oid: str, order_id: str) -> ProtectiveStop | None:
+        """Return the stop as the exchange's own list shows it; None if it does not in time, or is over."""
         deadline = self._clock.monotonic() + self.rules.deadline_s
         for pause_s in READ_BACKS_S:
             try:
@@ -168,9 +168,21 @@ class Protection:
                 found = next((stop for stop in stops if stop.client_oid == client_oid), None)
                 if found is not None:
                     return confirmed(found, self._clock.now_ms())
+                if self._is_over(symbol, order_id):
+                    return None
             if self._clock.monotonic() + pause_s > deadline or self._clock.wait(self._stop, pause_s):
                 break
         return None
+
+    def _is_over(self, symbol: str, order_id: str) -> bool:
+        """Whether a stop that is not listed has come to an end: it will not be, and another is needed now."""
+        try:
+            is_over = not self._exchange.fetch_order(order_id, Priority.CRITICAL).is_active
+        except ExchangeError:          # not to be seen yet either
+            return False
+        if is_over:
+            log.warning("%s stop was over as soon as it was taken order_id=%s", symbol, order_id)
+        return is_over
 
 
 def is_ours(order: Order) -> bool:

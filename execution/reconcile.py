@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
-from execution.book import NEVER, NotOpened
+from execution.book import NotOpened
 from execution.explaining import MOST_UNRECORDED, Explainer, reason_of_own
+from execution.holding import NEVER
 from execution.orders import Accepted, Execution, LookUp, OrderSender, Outcome, Rejected
 from execution.protection import is_ours
 from execution.rebuild import Rebuilder

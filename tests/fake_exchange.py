@@ -36,6 +36,7 @@ from trading.facts import (
     Ticker,
 )
 from trading.lifecycle import IntentState, check
+from trading.ports import Clock
 
 FEE_RATE = Decimal("0.0006")
 
@@ -417,7 +418,11 @@ class FakePrices:
 
 
 class DirectWorkers:
-    """Exit workers that carry out each task at once, in the calling thread."""
+    """Exit workers that carry out each task in the calling thread, at once or after a pause of the clock's."""
 
-    def submit(self, task: Callable[[], None], *, urgent: bool) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def submit(self, task: Callable[[], None], *, urgent: bool, after_s: float = 0.0) -> None:
+        self._clock.wait(threading.Event(), after_s)
         task()

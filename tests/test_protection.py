@@ -308,3 +308,21 @@ def test_a_mark_that_lags_behind_a_leap_moves_no_stop_and_closes_nothing(clock: 
     clock.advance(2)
     house.manager.update_positions()
     assert resting(house).stop_price == D("50934.1")
+
+
+def test_a_stop_that_is_over_as_soon_as_it_is_taken_is_replaced_at_once(clock: ManualClock) -> None:
+    """Taken and gone before the list shows it: nobody waits for it to be listed until the deadline."""
+    house = a_manager(clock=clock, exits=ALL_OUT)
+    clock.flows = True
+    deaths = iter(range(3))
+
+    def strike(_symbol: object) -> None:
+        if next(deaths, None) is not None:
+            (stop,) = [order for order in house.exchange.orders.values() if order.is_stop and order.is_active]
+            house.exchange.orders[stop.order_id] = replace(stop, is_active=False, is_cancelled=True)
+
+    house.exchange.before["fetch_stop_orders"] = strike
+    begun = clock.monotonic()
+    opened(house, now_ms=clock.now_ms())
+    assert resting(house).client_oid.endswith("-s4")
+    assert clock.monotonic() - begun < 1

@@ -12,10 +12,10 @@ from tests.fake_exchange import FakeJournal
 from tests.manual_clock import ManualClock
 from tests.test_position_manager import opened, price_moves_to
 from tests.trading_house import SYMBOL, TradingHouse, a_manager, exit_rules, restarted
-from trading.errors import ExchangeError, ExchangeUnavailable, NothingToClose
+from trading.errors import ExchangeError, ExchangeUnavailable, NothingToClose, OrderRejected
 from trading.exits import Distance, TakeProfit
 from trading.facts import ExitReason, OrderRequest, OrderSide, Priority
-from trading.lifecycle import PositionState
+from trading.lifecycle import UNSEEN_S, PositionState
 
 D = Decimal
 ALL_OUT = exit_rules(take_profit=())
@@ -28,7 +28,7 @@ class WaitingWorkers:
     def __init__(self) -> None:
         self.tasks: list[Callable[[], None]] = []
 
-    def submit(self, task: Callable[[], None], *, urgent: bool) -> None:
+    def submit(self, task: Callable[[], None], *, urgent: bool, after_s: float = 0.0) -> None:
         if urgent:
             task()
         else:
@@ -213,7 +213,39 @@ def test_an_unanswered_exit_of_a_bare_position_is_covered_first(clock: ManualClo
     )
     clock.flows = True
     workers.tasks.pop(0)()
-    assert resting_when_asked[0] == 1
+    assert resting_when_asked == []                # the worker is free until the look-up is due
+    workers.tasks.pop(0)()
+    assert resting_when_asked == [1]
+
+
+def test_a_stop_is_tried_again_for_as_long_as_an_exit_is_unanswered(clock: ManualClock) -> None:
+    """The exchange takes neither the exit nor, four times, a stop: the fifth rests before the exit is certain."""
+    house = a_manager(clock=clock, exits=ALL_OUT)
+    position = opened(house, now_ms=clock.now_ms())
+    (stop,) = house.exchange.fetch_stop_orders()
+    house.exchange.cancel_order(stop.order_id, Priority.CRITICAL)
+    house.manager.stop_lost(SYMBOL, position.position_id)
+    refusals = iter(range(4))
+
+    def refuse_stops(request: object) -> None:
+        if "-s" in getattr(request, "client_oid", "") and next(refusals, None) is not None:
+            raise OrderRejected("not now")
+
+    house.exchange.before["place_order"] = refuse_stops
+    house.exchange.lose_request = lambda request: "-x1" in request.client_oid
+    clock.flows = True
+    begun = clock.monotonic()
+    bare_until: list[float] = []
+
+    def look(_client_oid: object) -> None:
+        if not bare_until and house.exchange.fetch_stop_orders():
+            bare_until.append(clock.monotonic() - begun)
+
+    house.exchange.before["find_order"] = look
+    price_moves_to(house, "48000")
+    assert 1 < bare_until[0] < 3
+    assert clock.monotonic() - begun > UNSEEN_S    # then the exit was certainly not there, and another left
+    assert house.exchange.net[SYMBOL] == 0
 
 
 # ---- restarts -------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ def a_manager(
         rules=PositionRules(
             exits=exits or exit_rules(), risk=risk or risk_rules(), margin_mode=margin_mode, stale_after_s=1e12
         ),
-        sender=sender, protection=protection, exit_workers=DirectWorkers(),
+        sender=sender, protection=protection, exit_workers=DirectWorkers(clock),
     )
     rebuilder = Rebuilder(exchange, journal, protection, exits or exit_rules(), clock)
     reconciler = Reconciler(exchange, manager, sender, journal, protect=True, rebuilder=rebuilder, adopt=adopt)

@@ -8,10 +8,11 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tests.campaign.lives import Tally, kill_campaign
+from tests.campaign.lives import kill_campaign
 from tests.campaign.matrix import cells, matrix
 from tests.campaign.plan import points
 from tests.campaign.storm import storm
+from tests.campaign.tally import Tally
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import random
-import shutil
 import signal
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.campaign.judge import BALANCE, Broken, Judge, await_running
+from tests.campaign.judge import BALANCE, Judge, await_running
 from tests.campaign.plan import ROUNDS_OF_A_LIFE, Kill, Round, When, rounds
 from tests.campaign.processes import Exchange, Nursery, Victim
+from tests.campaign.tally import Tally, judged
 
 PROTECT_S = 2.0
 LIMIT_S = PROTECT_S + 2.0        # the flattening order after the deadline, and its answer
@@ -46,31 +44,6 @@ LIVELY = {
 }
 
 
-@dataclass(slots=True)
-class Tally:
-    """What a campaign has seen."""
-
-    kills: Counter[str] = field(default_factory=Counter)        # by part of life
-    points: Counter[str] = field(default_factory=Counter)       # sprung traps
-    missed: Counter[str] = field(default_factory=Counter)       # traps nobody stepped into in time
-    events: Counter[str] = field(default_factory=Counter)       # on the exchange
-    orders: Counter[str] = field(default_factory=Counter)       # accepted, by purpose
-    struck: Counter[str] = field(default_factory=Counter)       # faults, by kind
-    starts_s: list[float] = field(default_factory=list)         # from the fork to `running`
-    settles_s: list[float] = field(default_factory=list)        # from `running` to full agreement
-    naked_s: float = 0.0
-    failures: list[str] = field(default_factory=list)
-
-    def add(self, other: Tally) -> None:
-        """Take over what *other* has seen."""
-        for name in ("kills", "points", "missed", "events", "orders", "struck"):
-            getattr(self, name).update(getattr(other, name))
-        self.starts_s += other.starts_s
-        self.settles_s += other.settles_s
-        self.naked_s = max(self.naked_s, other.naked_s)
-        self.failures += other.failures
-
-
 class Life:
     """One exchange with one RAD, killed again and again."""
 
@@ -86,21 +59,13 @@ class Life:
 
     def run(self, rounds: Sequence[Round]) -> Tally:
         """Go through *rounds*, and once more look at how it ended; a breach ends the life and is told whole."""
-        try:
+        where = lambda: f"seed {self._seed}, {self._round}"      # noqa: E731
+        with judged(self.tally, self.exchange, self.judge, self.folder, where):
             for each in rounds:
                 self._round = each
                 self._go_through(each)
             with self._daemon({}) as last:
                 self._until_it_runs_and_agrees(last)
-        except Broken as broken:
-            where = f"seed {self._seed}, {self._round}"
-            self.tally.failures.append(told(where, broken, self.exchange, self.folder))
-        finally:
-            count(self.tally, self.exchange)
-            self.tally.naked_s = self.judge.longest_naked_s()
-            self.exchange.stop()
-        if not self.tally.failures:
-            shutil.rmtree(self.folder)
         return self.tally
 
     def _go_through(self, each: Round) -> None:
@@ -201,31 +166,6 @@ def kill_campaign(seed: int, kills: int, workers: int) -> Tally:
         for tally in pool.map(live, range(len(lives)), lives):
             total.add(tally)
     return total
-
-
-def count(tally: Tally, exchange: Exchange) -> None:
-    """Add to *tally* what has happened on *exchange*."""
-    for event in exchange.history():
-        tally.events[event["event"]] += 1
-        if event["event"] in ("order_accepted", "stop_placed"):
-            purpose = event["client_oid"].rpartition("-")[2][:1]
-            tally.orders[{"e": "entries", "x": "exits", "s": "stops"}.get(purpose, "foreign")] += 1
-
-
-def told(where: str, broken: Broken, exchange: Exchange, folder: Path) -> str:
-    """Return everything somebody needs to find the cause."""
-    symbols = {violation.symbol for violation in broken.violations}
-    lines = [where, f"data folder {folder}", *(f"  {violation}" for violation in broken.violations)]
-    lines += ["history of the symbols concerned:"]
-    lines += [f"  {_line(event)}" for event in exchange.history() if event.get("symbol") in symbols][-60:]
-    lines += ["the daemon's last words:", *(folder / "rad.out").read_text().splitlines()[-30:]]
-    return "\n".join(lines)
-
-
-def _line(event: dict[str, Any]) -> str:
-    shown = ("client_oid", "side", "size", "price", "stop_price", "position_qty", "code", "order_id")
-    facts = " ".join(f"{name}={event[name]}" for name in shown if event.get(name) not in (None, ""))
-    return f"{event['n']} {event['at_ms']} {event['event']} {facts}"
 
 
 def trade(victim: Victim, dice: random.Random, over: threading.Event, symbols: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ the other, whoever makes the call.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,8 +18,9 @@ from typing import Any
 from sandbox.faults import ENGINE_KINDS, REST_KINDS, WS_KINDS
 from tests.campaign.invariants import Violation
 from tests.campaign.judge import Broken, Judge, await_running
-from tests.campaign.lives import EXCHANGE, LIMIT_S, LIVELY, Tally, count, told
+from tests.campaign.lives import EXCHANGE, LIMIT_S, LIVELY
 from tests.campaign.processes import Exchange, Nursery, Victim
+from tests.campaign.tally import Tally, judged
 
 REACHED_WITHIN_S = 20.0
 MOVES_WITHIN_S = 1.5             # a resting stop, after the price
@@ -99,21 +99,13 @@ class Row:
     def run(self) -> Tally:
         """Go through the row; whatever is wrong at its end is in the tally's failures."""
         settings = {**STILL, **self.exchange.settings}
-        try:
+        where = lambda: f"matrix row {self.operation.name}"      # noqa: E731
+        with judged(self.tally, self.exchange, self.judge, self.folder, where):
             with Victim(self._nursery, self.folder, settings, {"hurry": True}) as victim:
                 running_ns = await_running(victim)
                 self._try_all_kinds(victim)
                 self.judge.watched(running_ns, time.monotonic_ns())
                 self.tally.settles_s.append(self.judge.await_agreement(victim))
-        except Broken as broken:
-            where = f"matrix row {self.operation.name}"
-            self.tally.failures.append(told(where, broken, self.exchange, self.folder))
-        finally:
-            count(self.tally, self.exchange)
-            self.tally.naked_s = self.judge.longest_naked_s()
-            self.exchange.stop()
-        if not self.tally.failures:
-            shutil.rmtree(self.folder)
         return self.tally
 
     def _try_all_kinds(self, victim: Victim) -> None:

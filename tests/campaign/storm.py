@@ -7,7 +7,6 @@ in which book and exchange must come to agree.
 from __future__ import annotations
 
 import random
-import shutil
 import tempfile
 import threading
 import time
@@ -19,8 +18,9 @@ from typing import Any
 
 from tests.campaign.invariants import Violation
 from tests.campaign.judge import Broken, Judge, await_running
-from tests.campaign.lives import EXCHANGE, LIMIT_S, LIVELY, Tally, count, told, trade
+from tests.campaign.lives import EXCHANGE, LIMIT_S, LIVELY, trade
 from tests.campaign.processes import Exchange, Nursery, Victim
+from tests.campaign.tally import Tally, judged
 
 GUST_S = 10.0                    # faults in force
 BOOKS_OF = 600                   # orders, then exchange and journal begin anew
@@ -72,19 +72,12 @@ class Storm:
 
     def run(self, orders: int) -> Tally:
         """Trade until that many orders were sent; a breach ends it and is told whole."""
-        try:
-            with Victim(self._nursery, self.folder, {**BUSY, **self.exchange.settings}, {"hurry": True}) as victim:
+        settings = {**BUSY, **self.exchange.settings}
+        where = lambda: f"storm, seed {self._seed}, faults {self._gust}"      # noqa: E731
+        with judged(self.tally, self.exchange, self.judge, self.folder, where):
+            with Victim(self._nursery, self.folder, settings, {"hurry": True}) as victim:
                 await_running(victim)
                 self._blow(victim, orders)
-        except Broken as broken:
-            where = f"storm, seed {self._seed}, faults {self._gust}"
-            self.tally.failures.append(told(where, broken, self.exchange, self.folder))
-        finally:
-            count(self.tally, self.exchange)
-            self.tally.naked_s = self.judge.longest_naked_s()
-            self.exchange.stop()
-        if not self.tally.failures:
-            shutil.rmtree(self.folder)
         return self.tally
 
     def _blow(self, victim: Victim, orders: int) -> None:

@@ -88,7 +88,7 @@ def a_house(client: KuCoinClient, box: RunningSandbox, folder: Path) -> Iterator
     manager = PositionManager(
         client, journal, prices, monitor, clock,
         rules=PositionRules(exits=exits, risk=risk_rules(), stale_after_s=1e12),
-        sender=sender, protection=protection, exit_workers=DirectWorkers(),
+        sender=sender, protection=protection, exit_workers=DirectWorkers(clock),
     )
     reconciler = Reconciler(
         client, manager, sender, journal, protect=True,

@@ -118,3 +118,17 @@ def test_pool_finishes_what_is_queued_before_it_ends() -> None:
     pool.start()
     assert pool.stop(PATIENCE_S)
     assert sorted(done) == list(range(20))
+
+
+def test_a_task_put_off_holds_no_worker_and_comes_when_it_is_due() -> None:
+    """Two that wait, one of them for an hour, and a single worker for what is not urgent: others pass."""
+    pool = UrgentPool("exit", workers=1)
+    order: list[str] = []
+    due = threading.Event()
+    pool.start()
+    pool.submit(lambda: order.append("in an hour"), urgent=False, after_s=3600)
+    pool.submit(lambda: (order.append("soon"), due.set()), urgent=False, after_s=0.2)     # type: ignore[func-returns-value]
+    pool.submit(lambda: order.append("now"), urgent=False)
+    assert due.wait(PATIENCE_S)
+    assert pool.stop(PATIENCE_S)
+    assert order == ["now", "soon"]
