@@ -59,14 +59,16 @@ class Life:
 
     def run(self, rounds: Sequence[Round]) -> Tally:
         """Go through *rounds*, and once more look at how it ended; a breach ends the life and is told whole."""
-        where = lambda: f"seed {self._seed}, {self._round}"      # noqa: E731
-        with judged(self.tally, self.exchange, self.judge, self.folder, where):
+        with judged(self.tally, self.exchange, self.judge, self.folder, self._where):
             for each in rounds:
                 self._round = each
                 self._go_through(each)
             with self._daemon({}) as last:
                 self._until_it_runs_and_agrees(last)
         return self.tally
+
+    def _where(self) -> str:
+        return f"seed {self._seed}, {self._round}"
 
     def _go_through(self, each: Round) -> None:
         kill = each.kill

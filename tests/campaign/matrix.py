@@ -99,14 +99,18 @@ class Row:
     def run(self) -> Tally:
         """Go through the row; whatever is wrong at its end is in the tally's failures."""
         settings = {**STILL, **self.exchange.settings}
-        where = lambda: f"matrix row {self.operation.name}"      # noqa: E731
-        with judged(self.tally, self.exchange, self.judge, self.folder, where):
-            with Victim(self._nursery, self.folder, settings, {"hurry": True}) as victim:
-                running_ns = await_running(victim)
-                self._try_all_kinds(victim)
-                self.judge.watched(running_ns, time.monotonic_ns())
-                self.tally.settles_s.append(self.judge.await_agreement(victim))
+        with (
+            judged(self.tally, self.exchange, self.judge, self.folder, self._where),
+            Victim(self._nursery, self.folder, settings, {"hurry": True}) as victim,
+        ):
+            running_ns = await_running(victim)
+            self._try_all_kinds(victim)
+            self.judge.watched(running_ns, time.monotonic_ns())
+            self.tally.settles_s.append(self.judge.await_agreement(victim))
         return self.tally
+
+    def _where(self) -> str:
+        return f"matrix row {self.operation.name}"
 
     def _try_all_kinds(self, victim: Victim) -> None:
         symbols = self.exchange.prices()

@@ -73,12 +73,16 @@ class Storm:
     def run(self, orders: int) -> Tally:
         """Trade until that many orders were sent; a breach ends it and is told whole."""
         settings = {**BUSY, **self.exchange.settings}
-        where = lambda: f"storm, seed {self._seed}, faults {self._gust}"      # noqa: E731
-        with judged(self.tally, self.exchange, self.judge, self.folder, where):
-            with Victim(self._nursery, self.folder, settings, {"hurry": True}) as victim:
-                await_running(victim)
-                self._blow(victim, orders)
+        with (
+            judged(self.tally, self.exchange, self.judge, self.folder, self._where),
+            Victim(self._nursery, self.folder, settings, {"hurry": True}) as victim,
+        ):
+            await_running(victim)
+            self._blow(victim, orders)
         return self.tally
+
+    def _where(self) -> str:
+        return f"storm, seed {self._seed}, faults {self._gust}"
 
     def _blow(self, victim: Victim, orders: int) -> None:
         symbols = tuple(self.exchange.prices())
