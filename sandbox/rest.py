@@ -43,6 +43,8 @@ class Rest:
         parsed, readable = _parse(body)
         symbol = request.query.get("symbol") or (parsed.get("symbol") if isinstance(parsed, dict) else None)
         struck = self.faults.for_request(request.method, path, market, str(symbol or ""))
+        if request.method != "GET":
+            self._note(struck, request.method, path, parsed if isinstance(parsed, dict) else {})
         for rule in struck:
             if not rule.commits and (early := await self._strike(request, rule, None)) is not None:
                 return early
@@ -56,6 +58,15 @@ class Rest:
             if rule.commits and (spoiled := await self._strike(request, rule, response)) is not None:
                 return spoiled
         return response
+
+    def _note(self, struck: list[Rule], method: str, path: str, wish: dict[str, Any]) -> None:
+        """Put the faults on a request that would change something on record."""
+        for rule in struck:
+            self.exchange.history.append(
+                "fault_struck", self.exchange.clock.now_ms(), fault=rule.kind, carried_out=rule.commits,
+                method=method, path=path, symbol=str(wish.get("symbol") or ""),
+                client_oid=str(wish.get("clientOid") or ""),
+            )
 
     async def _handle(
         self, request: web.Request, market: str, path: str, call: Call, body: str

@@ -52,7 +52,7 @@ class Sandbox:
     def __init__(self, source: MarketSource, options: SandboxOptions) -> None:
         self.options = options
         self.faults = Faults()
-        self.exchange = Exchange(source, rules=options.rules, mischief=self.faults.for_engine)
+        self.exchange = Exchange(source, rules=options.rules, mischief=self._mischief)
         self.rates = RateLimits(options.quotas, options.rate_window_ms)
         self.tokens = Tokens(options.rules)
         self.hub = Hub(self.exchange.market, options.rules, self.tokens, self.faults)
@@ -68,6 +68,16 @@ class Sandbox:
         self.addresses: Addresses
         self._stopping = asyncio.Event()
         self._runners: list[web.AppRunner] = []
+
+    def _mischief(self, kind: str, symbol: str) -> bool:
+        """Whether an engine fault strikes now; if so it is put on record."""
+        strikes = self.faults.for_engine(kind, symbol)
+        if strikes:
+            self.exchange.history.append(
+                "fault_struck", self.exchange.clock.now_ms(), fault=kind, carried_out=True, symbol=symbol,
+                client_oid="",
+            )
+        return strikes
 
     async def start(self) -> Addresses:
         """Start the market, load the books, and listen; the addresses answer when this returns."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -19,6 +19,7 @@ Json = dict[str, Any]
 Span = tuple[int, int]                       # monotonic ns, from and to
 
 ZERO = Decimal(0)
+KILLED_BY_THE_ENGINE = {"order_dies", "stop_dies", "refuse_stop"}
 CENT_OF_A_CENT = Decimal("0.0000001")        # averages are divisions: the last digits are not exact
 UNSETTLED = {"intended", "unknown", "accepted"}
 _OURS = re.compile(r"rad-([0-9a-z]+)-([exs])(\d+)")
@@ -58,11 +59,7 @@ def not_agreed_yet(exchange: ExchangeBooks, journal: JournalBooks, *, start_bala
 
 def longest_naked_s(exchange: ExchangeBooks, watched: Sequence[Span], now_ns: int) -> dict[str, float]:
     """Return by symbol for how long at most a position was without a resting stop while watched."""
-    longest: dict[str, float] = defaultdict(float)
-    for symbol, begin, end in _naked(exchange.events, now_ns):
-        for up, down in watched:
-            longest[symbol] = max(longest[symbol], (min(end, down) - max(begin, up)) / 1e9)
-    return dict(longest)
+    return _longest_s(_naked(exchange.events, now_ns), watched)
 
 
 # ---- I1: at most once ---------------------------------------------------------------------------
@@ -209,20 +206,44 @@ def _protects(stop: Json, lots: Decimal, mark: Decimal) -> bool:
 def _naked_too_long(
     exchange: ExchangeBooks, watched: Sequence[Span], limit_s: float, now_ns: int
 ) -> Iterator[Violation]:
-    for symbol, seconds in longest_naked_s(exchange, watched, now_ns).items():
+    # Nobody can protect a position whose every stop and exit the exchange strikes down: each such try begins
+    # the time anew, so that what is judged is for how long RAD let it be.
+    for symbol, seconds in _longest_s(_naked(exchange.events, now_ns, anew=_was_struck_down), watched).items():
         if seconds > limit_s:
-            text = f"a position without a resting stop for {seconds:.2f} s while RAD was up"
+            text = f"a position without a resting stop for {seconds:.2f} s while RAD was up and could have acted"
             yield Violation(invariant="I4", symbol=symbol, text=text)
 
 
-def _naked(events: Sequence[Json], now_ns: int) -> Iterator[tuple[str, int, int]]:
-    """Yield symbol, begin and end of every time in which a position had no resting stop."""
+def _longest_s(spans: Iterable[tuple[str, int, int]], watched: Sequence[Span]) -> dict[str, float]:
+    longest: dict[str, float] = defaultdict(float)
+    for symbol, begin, end in spans:
+        for up, down in watched:
+            longest[symbol] = max(longest[symbol], (min(end, down) - max(begin, up)) / 1e9)
+    return dict(longest)
+
+
+def _was_struck_down(event: Json) -> bool:
+    """Whether an injected fault kept a stop or an exit of RAD's from taking effect."""
+    if event["event"] != "fault_struck":
+        return False
+    return event["fault"] in KILLED_BY_THE_ENGINE or (not event["carried_out"] and _owner(event)[1] in ("x", "s"))
+
+
+def _naked(
+    events: Sequence[Json], now_ns: int, anew: Callable[[Json], bool] = lambda _event: False
+) -> Iterator[tuple[str, int, int]]:
+    """Yield symbol, begin and end of every time in which a position had no resting stop; *anew* divides it."""
     held: dict[str, int] = defaultdict(int)
     resting: dict[str, set[str]] = defaultdict(set)
     since: dict[str, int] = {}
-    for event in _of(events, "fill", "stop_placed", "order_done", "stop_triggered"):
-        symbol, order_id = event["symbol"], event["order_id"]
+    for event in _of(events, "fill", "stop_placed", "order_done", "stop_triggered", "fault_struck"):
+        symbol, order_id = event["symbol"], event.get("order_id")
+        if symbol in since and anew(event):
+            yield symbol, since[symbol], event["mono_ns"]
+            since[symbol] = event["mono_ns"]
         match event["event"]:
+            case "fault_struck":
+                continue
             case "fill":
                 held[symbol] = event["position_qty"]
             case "stop_placed":

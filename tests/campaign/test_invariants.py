@@ -219,6 +219,26 @@ def test_a_stop_that_dies_leaves_its_position_naked() -> None:
     assert longest_naked_s(exchange, [(0, 10 * S)], 10 * S) == {BTC: pytest.approx(7.8)}
 
 
+def struck(client_oid: str, at_s: float, fault: str = "refuse", *, carried_out: bool = False) -> Json:
+    return event("fault_struck", client_oid, at_s, fault=fault, carried_out=carried_out)
+
+
+@pytest.mark.parametrize(("strikes", "breaks"), [
+    ([struck("rad-p1-s1", 4.0), struck("rad-p1-x1", 8.0), struck("", 12.0, "stop_dies")], False),
+    ([struck("rad-p1-s1", 4.0), struck("rad-p1-s2", 9.5)], True),
+    ([struck("rad-p1-s1", 4.0), struck("rad-p1-x1", 8.0, "drop", carried_out=True)], True),
+    ([struck("rad-p1-s1", 4.0), struck("rad-p2-e0", 8.0)], True),
+], ids=["again and again", "a long pause", "it was carried out", "an entry"])
+def test_only_a_try_that_was_struck_down_begins_the_time_anew(strikes: list[Json], breaks: bool) -> None:
+    """I4: filled at 2 s, its stop rests at 13; five seconds are allowed from the last try the exchange struck."""
+    exchange = an_exchange(
+        accepted("rad-p1-e0"), fill("rad-p1-e0", 4, 4), *strikes, stop_placed("rad-p1-s9", 13.0), held=4
+    )
+    found = for_ever(exchange, a_journal("rad-p1-e0"))
+    assert [violation.invariant for violation in found] == ["I4"] * breaks
+    assert longest_naked_s(exchange, [(0, 100 * S)], 100 * S) == {BTC: pytest.approx(11.0)}
+
+
 def test_only_the_time_in_which_rad_was_up_counts() -> None:
     """Naked from 2 s to 9 s, RAD up until 3 s and again from 8 s: one second at a time."""
     exchange = an_exchange(accepted("rad-p1-e0"), fill("rad-p1-e0", 4, 4), stop_placed("rad-p1-s1", 9.0), held=4)

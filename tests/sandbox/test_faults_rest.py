@@ -23,6 +23,8 @@ def test_refuse_with_any_code(running: RunningSandbox, client: SignedClient) -> 
     running.fault("refuse", method="POST", path=ORDERS, count=1, code="300003", message="poor")
     assert client.send("POST", ORDERS, BODY).json() == {"code": "300003", "msg": "poor"}
     assert accepted(running) == 0
+    (struck,) = running.history("fault_struck")
+    assert (struck["fault"], struck["client_oid"], struck["carried_out"]) == ("refuse", BODY["clientOid"], False)
     assert client.code("POST", ORDERS, BODY) == "200000"
 
 
@@ -127,6 +129,8 @@ def test_a_stop_that_is_not_taken(running: RunningSandbox, client: SignedClient)
     running.fault("refuse_stop", count=1)
     stop = BODY | {"stop": "down", "stopPrice": "49000", "stopPriceType": "MP", "side": "sell"}
     assert client.code("POST", ORDERS, stop) == "300004"
+    (struck,) = running.history("fault_struck")
+    assert (struck["fault"], struck["symbol"]) == ("refuse_stop", "XBTUSDTM")
     assert client.code("POST", ORDERS, stop) == "200000"
 
 
