@@ -19,7 +19,7 @@ Json = dict[str, Any]
 Span = tuple[int, int]                       # monotonic ns, from and to
 
 ZERO = Decimal(0)
-KILLED_BY_THE_ENGINE = {"order_dies", "stop_dies", "refuse_stop"}
+KILLED_BY_THE_ENGINE = {"order_dies", "refuse_stop"}      # a stop that dies is for RAD to notice
 CENT_OF_A_CENT = Decimal("0.0000001")        # averages are divisions: the last digits are not exact
 UNSETTLED = {"intended", "unknown", "accepted"}
 _OURS = re.compile(r"rad-([0-9a-z]+)-([exs])(\d+)")

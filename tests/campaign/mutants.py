@@ -38,8 +38,8 @@ def no_intent() -> None:
 
 def no_read_back() -> None:
     """A stop is taken for resting because it was accepted."""
-    def read_back(self: Protection, symbol: str, client_oid: str) -> ProtectiveStop | None:
-        return ProtectiveStop(client_oid=client_oid, order_id="mutant", stop_price=FAR_ABOVE, confirmed_ms=0)
+    def read_back(self: Protection, symbol: str, client_oid: str, order_id: str) -> ProtectiveStop | None:
+        return ProtectiveStop(client_oid=client_oid, order_id=order_id, stop_price=FAR_ABOVE, confirmed_ms=0)
 
     Protection._read_back = read_back  # type: ignore[method-assign]
 

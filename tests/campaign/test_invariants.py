@@ -224,11 +224,12 @@ def struck(client_oid: str, at_s: float, fault: str = "refuse", *, carried_out: 
 
 
 @pytest.mark.parametrize(("strikes", "breaks"), [
-    ([struck("rad-p1-s1", 4.0), struck("rad-p1-x1", 8.0), struck("", 12.0, "stop_dies")], False),
+    ([struck("rad-p1-s1", 4.0), struck("rad-p1-x1", 8.0), struck("", 12.0, "order_dies")], False),
+    ([struck("rad-p1-s1", 4.0), struck("", 8.0, "stop_dies")], True),
     ([struck("rad-p1-s1", 4.0), struck("rad-p1-s2", 9.5)], True),
     ([struck("rad-p1-s1", 4.0), struck("rad-p1-x1", 8.0, "drop", carried_out=True)], True),
     ([struck("rad-p1-s1", 4.0), struck("rad-p2-e0", 8.0)], True),
-], ids=["again and again", "a long pause", "it was carried out", "an entry"])
+], ids=["again and again", "a stop that died", "a long pause", "it was carried out", "an entry"])
 def test_only_a_try_that_was_struck_down_begins_the_time_anew(strikes: list[Json], breaks: bool) -> None:
     """I4: filled at 2 s, its stop rests at 13; five seconds are allowed from the last try the exchange struck."""
     exchange = an_exchange(
