@@ -180,7 +180,10 @@ class PositionManager(Book):
             symbol, position.side.value, position.quantity, position.entry_price, position.stop_price,
             position.notional(position.entry_price), position.strategy, "; ".join(position.reasons),
         )
-        self._journal.save_position(position, wait=False)      # the stop does not wait for the disk
+        if attempts is None:
+            self._journal.save_position(position, wait=False)      # the stop does not wait for the disk
+        else:
+            self._exits.save(position)         # nor is it used twice: the next start numbers on from here
         self.protect(symbol)
         fills = self._sender.fills_of(execution)
         fee = self._exits.fee_of(symbol, plan.client_oid, execution, fills)

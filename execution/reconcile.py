@@ -154,7 +154,8 @@ class Reconciler:
         """After a restart: take up the orders that left before it, and number on behind them.
 
         A client id used before the crash must not be used again, or a look-up would find the old
-        order; some numbers are passed over, because one that left last may not show yet.
+        order; some numbers are passed over, because one that left last may not show yet. Where the
+        numbers go on is on disk before the first of them leaves: the next start looks from there.
         """
         for position in self._books.snapshot():
             exit_seen, exit_used = self._last_attempts(position.position_id, Purpose.EXIT, position.exit_attempt)
@@ -165,6 +166,11 @@ class Reconciler:
             )
             if exit_seen > position.exit_attempt:
                 self._books.resume_closing(position.symbol, position.position_id, exit_seen)
+        for position in self._books.snapshot():
+            try:
+                self._journal.save_position(position, wait=True)
+            except JournalError as error:      # exits are seen through without it
+                log.warning("%s numbers not journalled error=%s", position.symbol, error)
 
     def _last_attempts(self, position_id: str, purpose: Purpose, known: int = 0) -> tuple[int, int]:
         """Return the number of the last order that the exchange knows, and the last one used by any account."""

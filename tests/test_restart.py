@@ -245,6 +245,14 @@ def test_a_position_whose_exit_is_uncertain_is_not_left_without_a_stop(clock: Ma
 
 def a_stop_fires(house: TradingHouse, position: Position, number: int) -> OrderRequest:
     """Let the stop of that number take the first one's place, unrecorded, and fire."""
+    request = a_stop_replaces_it(house, position, number)
+    house.exchange.prices[SYMBOL] = D(49_400)
+    house.exchange.trigger_stop(SYMBOL)
+    return request
+
+
+def a_stop_replaces_it(house: TradingHouse, position: Position, number: int) -> OrderRequest:
+    """Let the stop of that number take the place of the one that rests, unrecorded."""
     request = OrderRequest(
         client_oid=f"rad-{position.position_id}-s{number}", symbol=SYMBOL, side=OrderSide.SELL,
         reduce_only=True, close_order=True, stop_price=D(49_400), stop_is_below=True,
@@ -252,8 +260,6 @@ def a_stop_fires(house: TradingHouse, position: Position, number: int) -> OrderR
     (first,) = house.exchange.fetch_stop_orders()
     house.exchange.place_order(request, Priority.CRITICAL)
     house.exchange.cancel_order(first.order_id, Priority.CRITICAL)
-    house.exchange.prices[SYMBOL] = D(49_400)
-    house.exchange.trigger_stop(SYMBOL)
     return request
 
 
@@ -288,6 +294,18 @@ def test_numbers_go_on_behind_those_the_journal_knows() -> None:
     position = house.manager.snapshot()[0]
     assert (position.exit_attempt, position.stop_attempt) == (10, 10)
     assert position.state is PositionState.OPEN
+
+
+def test_where_the_numbers_go_on_is_on_disk_before_the_first_is_used() -> None:
+    """Two deaths, each before the stop just placed was written down: no client id twice, none overlooked."""
+    house = a_manager()
+    position = opened(house)
+    for number in (5, 9):
+        house = restarted(house)
+        assert house.journal.positions[position.position_id].stop_attempt == number - 1
+        a_stop_replaces_it(house, position, number)              # and the process ends
+    house = restarted(house)
+    assert house.manager.snapshot()[0].stop_attempt == 12
 
 
 def test_a_stop_that_never_left_uses_up_no_number(clock: ManualClock) -> None:
