@@ -1,0 +1,137 @@
+"""What the benches share: an exchange and a daemon of their own, the way to ask both, figures of samples."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[1]
+PATIENCE_S = 30.0
+
+
+@contextmanager
+def an_exchange(pairs: int, *options: str) -> Iterator[dict[str, str]]:
+    """Start an exchange of that many contracts; yields its addresses and a key. It ends with the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sandbox", "--pairs", str(pairs), "--seed", "7", "--volatility", "1",
+         "--balance", "1000000", "--exit-with-stdin", *options],
+        cwd=PROJECT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    try:
+        line = next((line for line in process.stdout if line.startswith("{")), None)
+        if line is None:
+            raise SystemExit("the exchange did not start")
+        yield json.loads(line)
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+@contextmanager
+def a_daemon(folder: Path, at: Mapping[str, str], **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start RAD on that exchange, paused, with *settings* (their names without RAD_); it ends with the block."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAD_")} | {
+        "RAD_EXCHANGE__FUTURES_URL": at["futures_url"], "RAD_EXCHANGE__SPOT_URL": at["spot_url"],
+        "KUCOIN_API_KEY": at["key"], "KUCOIN_API_SECRET": at["secret"], "KUCOIN_API_PASSPHRASE": at["passphrase"],
+        "RAD_DATA_DIR": str(folder), "RAD_CONTROL__PORT": "0", "RAD_SCANNER__INTERVAL": "1s",
+        "RAD_LIMITS__COOLDOWN": "0s", "RAD_LIMITS__ORDERS_PER_MINUTE": "1000",
+        "RAD_LIMITS__LOSSES_IN_A_ROW": "none", "RAD_POSITIONS__MAX_NOTIONAL": "500",
+    } | {f"RAD_{name}": value for name, value in settings.items()}
+    process = subprocess.Popen(
+        [sys.executable, str(PROJECT / "bot.py")], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: (folder / "control.json").exists())
+        until(lambda: ask(folder, "status")["state"] in ("running", "degraded"))
+        ask(folder, "pause", {})
+        yield process
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+def ask(folder: Path, name: str, wish: dict[str, Any] | None = None) -> Any:
+    address = json.loads((folder / "control.json").read_text())
+    return fetch(f"{address['url']}/api/{name}", wish, {"Authorization": f"Bearer {address['token']}"})
+
+
+def fetch(url: str, wish: dict[str, Any] | None = None, headers: dict[str, str] | None = None) -> Any:
+    data = None if wish is None else json.dumps(wish).encode()
+    method = "GET" if wish is None else "POST"
+    request = urllib.request.Request(url, data=data, headers=headers or {}, method=method)
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        return json.loads(answer.read())
+
+
+def until(holds: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        found = holds()
+        if found:
+            return found
+        time.sleep(0.01)
+    raise SystemExit("waited too long")
+
+
+def arrival(at: Mapping[str, str], mark: str) -> int:
+    """Return when the order with *mark* in its client id arrived, on the monotonic clock."""
+    def look() -> int | None:
+        events = fetch(f"{at['control_url']}/history?event=order_accepted")["events"]
+        return next((event["received_ns"] for event in events if mark in (event["client_oid"] or "")), None)
+
+    return int(until(look))
+
+
+# ---- a client without a bot --------------------------------------------------------------------
+
+
+def send_order(
+    connection: http.client.HTTPConnection, at: Mapping[str, str], symbol: str, side: str, size: int, oid: str
+) -> None:
+    body = {"clientOid": oid, "symbol": symbol, "side": side, "type": "market", "size": size, "leverage": "3",
+            "reduceOnly": side == "sell"}
+    answer = signed_post(connection, at, "/api/v1/orders", body)
+    if answer["code"] != "200000":
+        raise SystemExit(f"the bare client's order was refused: {answer}")
+
+
+def signed_post(
+    connection: http.client.HTTPConnection, at: Mapping[str, str], path: str, body: dict[str, Any]
+) -> Any:
+    text, stamp = json.dumps(body), str(time.time_ns() // 1_000_000)
+
+    def signed(what: str) -> str:
+        return base64.b64encode(hmac.new(at["secret"].encode(), what.encode(), hashlib.sha256).digest()).decode()
+
+    connection.request("POST", path, text, {
+        "Content-Type": "application/json", "KC-API-KEY": at["key"], "KC-API-KEY-VERSION": "2",
+        "KC-API-TIMESTAMP": stamp, "KC-API-SIGN": signed(f"{stamp}POST{path}{text}"),
+        "KC-API-PASSPHRASE": signed(at["passphrase"]),
+    })
+    return json.loads(connection.getresponse().read())
+
+
+# ---- figures ----------------------------------------------------------------------------------
+
+
+def figures(samples: list[float]) -> dict[str, float]:
+    ordered = sorted(samples)
+
+    def at(quantile: float) -> float:
+        return round(ordered[max(0, -int(-quantile * len(ordered) // 1) - 1)], 3)
+
+    return {"count": len(ordered), "p50": at(0.5), "p95": at(0.95), "p99": at(0.99), "max": round(ordered[-1], 3)}
