@@ -80,7 +80,7 @@ class House:
         self.look_soon = threading.Event()     # something calls for a reconciliation
 
         self.monitor = PerformanceMonitor(clock, exit_budget_s=settings.monitor.exit_budget_s)
-        self.budget = RateBudget(settings.quotas, clock)
+        self.budget = RateBudget(settings.quotas, clock, settings.exchange.quota_address)
         self.client = KuCoinClient(
             futures_url=address.futures_url, spot_url=address.spot_url,
             key=address.key, secret=address.secret, passphrase=address.passphrase,

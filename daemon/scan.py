@@ -52,7 +52,7 @@ def scan_once(options: RunOptions, running: Mapping[str, Any] | None) -> ScanRes
             process = ExchangeProcess(settings, keeps_books=False)
             ends.callback(process.stop)
             url = process.start().futures_url
-        budget = RateBudget(settings.quotas, clock)
+        budget = RateBudget(settings.quotas, clock, settings.exchange.quota_address)
         ends.callback(budget.stop)
         client = KuCoinClient(
             futures_url=url, spot_url=settings.spot_url or url, budget=budget, clock=clock,

@@ -45,7 +45,7 @@ def verify_alone(options: RunOptions) -> dict[str, Any]:
         address, process = exchange_of(settings, secrets, frozen=True)
         if process is not None:
             stack.callback(process.stop)
-        budget = RateBudget(settings.quotas, clock)
+        budget = RateBudget(settings.quotas, clock, settings.exchange.quota_address)
         stack.callback(budget.stop)
         client = KuCoinClient(
             futures_url=address.futures_url, spot_url=address.spot_url,

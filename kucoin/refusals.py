@@ -83,7 +83,7 @@ def unreadable(body: str, status: int) -> ExchangeError:
     """Return the error for an answer that is not KuCoin's envelope: HTML, nothing, half a JSON."""
     start = " ".join(body[:60].split()) or "nothing"
     if status == 429:
-        return RateLimited(f"HTTP 429 without an envelope: {start}", retry_after_ms=CLOUDFLARE_MS)
+        return RateLimited(f"HTTP 429 without an envelope: {start}", retry_after_ms=CLOUDFLARE_MS, everything=True)
     return BadResponse(f"unreadable answer, HTTP {status}: {start}")
 
 

@@ -11,7 +11,7 @@ import ccxt
 
 from kucoin.endpoints import Endpoint
 from kucoin.wire import SendRule, Wire, addresses
-from runtime.budget import RateBudget
+from runtime.budget import ADDRESS, RateBudget
 from runtime.deadline import Deadlines
 from trading.errors import BadResponse, ClockSkew, ExchangeError, ExchangeUnavailable, OutcomeUnknown, RateLimited
 from trading.facts import Priority
@@ -70,7 +70,7 @@ class Sessions:
                 return wire.ask(endpoint, params)
         except RateLimited as error:
             if error.retry_after_ms:
-                self._budget.hold(endpoint.pool, error.retry_after_ms / 1000)
+                self._budget.hold(ADDRESS if error.everything else endpoint.pool, error.retry_after_ms / 1000)
             raise
         except ClockSkew:
             self.is_clock_off.set()

@@ -3,13 +3,14 @@
 A pool is refilled whole when its window ends; the window opens at the first request in it (KuCoin:
 fixed, not rolling). Scans may not spend what an exit could need: each priority stops short of the
 quota by its reserve, and an exit is stopped by the exchange's own count alone, never by ours.
-Within a priority it is first come, first served.
+Within a priority it is first come, first served. Every request also counts against what Cloudflare,
+in front of KuCoin, allows one address: whoever exceeds that is blocked whole, exits too.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from runtime.locks import condition_on, named_lock
@@ -20,6 +21,8 @@ from trading.ports import Clock
 log = logging.getLogger("rate")
 
 WINDOW_S = 30.0
+ADDRESS = "address"            # the pool of every request, whatever it asks for; each costs one
+ADDRESS_WINDOW_S = 10.0
 LONGEST_HOLD_S = 60.0          # whatever a header says
 RESERVES = {Priority.CRITICAL: 0.0, Priority.HIGH: 0.03, Priority.NORMAL: 0.08, Priority.SCAN: 0.15}
 LONGEST_WAIT_S = {Priority.CRITICAL: 5.0, Priority.HIGH: 15.0, Priority.NORMAL: 35.0, Priority.SCAN: 65.0}
@@ -40,6 +43,7 @@ class PoolUse:
 @dataclass(slots=True)
 class _Pool:
     quota: int
+    window_s: float = WINDOW_S
     used: int = 0                          # the larger of our count and the exchange's
     told_used: int = 0                     # the exchange's alone
     window_opened: float | None = None     # monotonic; None: no window open
@@ -50,14 +54,19 @@ class _Pool:
 
 
 class RateBudget:
-    """Hands out weight; any thread."""
+    """Hands out weight; any thread.
 
-    def __init__(self, quotas: Mapping[str, int], clock: Clock) -> None:
+    *quotas*: by pool, weight per 30 s. *address_quota*: requests per 10 s of all pools together; None: any number.
+    """
+
+    def __init__(self, quotas: Mapping[str, int], clock: Clock, address_quota: int | None = None) -> None:
         self._clock = clock
         self._lock = named_lock("rate budget")
         self._turn = condition_on(self._lock)
         # Guarded by _lock.
         self._pools = {name: _Pool(quota=quota) for name, quota in quotas.items()}
+        if address_quota is not None:
+            self._pools[ADDRESS] = _Pool(quota=address_quota, window_s=ADDRESS_WINDOW_S)
         self._tickets = 0
         self._stopped = False
 
@@ -69,17 +78,21 @@ class RateBudget:
         """
         with self._turn:
             state = self._pools[pool]
+            costs = [(state, weight)]
+            if ADDRESS in self._pools:
+                costs.append((self._pools[ADDRESS], 1))
             self._tickets += 1
             ticket = (priority, self._tickets)
             state.waiting.append(ticket)
             patience_s = LONGEST_WAIT_S[priority] if longest_s is None else longest_s
             try:
-                if not self._wait(state, ticket, weight, patience_s):
+                if not self._wait(state, ticket, costs, patience_s):
                     raise RateLimited(f"no room in the {pool} pool for a {priority.name.lower()} request")
-                if state.window_opened is None:
-                    state.window_opened = self._clock.monotonic()
-                    state.window_ends = state.window_opened + WINDOW_S
-                state.used += weight
+                for each, cost in costs:
+                    if each.window_opened is None:
+                        each.window_opened = self._clock.monotonic()
+                        each.window_ends = each.window_opened + each.window_s
+                    each.used += cost
             finally:
                 state.waiting.remove(ticket)
                 self._turn.notify_all()
@@ -110,11 +123,12 @@ class RateBudget:
             state.used = max(state.used, state.told_used)
 
     def hold(self, pool: str, seconds: float) -> None:
-        """Send nothing from *pool* for *seconds*: the exchange said so."""
+        """Send nothing from *pool* for *seconds*: the exchange said so. ADDRESS: nothing at all."""
         seconds = min(seconds, LONGEST_HOLD_S)
         with self._turn:
-            state = self._pools[pool]
-            state.held_until = max(state.held_until, self._clock.monotonic() + seconds)
+            held = [self._pools[pool]] if pool in self._pools else self._pools.values()
+            for state in held:
+                state.held_until = max(state.held_until, self._clock.monotonic() + seconds)
         log.warning("pool held pool=%s seconds=%.1f", pool, seconds)
 
     def usage(self) -> tuple[PoolUse, ...]:
@@ -143,12 +157,14 @@ class RateBudget:
 
     # ---- under the lock -------------------------------------------------------------------------
 
-    def _wait(self, state: _Pool, ticket: tuple[Priority, int], weight: int, patience_s: float) -> bool:
+    def _wait(
+        self, state: _Pool, ticket: tuple[Priority, int], costs: Sequence[tuple[_Pool, int]], patience_s: float
+    ) -> bool:
         priority = ticket[0]
         give_up = self._clock.monotonic() + patience_s
 
         def has_turn() -> bool:
-            return ticket == min(state.waiting) and self._fits(state, priority, weight)
+            return ticket == min(state.waiting) and all(self._fits(*cost, priority) for cost in costs)
 
         def is_over() -> bool:
             return self._stopped and priority is not Priority.CRITICAL
@@ -159,12 +175,16 @@ class RateBudget:
             now = self._clock.monotonic()
             if now >= give_up:
                 return False
-            opens = max(state.held_until, state.window_ends)
+            opens = max(
+                (max(each.held_until, each.window_ends) for each, cost in costs
+                 if not self._fits(each, cost, priority)),
+                default=give_up,
+            )
             pause_s = (min(opens, give_up) if opens > now else give_up) - now
             self._clock.wait_for(self._turn, lambda: is_over() or has_turn(), pause_s)
         return False
 
-    def _fits(self, state: _Pool, priority: Priority, weight: int) -> bool:
+    def _fits(self, state: _Pool, weight: int, priority: Priority) -> bool:
         self._roll(state)
         if self._clock.monotonic() < state.held_until:
             return False

@@ -82,6 +82,7 @@ class ExchangeSettings(_Section):
     quota_futures: int = Field(default=2000, ge=10)
     quota_management: int = Field(default=2000, ge=10)
     quota_spot: int = Field(default=4000, ge=10)
+    quota_address: int = Field(default=500, ge=10)         # requests per 10 s of all kinds, by IP address
 
 
 class ScannerSettings(_Section):

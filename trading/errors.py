@@ -56,11 +56,17 @@ class BadResponse(ExchangeUnavailable):
 
 
 class RateLimited(ExchangeUnavailable):
-    """The exchange asks to wait *retry_after_ms*; with zero it is merely overloaded."""
+    """The exchange asks to wait *retry_after_ms*; with zero it is merely overloaded.
 
-    def __init__(self, message: str, *, code: str = "", retry_after_ms: int = 0) -> None:
+    *everything*: it is not one pool that is exhausted, this address is blocked.
+    """
+
+    def __init__(
+        self, message: str, *, code: str = "", retry_after_ms: int = 0, everything: bool = False
+    ) -> None:
         super().__init__(message, code=code)
         self.retry_after_ms = retry_after_ms
+        self.everything = everything
 
 
 class OutcomeUnknown(ExchangeError):

@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 
 import pytest
 
-from runtime.budget import PoolUse, RateBudget
+from runtime.budget import ADDRESS, PoolUse, RateBudget
 from tests.crowd import PATIENCE_S, all_at_once, crowd, frequent_switches
 from tests.manual_clock import ManualClock
 from trading.errors import RateLimited
@@ -247,3 +247,48 @@ def test_nothing_is_lost_between_threads(clock: ManualClock) -> None:
     with frequent_switches():
         all_at_once(*[worker] * 8)
     assert use(budget).used == 1000
+
+
+def test_no_more_requests_leave_one_address_than_it_may_send(clock: ManualClock) -> None:
+    """However cheap they are and whatever their pool: 500 in ten seconds, of which a scan leaves some."""
+    budget = RateBudget({"public": 2000, "futures": 2000}, clock, address_quota=500)
+    assert spend(budget, SCAN) == 425
+    for _ in range(35):
+        budget.take("futures", 1, NORMAL, 0)
+    with pytest.raises(RateLimited):
+        budget.take("futures", 1, NORMAL, 0)
+    budget.take("futures", 1, CRITICAL, 0)
+    clock.advance(10)
+    assert spend(budget, SCAN) == 425
+    assert (use(budget).used, use(budget, ADDRESS).quota) == (850, 500)
+
+
+def test_a_scan_goes_on_when_the_address_may_send_again(clock: ManualClock) -> None:
+    """It waits for the ten seconds' end, not for the pool's thirty."""
+    budget = RateBudget({"public": 2000}, clock, address_quota=10)
+    spend(budget, SCAN)
+    passed = threading.Event()
+
+    def wait() -> None:
+        budget.take("public", 1, SCAN)
+        passed.set()
+
+    with crowd(wait):
+        clock.await_sleepers(1)
+        clock.advance(9.9)
+        assert not passed.is_set()
+        clock.await_sleepers(1)
+        clock.advance(0.2)
+        assert passed.wait(PATIENCE_S)
+
+
+def test_a_blocked_address_sends_nothing(clock: ManualClock) -> None:
+    """Cloudflare's answer holds every pool, exits too: they would only be turned away."""
+    quotas = {"public": 10, "futures": 10}
+    for budget in (RateBudget(quotas, clock, 500), RateBudget(quotas, clock)):
+        budget.hold(ADDRESS, 30)
+        for pool in ("public", "futures"):
+            with pytest.raises(RateLimited):
+                budget.take(pool, 1, CRITICAL, 0)
+        clock.advance(30)
+        budget.take("futures", 1, CRITICAL, 0)
