@@ -141,6 +141,7 @@ def show_status(facts: JsonObject) -> None:
         ("positions", f"{positions}, {protected} of them protected on the exchange" if positions else "none",
          "bold red" if protected < positions else ""),
         ("exit latency", _latency(facts.get("exit_latency_ms")), ""),
+        ("exit stages", _stages(facts.get("exit_latency_ms")), ""),
         ("without stop", _latency(facts.get("protection_gap_ms")), ""),
         *((f"rate {pool}", _rate(use), "") for pool, use in (facts.get("rate") or {}).items()),
         ("version", text(facts.get("version")), ""),
@@ -190,7 +191,17 @@ def _latency(figures: Any) -> str:
     if not isinstance(figures, dict):
         return NOTHING if figures is None else f"{figures} ms"
     said = [f"{name} {figures[name]:g} ms" for name in ("p50", "p99", "max") if figures.get(name) is not None]
+    if figures.get("late"):
+        said.append(f"{figures['late']} over the budget")
     return ", ".join(said) or NOTHING
+
+
+def _stages(figures: Any) -> str:
+    stages = figures.get("stages") if isinstance(figures, dict) else None
+    if not isinstance(stages, dict):
+        return NOTHING
+    said = (f"{name} {found['p99']:g} ms" for name, found in stages.items() if found.get("p99") is not None)
+    return ", ".join(said) + " (p99)" if stages else NOTHING
 
 
 def _rate(use: Any) -> str:

@@ -222,11 +222,17 @@ class House:
         }
 
     def exit_latency_ms(self) -> dict[str, Any]:
-        """Return p50, p95, p99 and max from price receipt to the wire, in milliseconds."""
-        sent = self.monitor.get_stats().exit_stages.get("sent")
-        if sent is None:
-            return in_ms(0, p50=None, p95=None, p99=None, max=None)
-        return in_ms(sent.count, p50=sent.p50, p95=sent.p95, p99=sent.p99, max=sent.maximum)
+        """Return p50, p95, p99 and max from price receipt to the wire, in milliseconds, and of each stage.
+
+        `late`: how many left later than `monitor.exit_budget`.
+        """
+        stats = self.monitor.get_stats()
+        stages = {
+            name: in_ms(found.count, p50=found.p50, p95=found.p95, p99=found.p99, max=found.maximum)
+            for name, found in stats.exit_stages.items()
+        }
+        sent = stages.get("sent", in_ms(0, p50=None, p95=None, p99=None, max=None))
+        return {**sent, "late": stats.late_exits, "stages": stages}
 
     def problems(self) -> list[str]:
         """Return everything that is wrong, a sentence each."""

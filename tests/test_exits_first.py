@@ -68,5 +68,8 @@ def test_an_exit_is_over_while_an_entry_of_another_symbol_is_unanswered(tmp_path
         await_struck(box)
         box.set_price("XBTUSDTM", stop * JUST_BEYOND)
         until(lambda: daemon.ask("/api/trades"), "the exit was not booked")
+        latency = daemon.ask("/api/status")["exit_latency_ms"]
+        assert latency["stages"].keys() == {"decided", "claimed", "sent", "acknowledged"}
+        assert latency["count"] == latency["stages"]["sent"]["count"] == 1
         assert has_left(box, "XBTUSDTM")
         assert entry.is_alive()
