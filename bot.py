@@ -112,8 +112,7 @@ class Bot:
         if not self._until_it_answers(house.reconciler.catch_up):
             return False
         # What was recovered is watched from here on, however long book and exchange take to agree.
-        house.exit_pool.start()
-        house.price_pool.start()
+        house.start_pools()
         house.stream.start()
         self._supervisor.start()
         self._started = True
@@ -316,7 +315,7 @@ class Bot:
             late = self._supervisor.join(THREADS_GRACE_S, self._clock)
             if late:
                 log.warning("threads still busy at the end names=%s", ",".join(late))
-            if not house.exit_pool.stop(EXITS_GRACE_S):
+            if not house.finish_exits(EXITS_GRACE_S):
                 log.warning("exits still under way at the end: recovery looks them up")
             if not self._is_overtaken():
                 self._last_look()

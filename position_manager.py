@@ -15,6 +15,7 @@ from execution.exiting import Exits, ExitWorkers
 from execution.guarding import Followed, Guard
 from execution.orders import Accepted, Execution, NotSent, OrderSender, Outcome, Rejected, Unresolved
 from execution.protection import Protection
+from execution.reconcile import NUMBERS_PATIENCE_S
 from trading import settlement
 from trading.errors import ExchangeError, JournalError
 from trading.exits import Exit, ExitRules, MoveStop, decide
@@ -27,6 +28,7 @@ from trading.facts import (
     OrderRequest,
     Position,
     Price,
+    Priority,
 )
 from trading.lifecycle import IntentState, PositionState
 from trading.ports import Clock, Exchange, Journal, Monitor, Prices
@@ -180,10 +182,9 @@ class PositionManager(Book):
             symbol, position.side.value, position.quantity, position.entry_price, position.stop_price,
             position.notional(position.entry_price), position.strategy, "; ".join(position.reasons),
         )
-        if attempts is None:
-            self._journal.save_position(position, wait=False)      # the stop does not wait for the disk
-        else:
-            self._exits.save(position)         # nor is it used twice: the next start numbers on from here
+        self._journal.save_position(position, wait=False)      # the stop does not wait long for the disk
+        if attempts is not None and not self._journal.flush(NUMBERS_PATIENCE_S):
+            log.warning("%s numbers not on disk yet, going on", symbol)      # the next start would look from there
         self.protect(symbol)
         fills = self._sender.fills_of(execution)
         fee = self._exits.fee_of(symbol, plan.client_oid, execution, fills)
@@ -237,6 +238,8 @@ class PositionManager(Book):
     def _look_at(self, position: Position, now: float) -> bool:
         leaving = self.leaving(position.symbol)
         if leaving is not None and leaving.part is None:
+            if position.protective_stop is None and self._guard.wants_to_follow(position):
+                self._have_covered(position.symbol)      # the exchange may refuse the exit and yet take a stop
             return self._exits.go_on(position, leaving)      # decided: no price takes it back
         price = self._prices.get(position.symbol)
         if price is not None and price.age_s(now) <= self._rules.stale_after_s and self._watch(position, price):
@@ -260,8 +263,15 @@ class PositionManager(Book):
         if not self._guard.wants_to_follow(position):
             return False
         if self.queue_stop_move(symbol):
-            self._exit_workers.submit(lambda: self._follow(symbol), urgent=False)
+            self._exit_workers.submit(lambda: self._follow(symbol), Priority.NORMAL)
         return True
+
+    def _have_covered(self, symbol: str) -> None:
+        if self.queue_stop_move(symbol):
+            self._exit_workers.submit(lambda: self._cover(symbol), Priority.HIGH)
+
+    def _cover(self, symbol: str) -> None:
+        self._guard.follow(symbol, leaving=True)
 
     def _move_stop(self, position: Position, move: MoveStop) -> bool:
         """Move RAD's own stop in the book, and the resting one after it when it lags enough."""

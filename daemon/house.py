@@ -90,6 +90,7 @@ class House:
         self.prices = PriceBook(clock)
         self.account = Account(self.journal, self.monitor, clock)
         self.exit_pool = UrgentPool("exit", EXIT_WORKERS)
+        self._flattening = UrgentPool("flatten", FLATTEN_WORKERS)
         self.price_pool = UrgentPool("price", 1)     # its own: look-ups may hold the exit workers for a while
         self.stream = MarketStream(
             self.prices, clock,
@@ -149,7 +150,7 @@ class House:
                 log.warning("stream silent, prices by REST symbols=%s", ",".join(silent))
             self._stale_asked_at = now
             self._stale_asking.set()
-            self.price_pool.submit(self._fetch_held_prices, urgent=False)
+            self.price_pool.submit(self._fetch_held_prices, Priority.HIGH)
         elif now - self._stale_asked_at > STREAM_TRUSTED_AFTER_S and self.status.clear("prices"):
             log.info("stream prices held symbols again")
 
@@ -186,8 +187,6 @@ class House:
         """
         result = Closing()
         left = threading.Semaphore(0)
-        pool = UrgentPool("flatten", min(len(symbols), FLATTEN_WORKERS))
-        pool.start()
 
         def close(symbol: str) -> None:
             try:
@@ -202,14 +201,24 @@ class House:
                 left.release()
 
         for symbol in symbols:
-            pool.submit(lambda symbol=symbol: close(symbol), urgent=True)  # type: ignore[misc]
+            self._flattening.submit(lambda symbol=symbol: close(symbol), Priority.CRITICAL)  # type: ignore[misc]
         deadline = self.clock.monotonic() + patience_s
         for _ in symbols:
             if not left.acquire(timeout=max(0.0, deadline - self.clock.monotonic())):
                 result.failures.append("some positions are still being closed")
                 break
-        pool.stop(0.0)
         return result
+
+    def start_pools(self) -> None:
+        """Let exits leave and held prices be asked for."""
+        for pool in (self.exit_pool, self._flattening, self.price_pool):
+            pool.start()
+
+    def finish_exits(self, timeout_s: float) -> bool:
+        """End the exit workers and whoever flattens, once they are done; False if some are not by then."""
+        deadline = self.clock.monotonic() + timeout_s
+        done = [pool.stop(deadline - self.clock.monotonic()) for pool in (self.exit_pool, self._flattening)]
+        return all(done)
 
     def rate(self) -> dict[str, Any]:
         """Return the use of each pool, for `status`."""

@@ -100,6 +100,8 @@ class Opener:
                 reason = self._open_one(opportunity, ticker)
                 opened += not reason
                 refusal = refusal or reason
+            if house.manager.has_uncertain():
+                break      # what became of an order, and whether a stop rests, comes before the next entry
         log.info("scan consumed sequence=%d wanted=%d opened=%d", result.sequence, len(wanted), opened)
         self._say_refusal("" if opened else refusal)
 

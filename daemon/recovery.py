@@ -38,7 +38,8 @@ def recover(house: House) -> int:
             log.warning("%s an entry was under way, looking it up client_oid=%s", intent.symbol, intent.client_oid)
             if intent.state is IntentState.INTENDED:
                 house.journal.settle_intent(intent.client_oid, IntentState.UNKNOWN)
-            house.manager.restore_entry(intent.plan)
+            last_stop = house.journal.last_attempt(intent.position_id, Purpose.STOP.value)
+            house.manager.restore_entry(intent.plan, last_stop)
     trades = house.journal.trades(1000)
     house.monitor.restore(trades, house.journal.peak_equity())
     house.manager.restore_exits({trade.symbol: trade.closed_ms for trade in reversed(trades)})

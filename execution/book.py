@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from execution.stop_claims import StopClaims
 from trading import settlement
-from trading.client_ids import ClientOid, Purpose, new_position_id
+from trading.client_ids import MOST_UNRECORDED, ClientOid, Purpose, new_position_id
 from trading.escalation import Leaving
 from trading.facts import ZERO, EntryPlan, ExitReason, Position
 from trading.lifecycle import UNSEEN_S, PositionState
@@ -111,6 +111,7 @@ class Book(StopClaims):
             plan = self._opening.get(symbol)
             if plan is not None and plan.position_id == position_id:
                 del self._opening[symbol]
+                self._covers.pop(position_id, None)
                 self._doubts.pop(position_id, None)
                 self._entry_settled.notify_all()
 
@@ -131,6 +132,7 @@ class Book(StopClaims):
             if position.symbol in self.positions:
                 return False
             self._opening.pop(position.symbol, None)
+            self._covers.pop(position.position_id, None)
             self._doubts.pop(position.position_id, None)
             self.positions[position.symbol] = position
             if position.protective_stop is None:
@@ -237,13 +239,19 @@ class Book(StopClaims):
             self.positions[claimed.symbol] = settlement.put_back(left) if left.quantity else left
             return self.positions[claimed.symbol]
 
-    def remove(self, symbol: str, position_id: str, closed_ms: int) -> None:
-        """Forget a position of which nothing is left."""
+    def remove(self, position: Position, closed_ms: int) -> None:
+        """Forget a position of which nothing is left and whose stops are swept.
+
+        If one has come since, or is on its way, the symbol stays unswept.
+        """
+        symbol, position_id = position.symbol, position.position_id
         with self._positions_lock:
             self._doubts.pop(position_id, None)
             current = self.positions.get(symbol)
             if current is None or current.position_id != position_id:
                 return
+            if symbol in self._moving_stop or current.protective_stop != position.protective_stop:
+                self._unswept.add(symbol)
             del self.positions[symbol]
             self._leaving.pop(symbol, None)
             self._parts_not_before.pop(symbol, None)
@@ -267,10 +275,14 @@ class Book(StopClaims):
             self._set_leaving(position.symbol, _decided(position))
             return True
 
-    def restore_entry(self, plan: EntryPlan) -> None:
-        """Claim an entry's symbol again after a restart; reconciliation finds out what became of it."""
+    def restore_entry(self, plan: EntryPlan, last_stop: int = 0) -> None:
+        """Claim an entry's symbol again after a restart; reconciliation finds out what became of it.
+
+        *last_stop*: the number of the last stop of its that was written down.
+        """
         with self._positions_lock:
             self._opening[plan.symbol] = plan
+            self._covers[plan.position_id] = last_stop + MOST_UNRECORDED
             self._doubt(plan.position_id, 0.0)
 
     def restore_exits(self, last_exit_ms: dict[str, int]) -> None:

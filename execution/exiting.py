@@ -58,9 +58,9 @@ REMIND_EVERY = 30              # refusals in a row, after the first alarm
 
 
 class ExitWorkers(Protocol):
-    """Where exits and stop moves are carried out; urgent ones never queue behind the others."""
+    """Where exits (CRITICAL), their settling (HIGH) and stop moves (NORMAL) are carried out."""
 
-    def submit(self, task: Callable[[], None], *, urgent: bool, after_s: float = 0.0) -> None: ...
+    def submit(self, task: Callable[[], None], priority: Priority, after_s: float = 0.0) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,9 +155,9 @@ class Exits:
             if received is not None:
                 self._monitor.record_exit_latency(stages)
             # The order is out; settling it is less urgent than sending the next.
-            self._workers.submit(lambda: self._settle(claimed, request, outcome, stages), urgent=False)
+            self._workers.submit(lambda: self._settle(claimed, request, outcome, stages), Priority.HIGH)
 
-        self._workers.submit(act, urgent=True)
+        self._workers.submit(act, Priority.CRITICAL)
         return True
 
     def go_on(self, position: Position, leaving: Leaving) -> bool:
@@ -228,7 +228,7 @@ class Exits:
                 say_looked_up(lost.request, outcome)
                 self._see_through(lost.claimed, lost.request, outcome, lost.started)
 
-        self._workers.submit(look, urgent=False, after_s=pause_s)
+        self._workers.submit(look, Priority.HIGH, pause_s)
 
     def _see_through(self, claimed: Position, request: OrderRequest, outcome: Outcome, started: float) -> None:
         """Settle and book what one order of a worker's did; what is left to do goes on."""
@@ -391,7 +391,7 @@ class Exits:
         self.record(client_oid, fills, left, trade)
         if not self._guard.sweep(left.symbol):
             self._book.leave_unswept(left.symbol)
-        self._book.remove(left.symbol, left.position_id, trade.closed_ms)
+        self._book.remove(left, trade.closed_ms)
         self.follow_prices()
         self._monitor.record_trade(trade)
         log.info(

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from execution.orders import Execution
-from trading.client_ids import ClientOid, Purpose, parse
+from trading.client_ids import MOST_UNRECORDED, ClientOid, Purpose, parse
 from trading.errors import OrderNotFound
 from trading.facts import ZERO, ExitReason, Fill, Order, OrderSide, Position, total_quantity
 from trading.ports import Exchange, Journal
 
 log = logging.getLogger("recon")
 
-MOST_UNRECORDED = 3            # orders of one purpose that may have left without the journal knowing
 MOST_ASKED = 20                # orders asked for to learn whose fills these are
 LOOK_BACK = 2 * MOST_UNRECORDED    # exits asked for when one is missing: numbers are passed over at a restart
 
@@ -39,10 +38,15 @@ class Explainer:
 
     def what_closed(self, position: Position, missing: Decimal) -> Explanation | None:
         """Return what closed *missing* lots of *position* or some of them; None if nothing is to be found."""
-        return (
-            self._own_exit(position) or self._stop_that_fired(position) or self._own_by_its_fills(position)
-            or self._someone_else(position, missing)
-        )
+        found = self._own_exit(position) or self._stop_that_fired(position)
+        if found is not None:
+            return found
+        own = self._own_by_its_fills(position)
+        if own is None:
+            return self._someone_else(position, missing)
+        order, purpose = own
+        is_over = order.filled_quantity and not order.is_active
+        return _own(position, order, purpose) if is_over else None      # it is still at it: later
 
     def _own_exit(self, position: Position) -> Explanation | None:
         """Return an exit of RAD's own that filled and was not booked: it left just before a crash."""
@@ -64,8 +68,8 @@ class Explainer:
                 break                 # older stops were cancelled long ago
         return None
 
-    def _own_by_its_fills(self, position: Position) -> Explanation | None:
-        """Return an order of this position's that filled and is not booked, whatever its number."""
+    def _own_by_its_fills(self, position: Position) -> tuple[Order, Purpose] | None:
+        """Return an order of this position's that has traded and is not booked, whatever its number."""
         asked: set[str] = set()
         for fill in self._unbooked_against(position):
             if fill.order_id in asked:
@@ -79,8 +83,8 @@ class Explainer:
                 continue
             client_oid = parse(order.client_oid)
             is_own = client_oid is not None and client_oid.position_id == position.position_id
-            if client_oid is not None and is_own and not order.is_active and not self._is_booked(order):
-                return _own(position, order, client_oid.purpose)
+            if client_oid is not None and is_own and not self._is_booked(order):
+                return order, client_oid.purpose
         return None
 
     def _someone_else(self, position: Position, missing: Decimal) -> Explanation | None:

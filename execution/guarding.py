@@ -15,7 +15,6 @@ from enum import Enum
 from execution.protection import NotPlaced, Protection, confirmed
 from execution.stop_claims import StopClaims
 from trading import settlement
-from trading.client_ids import Purpose
 from trading.errors import NothingToClose, TooManyStops
 from trading.facts import ZERO, EntryPlan, ExchangePosition, Instrument, Position, ProtectiveStop
 from trading.lifecycle import PositionState
@@ -88,9 +87,9 @@ class Guard:
         return Followed.NOT_PLACED
 
     def cover(self, symbol: str) -> None:
-        """Try once to let a stop rest for a position whose exit is unanswered; for whoever closes it.
+        """Try once to let a stop rest for a position without one whose exit is unanswered; for whoever closes it.
 
-        Its exit may never have been. If the price is there already it fires at once: that closes it too.
+        Its exit may never have been.
         """
         position = self._book.find(symbol)
         if self.rules.enabled and position is not None and position.protective_stop is None:
@@ -106,19 +105,24 @@ class Guard:
         position = settlement.opened(
             plan, instrument, theirs.quantity, theirs.entry_price, ZERO, self._clock.now_ms(), theirs.margin_mode
         )
-        number = self._journal.last_attempt(plan.position_id, Purpose.STOP.value) + 1
+        number = self._book.next_cover(plan.position_id)
         placed = self._protection.place(replace(position, stop_attempt=number), instrument)
         if isinstance(placed, ProtectiveStop):
             log.warning("%s uncertain entry covered stop_price=%s", plan.symbol, placed.stop_price)
+        elif not placed.has_left:
+            self._book.give_back_cover(plan.position_id)
 
-    def follow(self, symbol: str, *, closing: bool = False) -> Followed:
-        """Let one confirmed stop rest in place of older ones; the old ones stay if that fails."""
+    def follow(self, symbol: str, *, closing: bool = False, leaving: bool = False) -> Followed:
+        """Let one confirmed stop rest in place of older ones; the old ones stay if that fails.
+
+        *leaving*: also where the price has passed it. It fires at once then, and that closes the position too.
+        """
         claimed = self._book.claim_stop_move(symbol, closing=closing)
         if claimed is None:
             return Followed.NOT_PLACED
         followed = Followed.NOT_PLACED
         try:
-            followed = self._follow(claimed)
+            followed = self._follow(claimed, leaving=leaving or claimed.state is PositionState.CLOSING)
         finally:
             # After a failure the monitor's ticks wait a while before they ask again.
             pause_s = 0.0 if followed is Followed.RESTS else self.rules.min_interval_s
@@ -129,11 +133,10 @@ class Guard:
         """Cancel every stop of RAD's on *symbol*; False if that is not certain."""
         return self._protection.sweep(symbol)
 
-    def _follow(self, claimed: Position) -> Followed:
+    def _follow(self, claimed: Position, *, leaving: bool) -> Followed:
         symbol = claimed.symbol
         instrument = self._exchange.instrument(symbol)
-        is_open = claimed.state is PositionState.OPEN
-        if is_open and self._is_passed(claimed, instrument):
+        if not leaving and self._is_passed(claimed, instrument):
             # A mark lags behind a leap of the price: while an old stop rests, a later look moves it.
             return Followed.PASSED if claimed.protective_stop is None else Followed.NOT_PLACED
         if claimed.protective_stop is not None and self._book.takes_one_stop(symbol):

@@ -11,10 +11,10 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from execution.explaining import MOST_UNRECORDED, reason_of_own
+from execution.explaining import reason_of_own
 from execution.protection import Protection, confirmed, is_ours
 from trading import settlement
-from trading.client_ids import ClientOid, Purpose, parse
+from trading.client_ids import MOST_UNRECORDED, ClientOid, Purpose, parse
 from trading.errors import OrderNotFound
 from trading.exits import ExitRules
 from trading.facts import ZERO, ExchangePosition, ExitReason, Fill, Order, Position, ProtectiveStop

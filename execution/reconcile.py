@@ -11,13 +11,14 @@ from decimal import Decimal
 from typing import Protocol
 
 from execution.book import NotOpened
-from execution.explaining import MOST_UNRECORDED, Explainer, reason_of_own
+from execution.explaining import Explainer, reason_of_own
 from execution.holding import NEVER
 from execution.orders import Accepted, Execution, LookUp, OrderSender, Outcome, Rejected
 from execution.protection import is_ours
-from execution.rebuild import Rebuilder
-from trading.client_ids import ClientOid, Purpose
+from execution.rebuild import SAME_OPENING_MS, Rebuilder
+from trading.client_ids import MOST_UNRECORDED, ClientOid, Purpose
 from trading.errors import ExchangeError, JournalError, OrderNotFound
+from trading.escalation import Leaving
 from trading.facts import (
     ZERO,
     ClosedTrade,
@@ -34,6 +35,7 @@ from trading.reconciliation import Difference, ExchangeView, Kind, compare, comp
 
 log = logging.getLogger("recon")
 
+NUMBERS_PATIENCE_S = 1.0       # for client ids to be on disk before the next of them is used
 UNEXPLAINED_PAUSE_S = 10.0     # before something that nothing explains is looked into again
 
 
@@ -65,6 +67,8 @@ class BookKeeper(Protocol):
     def stop_lost(self, symbol: str, position_id: str) -> Position | None: ...
     def protect(self, symbol: str) -> bool: ...
     def cover_entry(self, plan: EntryPlan, theirs: ExchangePosition) -> None: ...
+    def last_cover(self, position_id: str) -> int: ...
+    def leaving(self, symbol: str) -> Leaving | None: ...
     def adopt(self, theirs: ExchangePosition) -> Position | None: ...
     def take_up(self, position: Position) -> bool: ...
     def number_on(self, symbol: str, position_id: str, *, exits: int, stops: int) -> None: ...
@@ -167,14 +171,17 @@ class Reconciler:
             if exit_seen > position.exit_attempt:
                 self._books.resume_closing(position.symbol, position.position_id, exit_seen)
         for position in self._books.snapshot():
-            try:
-                self._journal.save_position(position, wait=True)
-            except JournalError as error:      # exits are seen through without it
-                log.warning("%s numbers not journalled error=%s", position.symbol, error)
+            self._journal.save_position(position, wait=False)
+        if not self._journal.flush(NUMBERS_PATIENCE_S):      # exits are seen through without it
+            log.warning("numbers not on disk yet, going on")
 
     def _last_attempts(self, position_id: str, purpose: Purpose, known: int = 0) -> tuple[int, int]:
         """Return the number of the last order that the exchange knows, and the last one used by any account."""
-        seen, used = known, max(known, self._journal.last_attempt(position_id, purpose.value))
+        seen, used = known, known
+        try:
+            used = max(known, self._journal.last_attempt(position_id, purpose.value))
+        except JournalError as error:      # what is found is taken up without it
+            log.warning("numbers not readable, going by the exchange's error=%s", error)
         attempt = known + 1
         while attempt <= used + MOST_UNRECORDED:
             client_oid = ClientOid(position_id=position_id, purpose=purpose, attempt=attempt)
@@ -238,10 +245,14 @@ class Reconciler:
         if isinstance(outcome, Rejected):
             self._books.leave_unswept(plan.symbol)       # a stop may have covered it meanwhile
         # Before a crash its position may have had stops and exits already.
-        self._books.settle_entry(plan, outcome, (
-            self._last_attempts(plan.position_id, Purpose.EXIT)[1] + MOST_UNRECORDED,
-            self._last_attempts(plan.position_id, Purpose.STOP)[1] + MOST_UNRECORDED,
-        ))
+        covers = self._books.last_cover(plan.position_id)
+        exits, stops = 0, covers
+        try:
+            exits = self._last_attempts(plan.position_id, Purpose.EXIT)[1]
+            stops = self._last_attempts(plan.position_id, Purpose.STOP, covers)[1]
+        except ExchangeError as error:       # what was found is protected all the same
+            log.warning("%s its earlier orders are not readable, passing over more error=%s", plan.symbol, error)
+        self._books.settle_entry(plan, outcome, (exits + MOST_UNRECORDED, stops + MOST_UNRECORDED))
 
     def _resolve_exit(self, position: Position, since: float) -> Difference | None:
         """Find out what became of the exit under way, and book it or make way for the next.
@@ -329,7 +340,10 @@ class Reconciler:
         self._books.stop_lost(position.symbol, position.position_id)
         if self._books.protect(position.symbol):
             return True
-        return position.symbol not in {held.symbol for held in self._books.snapshot()}
+        held = next((each for each in self._books.snapshot() if each.symbol == position.symbol), None)
+        # Gone, or on its way out: an exit that is refused opens it again, and it counts as unprotected then.
+        is_leaving = self._books.leaving(position.symbol) is not None
+        return held is None or (held.state is PositionState.CLOSING and is_leaving)
 
     def _protect_doubtful(self, view: ExchangeView) -> None:
         """Have a stop rest where an exit is uncertain, for as long as that takes: it may never have been."""
@@ -353,8 +367,9 @@ class Reconciler:
         covered = {stop.symbol for stop in view.stop_orders if is_ours(stop) and stop.is_active}
         for plan in self._books.entries_under_way():
             theirs = _theirs(view.positions, plan.symbol)
-            is_its_own = theirs is not None and theirs.side is plan.side
-            if theirs is not None and is_its_own and plan.position_id in uncertain and plan.symbol not in covered:
+            if theirs is None or plan.position_id not in uncertain or plan.symbol in covered:
+                continue
+            if _may_come_of(plan, theirs):
                 self._books.cover_entry(plan, theirs)
 
     def _adopt_foreign(self, found: tuple[Difference, ...], view: ExchangeView) -> None:
@@ -389,6 +404,15 @@ class Reconciler:
         )
         self._books.book_exit(claimed, found.client_oid, found.execution, found.reason, found.fills)
         return True
+
+
+def _may_come_of(plan: EntryPlan, theirs: ExchangePosition) -> bool:
+    """Whether a position can be what that entry made: not older, not larger, not at a price it does not allow."""
+    return (
+        theirs.side is plan.side and theirs.quantity <= plan.quantity
+        and theirs.opened_ms >= plan.planned_ms - SAME_OPENING_MS
+        and (plan.worst_price - theirs.entry_price) * plan.side.sign >= 0
+    )
 
 
 def _theirs(positions: tuple[ExchangePosition, ...], symbol: str) -> ExchangePosition | None:

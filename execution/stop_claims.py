@@ -20,6 +20,7 @@ class StopClaims(Holding):
         self._moving_stop: set[str] = set()             # the resting stop is being changed
         self._one_stop: set[str] = set()                # a second stop was refused
         self._stop_not_before: dict[str, float] = {}    # monotonic; after a resting stop was not placed
+        self._covers: dict[str, int] = {}               # by position id: stops placed for uncertain entries
 
     def queue_stop_move(self, symbol: str) -> bool:
         """Note that a stop move waits for a worker; False if one does already."""
@@ -72,6 +73,23 @@ class StopClaims(Holding):
         return self.change(
             symbol, position_id, lambda current: replace(current, stop_attempt=current.stop_attempt - 1)
         )
+
+    def next_cover(self, position_id: str) -> int:
+        """Return the number of one more stop for an entry nobody can read yet."""
+        with self._positions_lock:
+            self._covers[position_id] = self._covers.get(position_id, 0) + 1
+            return self._covers[position_id]
+
+    def give_back_cover(self, position_id: str) -> None:
+        """Take the last of them back: it certainly never left."""
+        with self._positions_lock:
+            if self._covers.get(position_id):
+                self._covers[position_id] -= 1
+
+    def last_cover(self, position_id: str) -> int:
+        """Return the number of the last one; 0 if there was none."""
+        with self._positions_lock:
+            return self._covers.get(position_id, 0)
 
     def stop_rests(self, symbol: str, position_id: str, stop: ProtectiveStop) -> tuple[Position, float] | None:
         """Book a confirmed stop; return the position and for how many seconds it had none."""

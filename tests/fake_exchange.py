@@ -339,6 +339,7 @@ class FakeJournal:
                 self.fills.setdefault((fill.symbol, fill.trade_id), fill)
 
     def client_oids(self, *, settled: bool = False) -> dict[str, str]:
+        self._enter()
         with self._lock:
             return {
                 order_id: client_oid for order_id, client_oid in self.order_ids.items()
@@ -346,6 +347,7 @@ class FakeJournal:
             }
 
     def last_attempt(self, position_id: str, purpose: str) -> int:
+        self._enter()
         with self._lock:
             named = [client_oid for client_oid in map(parse, self.intents) if client_oid is not None]
         return max((
@@ -354,10 +356,15 @@ class FakeJournal:
         ), default=0)
 
     def is_closed(self, position_id: str) -> bool:
+        self._enter()
         with self._lock:
             return any(trade.position_id == position_id for trade in self.trades)
 
+    def flush(self, timeout_s: float) -> bool:
+        return self.fail is None
+
     def is_booked(self, symbol: str, trade_id: str) -> bool:
+        self._enter()
         with self._lock:
             return (symbol, trade_id) in self.fills
 
@@ -423,6 +430,6 @@ class DirectWorkers:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    def submit(self, task: Callable[[], None], *, urgent: bool, after_s: float = 0.0) -> None:
+    def submit(self, task: Callable[[], None], priority: Priority, after_s: float = 0.0) -> None:
         self._clock.wait(threading.Event(), after_s)
         task()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import bot
 from daemon import house
 from runtime.options import RunOptions
+from tests.crowd import PATIENCE_S, crowd
 from trading.errors import ConfigError
 
 
@@ -57,3 +59,25 @@ def test_threads_hand_over_quickly(data_dir: Path, monkeypatch: pytest.MonkeyPat
         assert sys.getswitchinterval() == pytest.approx(0.001)
     finally:
         sys.setswitchinterval(before)
+
+
+def test_the_end_waits_for_a_flatten_under_way(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Journal and wire are not taken from under closes that somebody has asked for."""
+    monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
+    closing, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+    in_time: list[bool] = []
+
+    def close(_symbol: str, _reason: object) -> None:
+        closing.set()
+        go_on.wait(PATIENCE_S)
+        closed.set()
+
+    with house.build(RunOptions()) as built:
+        monkeypatch.setattr(built.manager, "close_position", close)
+        built.start_pools()
+        with crowd(lambda: built.close_all(["BTC/USDT:USDT"])):
+            assert closing.wait(PATIENCE_S)
+            assert not built.finish_exits(0.01)
+            with crowd(lambda: in_time.append(built.finish_exits(PATIENCE_S) and closed.is_set())):
+                go_on.set()
+        assert in_time == [True]

@@ -279,6 +279,40 @@ def test_a_fired_stop_far_beyond_the_saved_number_is_booked(written: bool) -> No
     assert house.reconciler.run().found == ()
 
 
+def test_an_order_of_its_own_that_still_trades_is_nobody_elses() -> None:
+    """Ten of its lots are gone by a stop that has fired and is not over: that explains it once it is."""
+    house = a_manager()
+    position = opened(house)
+    request = a_stop_replaces_it(house, position, number=9)
+    house.exchange.fill_resting(request.client_oid, D(10))
+    (order,) = [each for each in house.exchange.orders.values() if each.client_oid == request.client_oid]
+    house.exchange.orders[order.order_id] = replace(
+        order, is_active=True, is_cancelled=False, stop_triggered=True, stop_price=None
+    )
+    house.reconciler.run()
+    assert house.manager.snapshot()[0].quantity == D(39)
+    house.exchange.orders[order.order_id] = order
+    assert house.reconciler.run().agrees
+    assert house.manager.snapshot()[0].quantity == D(29)
+    assert house.journal.is_booked(SYMBOL, house.exchange.fills[-1].trade_id)
+
+
+def test_fills_of_another_position_or_of_before_explain_nothing() -> None:
+    """Gone without a trace: what was sold there before, and what another position's order sold, is not it."""
+    house = a_manager()
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(39))
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.BUY, D(39))
+    house.exchange.fills = [replace(fill, ts_ms=fill.ts_ms - 60_000) for fill in house.exchange.fills]
+    opened(house)
+    other = OrderRequest(client_oid="rad-0000000000zz-x1", symbol=SYMBOL, side=OrderSide.SELL, quantity=D(39))
+    house.exchange.place_order(other, Priority.CRITICAL)
+    house.journal.record_intent("0000000000zz", other, "x", wait=False)
+    (order,) = [each for each in house.exchange.orders.values() if each.client_oid == other.client_oid]
+    house.journal.settle_intent(other.client_oid, IntentState.ACCEPTED, order.order_id)
+    assert not house.reconciler.run().agrees
+    assert house.manager.snapshot()[0].quantity == D(39)
+
+
 def test_numbers_go_on_behind_those_the_journal_knows() -> None:
     """Orders that were refused have used theirs up too; the exchange knows nothing of them."""
     house = a_manager()

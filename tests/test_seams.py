@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
 
 from execution.exiting import ExitWorkers
+from execution.protection import ProtectRules
+from runtime.pool import UrgentPool
+from tests.crowd import PATIENCE_S, crowd
 from tests.fake_exchange import FakeJournal
 from tests.manual_clock import ManualClock
 from tests.test_position_manager import opened, price_moves_to
@@ -28,8 +32,12 @@ class WaitingWorkers:
     def __init__(self) -> None:
         self.tasks: list[Callable[[], None]] = []
 
-    def submit(self, task: Callable[[], None], *, urgent: bool, after_s: float = 0.0) -> None:
-        if urgent:
+    def carry_out(self, tasks: int) -> None:
+        for _ in range(tasks):
+            self.tasks.pop(0)()
+
+    def submit(self, task: Callable[[], None], priority: Priority, after_s: float = 0.0) -> None:
+        if priority is Priority.CRITICAL:
             task()
         else:
             self.tasks.append(task)
@@ -246,6 +254,200 @@ def test_a_stop_is_tried_again_for_as_long_as_an_exit_is_unanswered(clock: Manua
     assert 1 < bare_until[0] < 3
     assert clock.monotonic() - begun > UNSEEN_S    # then the exit was certainly not there, and another left
     assert house.exchange.net[SYMBOL] == 0
+
+
+class Cut(BaseException):
+    """Something unforeseen in the middle of a task."""
+
+
+@pytest.mark.parametrize("where", ["the look-up", "the cover", "the journal"])
+def test_an_exit_whose_pursuit_is_interrupted_is_left_to_reconciliation(where: str, clock: ManualClock) -> None:
+    """Nobody works on it any more, so it is marked as uncertain: it is looked up by the next run, and closed."""
+    house = a_manager(clock=clock, exits=ALL_OUT)
+    position = opened(house, now_ms=clock.now_ms())
+    if where == "the cover":
+        house.manager.stop_lost(SYMBOL, position.position_id)
+    workers = let_wait(house)
+    house.exchange.lose_answer = lambda request: "-x" in request.client_oid
+    price_moves_to(house, "48000")
+
+    def cut(_what: object) -> None:
+        house.exchange.before.pop("find_order", None)
+        house.exchange.before.pop("place_order", None)
+        raise Cut
+
+    if where == "the journal":
+        house.journal.fail = Cut()                                      # type: ignore[assignment]
+    house.exchange.before |= {"find_order": cut} if where == "the look-up" else {}
+    house.exchange.before |= {"place_order": cut} if where == "the cover" else {}
+    with pytest.raises(Cut):
+        workers.carry_out(2)
+    house.journal.fail = None
+    assert position.position_id in house.manager.uncertain()
+    clock.flows = True
+    house.reconciler.run()
+    assert house.manager.snapshot() == ()
+    assert len(house.journal.trades) == 1
+
+
+def test_an_exit_is_not_pursued_for_ever_by_a_worker(clock: ManualClock) -> None:
+    """Each look-up takes ten seconds to fail: after twenty the exit is left to reconciliation."""
+    house = a_manager(clock=clock, exits=ALL_OUT)
+    opened(house, now_ms=clock.now_ms())
+    clock.flows = True
+    house.exchange.lose_request = lambda request: "-x" in request.client_oid
+    looks: list[float] = []
+
+    def slow(_oid: object) -> None:
+        looks.append(clock.monotonic())
+        clock.advance(10)
+        raise ExchangeUnavailable("no answer")
+
+    house.exchange.before["find_order"] = slow
+    price_moves_to(house, "48000")
+    assert len(looks) <= 3
+    assert house.manager.has_uncertain()
+
+
+def test_a_close_by_hand_that_is_unanswered_is_covered_too(clock: ManualClock) -> None:
+    """No stop rests and the close is lost: one rests before the close is certainly not there."""
+    house = a_manager(clock=clock, exits=ALL_OUT)
+    position = opened(house, now_ms=clock.now_ms())
+    (stop,) = house.exchange.fetch_stop_orders()
+    house.exchange.cancel_order(stop.order_id, Priority.CRITICAL)
+    house.manager.stop_lost(SYMBOL, position.position_id)
+    clock.flows = True
+    house.exchange.lose_request = lambda request: "-x1" in request.client_oid
+    resting: list[int] = []
+    house.exchange.before["find_order"] = lambda _oid: resting.append(len(house.exchange.fetch_stop_orders()))
+    with pytest.raises(ExchangeError):
+        house.manager.close_position(SYMBOL)
+    assert set(resting) == {1}
+
+
+def test_a_bare_position_whose_exits_are_refused_gets_a_stop(clock: ManualClock) -> None:
+    """The exchange takes no exit and would take a stop: the monitor has one placed while it tries on."""
+    house = a_manager(clock=clock, exits=ALL_OUT)
+    position = opened(house, now_ms=clock.now_ms())
+    (stop,) = house.exchange.fetch_stop_orders()
+    clock.flows = True
+
+    def refuse_exits(request: object) -> None:
+        if "-x" in getattr(request, "client_oid", ""):
+            raise OrderRejected("not now")
+
+    house.exchange.before["place_order"] = refuse_exits
+    house.exchange.cancel_order(stop.order_id, Priority.CRITICAL)
+    house.manager.stop_lost(SYMBOL, position.position_id)
+    price_moves_to(house, "48000")
+    for _ in range(12):
+        clock.advance(0.25)
+        house.manager.update_positions()
+    assert [stop.client_oid[-3:] for stop in house.exchange.fetch_stop_orders()] == ["-s2"]
+
+
+def test_what_is_on_its_way_out_blocks_no_entries(clock: ManualClock) -> None:
+    """No stop is taken, so reconciliation has the position flattened: that explains it."""
+    house = a_manager(clock=clock, exits=ALL_OUT, protect=ProtectRules(deadline_s=0.5))
+    opened(house, now_ms=clock.now_ms())
+    (stop,) = house.exchange.fetch_stop_orders()
+    house.exchange.cancel_order(stop.order_id, Priority.CRITICAL)
+    let_wait(house)
+    clock.flows = True
+
+    def refuse_stops(request: object) -> None:
+        if "-s" in getattr(request, "client_oid", ""):
+            raise OrderRejected("not now")
+
+    house.exchange.before["place_order"] = refuse_stops
+    assert house.reconciler.run().agrees
+    assert house.exchange.net[SYMBOL] == 0                  # sent; settling it waits
+
+
+def test_a_stop_that_comes_while_its_position_ends_keeps_the_symbol_out(clock: ManualClock) -> None:
+    """Swept, and one is placed just then: the symbol is not entered until that one is gone too."""
+    house = a_manager(clock=clock, exits=ALL_OUT)
+    opened(house, now_ms=clock.now_ms())
+
+    def come(_order_id: object) -> None:
+        del house.exchange.before["cancel_order"]
+        assert house.manager.claim_stop_move(SYMBOL, closing=True) is not None      # a mover, not done yet
+
+    house.exchange.before["cancel_order"] = come
+    house.manager.close_position(SYMBOL)
+    assert house.manager.unswept() == {SYMBOL}
+    house.reconciler.run()
+    assert house.manager.unswept() == frozenset()
+
+
+# ---- the end -------------------------------------------------------------------------------------
+
+
+def a_pool(house: TradingHouse) -> UrgentPool:
+    """Real exit workers, at work."""
+    pool = UrgentPool("exit", 8)
+    house.manager._exit_workers = house.manager._exits._workers = pool
+    pool.start()
+    return pool
+
+
+def test_an_unanswered_exit_is_looked_up_once_more_at_the_end() -> None:
+    """Taken, its answer lost, and the end comes between two looks: it is booked before the last words."""
+    house = a_manager(exits=ALL_OUT)
+    opened(house)
+    pool = a_pool(house)
+    asked, go_on = threading.Event(), threading.Event()
+    house.exchange.lose_answer = lambda request: "-x1" in request.client_oid
+
+    def first_look_fails(_oid: object) -> None:
+        if not asked.is_set():
+            asked.set()
+            go_on.wait(PATIENCE_S)
+            raise ExchangeUnavailable("no answer")
+
+    house.exchange.before["find_order"] = first_look_fails
+    price_moves_to(house, "48000")
+    assert asked.wait(PATIENCE_S)
+    with crowd(lambda: pool.stop(PATIENCE_S)):
+        go_on.set()
+    assert house.manager.snapshot() == ()
+    assert len(house.journal.trades) == 1
+
+
+def test_the_last_look_flattens_what_it_cannot_protect() -> None:
+    """The workers have ended; the exit is carried out all the same, by whoever finds that it is needed."""
+    house = a_manager(exits=ALL_OUT, protect=ProtectRules(deadline_s=0.5))
+    opened(house)
+    pool = a_pool(house)
+    assert pool.stop(PATIENCE_S)
+    (stop,) = house.exchange.fetch_stop_orders()
+    house.exchange.cancel_order(stop.order_id, Priority.CRITICAL)
+
+    def refuse_stops(request: object) -> None:
+        if "-s" in getattr(request, "client_oid", ""):
+            raise OrderRejected("not now")
+
+    house.exchange.before["place_order"] = refuse_stops
+    house.reconciler.run()
+    assert house.exchange.net[SYMBOL] == 0
+    assert house.manager.snapshot() == ()
+
+
+def test_the_look_for_an_exit_does_not_wait_for_stop_moves() -> None:
+    """All the workers that may move stops hang in one: the exit whose answer is lost is looked up."""
+    house = a_manager(exits=ALL_OUT)
+    opened(house)
+    pool = a_pool(house)
+    let_go = threading.Event()
+    for _ in range(20):
+        pool.submit(lambda: let_go.wait(PATIENCE_S), Priority.NORMAL)       # type: ignore[arg-type,return-value]
+    looked = threading.Event()
+    house.exchange.lose_answer = lambda request: "-x1" in request.client_oid
+    house.exchange.before["find_order"] = lambda _oid: looked.set()
+    price_moves_to(house, "48000")
+    assert looked.wait(PATIENCE_S)
+    let_go.set()
+    assert pool.stop(PATIENCE_S)
 
 
 # ---- restarts -------------------------------------------------------------------------------------

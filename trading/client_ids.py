@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+MOST_UNRECORDED = 3            # orders of one purpose that may have left without the journal knowing
+
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 # As `str()` writes it and no other way: a look-up by the id made anew must find the same order.
 _PATTERN = re.compile(r"rad-([0-9a-z]{10,16})-([exs])(0|[1-9][0-9]{0,5})")

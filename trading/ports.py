@@ -153,6 +153,9 @@ class Journal(Protocol):
     def client_oids(self, *, settled: bool = False) -> Mapping[str, str]:
         """Return the client id of every order RAD knows it sent, or of the *settled* ones, by order id."""
 
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything noted so far is on disk; False if it is not by then."""
+
     def last_attempt(self, position_id: str, purpose: str) -> int:
         """Return the highest number of a position's orders of that purpose; 0 if none was written down."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -19,7 +19,7 @@ Json = dict[str, Any]
 Span = tuple[int, int]                       # monotonic ns, from and to
 
 ZERO = Decimal(0)
-KILLED_BY_THE_ENGINE = {"order_dies", "refuse_stop"}      # a stop that dies is for RAD to notice
+KILLED_BY_THE_ENGINE = {"order_dies": "x", "refuse_stop": "s"}      # a stop that dies is for RAD to notice
 CENT_OF_A_CENT = Decimal("0.0000001")        # averages are divisions: the last digits are not exact
 UNSETTLED = {"intended", "unknown", "accepted"}
 _OURS = re.compile(r"rad-([0-9a-z]+)-([exs])(\d+)")
@@ -206,9 +206,7 @@ def _protects(stop: Json, lots: Decimal, mark: Decimal) -> bool:
 def _naked_too_long(
     exchange: ExchangeBooks, watched: Sequence[Span], limit_s: float, now_ns: int
 ) -> Iterator[Violation]:
-    # Nobody can protect a position whose every stop and exit the exchange strikes down: each such try begins
-    # the time anew, so that what is judged is for how long RAD let it be.
-    for symbol, seconds in _longest_s(_naked(exchange.events, now_ns, anew=_was_struck_down), watched).items():
+    for symbol, seconds in _longest_s(_let_be(exchange.events, now_ns, round(limit_s * 1e9)), watched).items():
         if seconds > limit_s:
             text = f"a position without a resting stop for {seconds:.2f} s while RAD was up and could have acted"
             yield Violation(invariant="I4", symbol=symbol, text=text)
@@ -222,41 +220,80 @@ def _longest_s(spans: Iterable[tuple[str, int, int]], watched: Sequence[Span]) -
     return dict(longest)
 
 
-def _was_struck_down(event: Json) -> bool:
-    """Whether an injected fault kept a stop or an exit of RAD's from taking effect."""
-    if event["event"] != "fault_struck":
-        return False
-    return event["fault"] in KILLED_BY_THE_ENGINE or (not event["carried_out"] and _owner(event)[1] in ("x", "s"))
+def _naked(events: Sequence[Json], now_ns: int) -> Iterator[tuple[str, int, int]]:
+    """Yield symbol, begin and end of every time in which a position had no resting stop."""
+    since: dict[str, int] = {}
+    for event, is_naked in _with_nakedness(events):
+        if is_naked:
+            since.setdefault(event["symbol"], event["mono_ns"])
+        elif event["symbol"] in since:
+            yield event["symbol"], since.pop(event["symbol"]), event["mono_ns"]
+    for symbol, begin in since.items():
+        yield symbol, begin, now_ns
 
 
-def _naked(
-    events: Sequence[Json], now_ns: int, anew: Callable[[Json], bool] = lambda _event: False
-) -> Iterator[tuple[str, int, int]]:
-    """Yield symbol, begin and end of every time in which a position had no resting stop; *anew* divides it."""
+def _let_be(events: Sequence[Json], now_ns: int, limit_ns: int) -> Iterator[tuple[str, int, int]]:
+    """Yield the times without a stop in which RAD did not do what it could.
+
+    Nobody can protect a position on an exchange that takes nothing. So a try that an injected fault has struck
+    down begins the time anew: a stop until the limit is reached, from then on an exit alone; and an exit only if
+    a stop has been tried within the limit too.
+    """
+    naked_since: dict[str, int] = {}
+    begin: dict[str, int] = {}
+    stop_tried: dict[str, int] = {}
+    for event, is_naked in _with_nakedness(events):
+        symbol, at = event["symbol"], event["mono_ns"]
+        if not is_naked:
+            if symbol in begin:
+                yield symbol, begin.pop(symbol), at
+                del naked_since[symbol]
+            continue
+        if symbol not in begin:
+            naked_since[symbol] = begin[symbol] = stop_tried[symbol] = at
+        tried = _tried(event)
+        if tried == "s":
+            stop_tried[symbol] = at
+        if not _was_struck_down(event):
+            continue
+        since = naked_since[symbol] if tried == "s" else stop_tried[symbol]
+        if tried and at - since <= limit_ns:
+            yield symbol, begin[symbol], at
+            begin[symbol] = at
+    for symbol, since in begin.items():
+        yield symbol, since, now_ns
+
+
+def _with_nakedness(events: Sequence[Json]) -> Iterator[tuple[Json, bool]]:
+    """Yield each event of a symbol with whether its position has no resting stop after it."""
     held: dict[str, int] = defaultdict(int)
     resting: dict[str, set[str]] = defaultdict(set)
-    since: dict[str, int] = {}
-    for event in _of(events, "fill", "stop_placed", "order_done", "stop_triggered", "fault_struck"):
-        symbol, order_id = event["symbol"], event.get("order_id")
-        if symbol in since and anew(event):
-            yield symbol, since[symbol], event["mono_ns"]
-            since[symbol] = event["mono_ns"]
+    kinds = ("fill", "stop_placed", "order_done", "stop_triggered", "order_refused", "fault_struck")
+    for event in _of(events, *kinds):
+        symbol = event["symbol"]
         match event["event"]:
-            case "fault_struck":
-                continue
             case "fill":
                 held[symbol] = event["position_qty"]
             case "stop_placed":
-                resting[symbol].add(order_id)
-            case _:
-                resting[symbol].discard(order_id)
-        is_naked = bool(held[symbol]) and not resting[symbol]
-        if is_naked and symbol not in since:
-            since[symbol] = event["mono_ns"]
-        elif not is_naked and symbol in since:
-            yield symbol, since.pop(symbol), event["mono_ns"]
-    for symbol, begin in since.items():
-        yield symbol, begin, now_ns
+                resting[symbol].add(event["order_id"])
+            case "order_done" | "stop_triggered":
+                resting[symbol].discard(event["order_id"])
+        yield event, bool(held[symbol]) and not resting[symbol]
+
+
+def _tried(event: Json) -> str:
+    """Return what RAD tried there to protect a position: s, a stop; x, an exit; empty: nothing."""
+    if event["event"] == "fault_struck" and event["fault"] in KILLED_BY_THE_ENGINE:
+        return KILLED_BY_THE_ENGINE[event["fault"]]
+    purpose = _owner(event)[1]
+    return purpose if event["event"] in ("stop_placed", "order_refused", "fault_struck") and purpose != "e" else ""
+
+
+def _was_struck_down(event: Json) -> bool:
+    """Whether an injected fault kept it from taking effect."""
+    if event["event"] != "fault_struck":
+        return False
+    return event["fault"] in KILLED_BY_THE_ENGINE or not event["carried_out"]
 
 
 # ---- small change -------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from tests.campaign.invariants import Violation, broken_for_ever, longest_naked_
 D = Decimal
 BTC = "XBTUSDTM"
 S = 1_000_000_000              # ns
+DIES = "order_dies"
 Json = dict[str, Any]
 
 
@@ -224,20 +225,25 @@ def struck(client_oid: str, at_s: float, fault: str = "refuse", *, carried_out: 
 
 
 @pytest.mark.parametrize(("strikes", "breaks"), [
-    ([struck("rad-p1-s1", 4.0), struck("rad-p1-x1", 8.0), struck("", 12.0, "order_dies")], False),
+    ([struck("rad-p1-s1", 4.0), struck("rad-p1-x1", 8.0), struck("rad-p1-s2", 9.0), struck("", 12, DIES)], False),
     ([struck("rad-p1-s1", 4.0), struck("", 8.0, "stop_dies")], True),
-    ([struck("rad-p1-s1", 4.0), struck("rad-p1-s2", 9.5)], True),
+    ([struck("rad-p1-s1", 4.0), struck("rad-p1-x1", 9.5)], True),
     ([struck("rad-p1-s1", 4.0), struck("rad-p1-x1", 8.0, "drop", carried_out=True)], True),
     ([struck("rad-p1-s1", 4.0), struck("rad-p2-e0", 8.0)], True),
-], ids=["again and again", "a stop that died", "a long pause", "it was carried out", "an entry"])
+    ([struck("rad-p1-s1", 4.0), struck("rad-p1-s2", 8.0), struck("rad-p1-s3", 12.0)], True),
+    ([struck("rad-p1-x1", 4.0), struck("rad-p1-x2", 8.0), struck("rad-p1-x3", 12.0)], True),
+], ids=[
+    "again and again", "a stop that died", "a long pause", "it was carried out", "an entry", "no exit is tried",
+    "no stop is tried",
+])
 def test_only_a_try_that_was_struck_down_begins_the_time_anew(strikes: list[Json], breaks: bool) -> None:
-    """I4: filled at 2 s, its stop rests at 13; five seconds are allowed from the last try the exchange struck."""
+    """I4: filled at 2 s, its stop rests at 16; five seconds are allowed from the last try that was struck."""
     exchange = an_exchange(
-        accepted("rad-p1-e0"), fill("rad-p1-e0", 4, 4), *strikes, stop_placed("rad-p1-s9", 13.0), held=4
+        accepted("rad-p1-e0"), fill("rad-p1-e0", 4, 4), *strikes, stop_placed("rad-p1-s9", 16.0), held=4
     )
     found = for_ever(exchange, a_journal("rad-p1-e0"))
     assert [violation.invariant for violation in found] == ["I4"] * breaks
-    assert longest_naked_s(exchange, [(0, 100 * S)], 100 * S) == {BTC: pytest.approx(11.0)}
+    assert longest_naked_s(exchange, [(0, 100 * S)], 100 * S) == {BTC: pytest.approx(14.0)}
 
 
 def test_only_the_time_in_which_rad_was_up_counts() -> None:
