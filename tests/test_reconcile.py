@@ -472,7 +472,7 @@ def test_an_entry_taken_up_again_numbers_on_from_the_stop_it_had(fired: bool) ->
     if fired:
         assert [trade.exit_reason for trade in house.journal.trades] == [ExitReason.EXCHANGE_STOP]
     else:
-        assert [order.client_oid for order in house.exchange.fetch_stop_orders()] == [f"rad-{plan.position_id}-s5"]
+        assert [order.client_oid for order in house.exchange.fetch_stop_orders()] == [f"rad-{plan.position_id}-s7"]
 
 
 @pytest.mark.parametrize("arrived", [True, False], ids=["accepted", "never arrived"])
