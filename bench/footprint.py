@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.harness import PATIENCE_S, PROJECT, a_daemon, an_exchange, ask, fetch, until
+from bench.harness import PATIENCE_S, PROJECT, START_S, a_daemon, an_exchange, ask, fetch, until
 
 HELD = ("XBTUSDTM", "ETHUSDTM", "SOLUSDTM", "XRPUSDTM")
 SCAN_INTERVAL_S = 5
@@ -73,7 +73,7 @@ def daemon(
                   "SCANNER__INTERVAL": f"{SCAN_INTERVAL_S}s"}
     with a_daemon(folder, at, **everything) as process:
         started_mb = rss_mb(process.pid)
-        until(lambda: "scan done" in (folder / "rad.log").read_text())
+        until(lambda: "scan done" in (folder / "rad.log").read_text(), START_S)
         scanned_mb = rss_mb(process.pid)
         for symbol in held:
             ask(folder, "open", {"symbol": symbol, "side": "long"})
