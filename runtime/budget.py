@@ -3,7 +3,9 @@
 A pool is refilled whole when its window ends; the window opens at the first request in it (KuCoin:
 fixed, not rolling). Scans may not spend what an exit could need: each priority stops short of the
 quota by its reserve, and an exit is stopped by the exchange's own count alone, never by ours.
-Within a priority it is first come, first served.
+What others may need is so much a second (a held symbol's price, once its stream is silent): a scan's
+reserve shrinks with the window, once the exchange has said when that ends. Within a priority it is
+first come, first served.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from runtime.locks import condition_on, named_lock
 from trading.errors import RateLimited
@@ -22,6 +25,8 @@ log = logging.getLogger("rate")
 WINDOW_S = 30.0
 LONGEST_HOLD_S = 60.0          # whatever a header says
 RESERVES = {Priority.CRITICAL: 0.0, Priority.HIGH: 0.03, Priority.NORMAL: 0.08, Priority.SCAN: 0.15}
+LAST_RESERVE = 0.03            # what a scan keeps back of a window that is about to end
+JUST_AFTER_S = 0.01            # rounding must not wake anybody just before
 LONGEST_WAIT_S = {Priority.CRITICAL: 5.0, Priority.HIGH: 15.0, Priority.NORMAL: 35.0, Priority.SCAN: 65.0}
 
 
@@ -148,10 +153,16 @@ class RateBudget:
         give_up = self._clock.monotonic() + patience_s
 
         def has_turn() -> bool:
-            return ticket == min(state.waiting) and self._fits(state, priority, weight)
+            return is_first() and self._fits(state, priority, weight)
 
         def is_over() -> bool:
             return self._stopped and priority is not Priority.CRITICAL
+
+        def is_first() -> bool:
+            return ticket == min(state.waiting)
+
+        def is_news(was_first: bool) -> bool:
+            return is_over() or has_turn() or (is_first() and not was_first)
 
         while not is_over():
             if has_turn():
@@ -159,9 +170,10 @@ class RateBudget:
             now = self._clock.monotonic()
             if now >= give_up:
                 return False
-            opens = max(state.held_until, state.window_ends)
+            opens = max(state.held_until, self._fits_from(state, priority, weight, now))
             pause_s = (min(opens, give_up) if opens > now else give_up) - now
-            self._clock.wait_for(self._turn, lambda: is_over() or has_turn(), pause_s)
+            # Whoever becomes the first in the queue works out anew how long to wait.
+            self._clock.wait_for(self._turn, partial(is_news, is_first()), pause_s)
         return False
 
     def _fits(self, state: _Pool, priority: Priority, weight: int) -> bool:
@@ -171,7 +183,25 @@ class RateBudget:
         if priority is Priority.CRITICAL:
             return not state.told_used or state.told_used + weight <= state.quota
         # A weight beyond the share goes alone, or it would never go.
-        return state.used + weight <= max(state.quota * (1 - RESERVES[priority]), weight)
+        return state.used + weight <= max(state.quota * (1 - self._reserve(state, priority)), weight)
+
+    def _reserve(self, state: _Pool, priority: Priority) -> float:
+        """Return the fraction of the quota kept back: a scan's shrinks in a window whose end has been told."""
+        whole = RESERVES[priority]
+        if priority is not Priority.SCAN or not state.told_end:
+            return whole
+        left = min(1.0, max(0.0, state.window_ends - self._clock.monotonic()) / WINDOW_S)
+        return LAST_RESERVE + (whole - LAST_RESERVE) * left
+
+    def _fits_from(self, state: _Pool, priority: Priority, weight: int, now: float) -> float:
+        """Return when the reserve will have shrunk enough if nobody spends till then, or the window ends."""
+        if priority is Priority.SCAN and state.told_end:
+            spare = 1 - (state.used + weight) / state.quota - LAST_RESERVE
+            left = spare / (RESERVES[priority] - LAST_RESERVE)
+            fits = state.window_ends - left * WINDOW_S + JUST_AFTER_S
+            if now < fits < state.window_ends:
+                return fits
+        return state.window_ends
 
     def _roll(self, state: _Pool) -> None:
         if state.window_opened is not None and self._clock.monotonic() >= state.window_ends:
