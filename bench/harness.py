@@ -19,6 +19,7 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 30.0
+START_S = 90.0                 # a daemon's start, or its first scan, on a machine with more to do
 
 
 @contextmanager
@@ -55,8 +56,8 @@ def a_daemon(folder: Path, at: Mapping[str, str], **settings: str) -> Iterator[s
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
     try:
-        until(lambda: (folder / "control.json").exists())
-        until(lambda: ask(folder, "status")["state"] in ("running", "degraded"))
+        until(lambda: (folder / "control.json").exists(), START_S)
+        until(lambda: ask(folder, "status")["state"] in ("running", "degraded"), START_S)
         ask(folder, "pause", {})
         yield process
     finally:
@@ -77,8 +78,8 @@ def fetch(url: str, wish: dict[str, Any] | None = None, headers: dict[str, str] 
         return json.loads(answer.read())
 
 
-def until(holds: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE_S
+def until(holds: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         found = holds()
         if found:

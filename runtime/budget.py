@@ -3,8 +3,10 @@
 A pool is refilled whole when its window ends; the window opens at the first request in it (KuCoin:
 fixed, not rolling). Scans may not spend what an exit could need: each priority stops short of the
 quota by its reserve, and an exit is stopped by the exchange's own count alone, never by ours.
-Within a priority it is first come, first served. Every request also counts against what Cloudflare,
-in front of KuCoin, allows one address: whoever exceeds that is blocked whole, exits too.
+What others may need is so much a second (a held symbol's price, once its stream is silent): a scan's
+reserve shrinks with the window, once the exchange has said when that ends. Within a priority it is
+first come, first served. Every request also counts against what Cloudflare, in front of KuCoin, allows
+one address: whoever exceeds that is blocked whole, exits too.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from runtime.locks import condition_on, named_lock
 from trading.errors import RateLimited
@@ -25,6 +28,8 @@ ADDRESS = "address"            # the pool of every request, whatever it asks for
 ADDRESS_WINDOW_S = 10.0
 LONGEST_HOLD_S = 60.0          # whatever a header says
 RESERVES = {Priority.CRITICAL: 0.0, Priority.HIGH: 0.03, Priority.NORMAL: 0.08, Priority.SCAN: 0.15}
+LAST_RESERVE = 0.03            # what a scan keeps back of a window that is about to end
+JUST_AFTER_S = 0.01            # rounding must not wake anybody just before
 LONGEST_WAIT_S = {Priority.CRITICAL: 5.0, Priority.HIGH: 15.0, Priority.NORMAL: 35.0, Priority.SCAN: 65.0}
 
 
@@ -164,10 +169,16 @@ class RateBudget:
         give_up = self._clock.monotonic() + patience_s
 
         def has_turn() -> bool:
-            return ticket == min(state.waiting) and all(self._fits(*cost, priority) for cost in costs)
+            return is_first() and all(self._fits(*cost, priority) for cost in costs)
 
         def is_over() -> bool:
             return self._stopped and priority is not Priority.CRITICAL
+
+        def is_first() -> bool:
+            return ticket == min(state.waiting)
+
+        def is_news(was_first: bool) -> bool:
+            return is_over() or has_turn() or (is_first() and not was_first)
 
         while not is_over():
             if has_turn():
@@ -176,12 +187,13 @@ class RateBudget:
             if now >= give_up:
                 return False
             opens = max(
-                (max(each.held_until, each.window_ends) for each, cost in costs
+                (max(each.held_until, self._fits_from(each, priority, cost, now)) for each, cost in costs
                  if not self._fits(each, cost, priority)),
                 default=give_up,
             )
             pause_s = (min(opens, give_up) if opens > now else give_up) - now
-            self._clock.wait_for(self._turn, lambda: is_over() or has_turn(), pause_s)
+            # Whoever becomes the first in the queue works out anew how long to wait.
+            self._clock.wait_for(self._turn, partial(is_news, is_first()), pause_s)
         return False
 
     def _fits(self, state: _Pool, weight: int, priority: Priority) -> bool:
@@ -191,7 +203,25 @@ class RateBudget:
         if priority is Priority.CRITICAL:
             return not state.told_used or state.told_used + weight <= state.quota
         # A weight beyond the share goes alone, or it would never go.
-        return state.used + weight <= max(state.quota * (1 - RESERVES[priority]), weight)
+        return state.used + weight <= max(state.quota * (1 - self._reserve(state, priority)), weight)
+
+    def _reserve(self, state: _Pool, priority: Priority) -> float:
+        """Return the fraction of the quota kept back: a scan's shrinks in a window whose end has been told."""
+        whole = RESERVES[priority]
+        if priority is not Priority.SCAN or not state.told_end:
+            return whole
+        left = min(1.0, max(0.0, state.window_ends - self._clock.monotonic()) / state.window_s)
+        return LAST_RESERVE + (whole - LAST_RESERVE) * left
+
+    def _fits_from(self, state: _Pool, priority: Priority, weight: int, now: float) -> float:
+        """Return when the reserve will have shrunk enough if nobody spends till then, or the window ends."""
+        if priority is Priority.SCAN and state.told_end:
+            spare = 1 - (state.used + weight) / state.quota - LAST_RESERVE
+            left = spare / (RESERVES[priority] - LAST_RESERVE)
+            fits = state.window_ends - left * state.window_s + JUST_AFTER_S
+            if now < fits < state.window_ends:
+                return fits
+        return state.window_ends
 
     def _roll(self, state: _Pool) -> None:
         if state.window_opened is not None and self._clock.monotonic() >= state.window_ends:

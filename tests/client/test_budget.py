@@ -9,6 +9,7 @@ from queue import Empty, SimpleQueue
 import pytest
 
 from runtime.budget import ADDRESS, PoolUse, RateBudget
+from runtime.clock import SystemClock
 from tests.crowd import PATIENCE_S, all_at_once, crowd, frequent_switches
 from tests.manual_clock import ManualClock
 from trading.errors import RateLimited
@@ -72,6 +73,68 @@ def test_each_priority_leaves_a_reserve_to_the_more_urgent(clock: ManualClock) -
     """Scans stop at 85 %, then NORMAL at 92 %, HIGH at 97 %; what is left is for exits."""
     budget = a_budget(clock)
     assert [spend(budget, priority) for priority in (SCAN, NORMAL, HIGH)] == [1700, 140, 100]
+
+
+def test_a_scan_keeps_less_back_as_the_window_ends(clock: ManualClock) -> None:
+    """15 % of 30 s, then ever less, 3 % at the end; HIGH can still send its 5 a second to the end."""
+    budget = a_budget(clock)
+    budget.take("public", 3, SCAN)
+    told(budget, clock, used=3, resets_in_s=30)
+    assert spend(budget, SCAN) == 1697            # 1700: 15 % kept back
+    clock.advance(15)
+    assert spend(budget, SCAN) == 120             # 1820: 3 % + 12 % × 15/30 = 9 % kept back
+    for _ in range(15):
+        budget.take("public", 5, HIGH, 0)         # 1895
+        clock.advance(0.99)
+        spend(budget, SCAN)
+    assert use(budget).used >= 1900               # 95 %
+
+
+def test_a_scan_keeps_it_all_while_nobody_has_said_when_the_window_ends(clock: ManualClock) -> None:
+    """Our own guess at the end may be early, and what is sent then falls into the window before."""
+    budget = a_budget(clock)
+    spend(budget, SCAN)
+    clock.advance(29.9)
+    assert spend(budget, SCAN) == 0
+    assert use(budget).used == 1700
+
+
+def test_parked_scans_go_one_by_one_as_the_reserve_comes_free(clock: ManualClock) -> None:
+    """With 1700 of 2000 spent, 8 a second come free: a scan of 40 goes every 5 s, not all at the window's end."""
+    budget, went = a_budget(clock), SimpleQueue[None]()
+    budget.take("public", 3, SCAN)
+    told(budget, clock, used=1700, resets_in_s=30)
+
+    def scan() -> None:
+        budget.take("public", 40, SCAN)
+        went.put(None)
+
+    with crowd(scan, scan, scan):
+        for parked in (3, 2, 1):
+            clock.await_sleepers(parked)
+            clock.advance(4.9)
+            assert went.empty()
+            clock.advance(0.2)
+            went.get(timeout=PATIENCE_S)
+
+
+def test_whoever_is_next_wakes_by_himself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a real clock, which wakes nobody early: four a sixth of a second, in a window of ten seconds."""
+    monkeypatch.setattr("runtime.budget.WINDOW_S", 10.0)
+    clock, went = SystemClock(), SimpleQueue[None]()
+    budget = RateBudget({"public": 2000}, clock)
+    budget.take("public", 3, SCAN)
+    budget.correct("public", limit=2000, remaining=300, resets_in_s=10, asked_at=clock.monotonic())
+
+    def scan() -> None:
+        budget.take("public", 4, SCAN)
+        went.put(None)
+
+    with crowd(scan, scan, scan):
+        for _ in range(3):
+            went.get(timeout=PATIENCE_S)
+        assert use(budget).resets_in_s > 0        # the window they have been waiting in
+        assert use(budget).used == 1712
 
 
 def test_an_exit_is_not_stopped_by_our_own_count(clock: ManualClock) -> None:
@@ -157,9 +220,9 @@ def test_somebody_else_spends_from_our_pool(clock: ManualClock) -> None:
     """The exchange counts more than we do, and its window ends sooner: believed on both."""
     budget = a_budget(clock)
     budget.take("public", 3, SCAN)
-    told(budget, clock, used=1650, resets_in_s=5)
-    assert (use(budget).used, use(budget).resets_in_s) == (1650, 5)
-    assert spend(budget, SCAN) == 50
+    told(budget, clock, used=1800, resets_in_s=5)
+    assert (use(budget).used, use(budget).resets_in_s) == (1800, 5)
+    assert spend(budget, SCAN) == 100             # 5 s before the end 95 % are a scan's
     clock.advance(5)
     assert spend(budget, SCAN) == 1700
 
