@@ -21,7 +21,9 @@ def last_line(name: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", ["lock_cost", "switch_interval", "exit_latency"])
+@pytest.mark.parametrize(
+    "name", ["lock_cost", "switch_interval", "exit_latency", "exit_under_fire", "flatten"]
+)
 def test_a_bench_completes_with_finite_ratios(name: str) -> None:
     """Each measures itself against a floor of the same run."""
     found = last_line(name)
