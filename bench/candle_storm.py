@@ -1,6 +1,6 @@
 """What a scan asks of an exchange, without the bot: candles of every contract in turn, twenty at a time.
 
-    .venv/bin/python -m bench.candle_storm FUTURES_URL [--askers 20]
+    .venv/bin/python -m bench.candle_storm FUTURES_URL [--rate 120] [--askers 20]
 
 An exchange that answers them has less time for orders: what a bench of exits sees of that is the
 exchange's, and belongs into its floor. Runs until it is ended.
@@ -26,15 +26,19 @@ CANDLES = 200
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url")
+    parser.add_argument("--rate", type=float, default=1e6, help="calls per second, at most")
     parser.add_argument("--askers", type=int, default=20)
     wish = parser.parse_args()
     listed = [row["symbol"] for row in fetch(f"{wish.url}/api/v1/contracts/active")["data"]]
-    turns, lock = cycle(listed), threading.Lock()
+    turns, lock = enumerate(cycle(listed)), threading.Lock()
+
+    began = time.monotonic()
 
     def symbols() -> Iterator[str]:
         while True:
             with lock:
-                symbol = next(turns)
+                number, symbol = next(turns)
+            time.sleep(max(0.0, began + number / wish.rate - time.monotonic()))
             yield symbol
 
     threads = [threading.Thread(target=ask, args=(wish.url, symbols())) for _ in range(wish.askers)]

@@ -19,10 +19,10 @@ import aiohttp
 
 from bench.harness import PATIENCE_S, ask, fetch, send_order, signed_post, until
 
-JUST_BEYOND = 0.0005           # past RAD's stop, short of the one resting 0.1 % behind it
 OPENERS = 2                    # RAD's control API opens no more at a time
 UNDISTURBED_S = 0.015          # the exchange is not asked about an exit while it is most likely under way
 LONGEST_PAUSE_S = 0.05         # between two exits, so that they keep no step with the market's ticks
+BURST_S = 8.0                  # of each minute, in which RAD asks for candles that have closed
 AMPLE = "100000"               # weight per 30 s: what opens and settles positions is not to wait for a window
 AMPLE_EXCHANGE = ("--quota-public", AMPLE, "--quota-futures", AMPLE)
 # Nothing moves a stop, and no chance does reach one, before the bench does.
@@ -76,6 +76,16 @@ def struck(at: Mapping[str, str], number: int) -> int:
     return int(next(rule["struck"] for rule in rules if rule["id"] == number))
 
 
+def await_quiet(for_s: float = 1.0) -> None:
+    """Wait until no candle closes for so long, and the calls for those that have are over.
+
+    The sandbox answers candles in the thread that takes orders: with 500 pairs it takes none for a
+    while as a minute begins, whoever sends them. Exits within such a burst have a row of their own.
+    """
+    while not BURST_S < (second := time.time() % 60) < 60 - for_s:
+        time.sleep(BURST_S - second if second < BURST_S else 60 - second)
+
+
 def candle_calls(at: Mapping[str, str]) -> int:
     """Return how many candle calls the exchange has answered."""
     return int(fetch(f"{at['control_url']}/state")["requests"].get("GET /api/v1/kline/query", 0))
@@ -101,8 +111,10 @@ class Exits:
         self._arrivals = arrivals
         self._dice = random.Random(seed)
 
-    def time(self, position: Opened) -> float:
+    def time(self, position: Opened, *, in_burst: bool = False) -> float:
         """Return ms from the price to the order's arrival, once the position is closed and booked."""
+        if not in_burst:
+            await_quiet()
         time.sleep(self._dice.uniform(0, LONGEST_PAUSE_S))
         began = breach(self._at, position)
         time.sleep(UNDISTURBED_S)
@@ -113,14 +125,10 @@ class Exits:
 
 
 def breach(at: Mapping[str, str], position: Opened) -> int:
-    """Set the price just beyond its stop; return when that began, ns of the monotonic clock."""
+    """Set the price to its stop, short of the one resting behind; return when that began, monotonic ns."""
     began = time.monotonic_ns()
-    fetch(f"{at['control_url']}/price", {"symbol": position["exchange_id"], "price": beyond(position)})
+    fetch(f"{at['control_url']}/price", {"symbol": position["exchange_id"], "price": position["stop_price"]})
     return began
-
-
-def beyond(position: Opened) -> str:
-    return f"{float(position['stop_price']) * (1 - JUST_BEYOND):.10f}"
 
 
 def held(folder: Path) -> set[str]:

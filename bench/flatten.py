@@ -26,7 +26,7 @@ from bench.exits import (
     AMPLE_EXCHANGE,
     Arrivals,
     OwnRecord,
-    beyond,
+    await_quiet,
     connect,
     contracts,
     fault,
@@ -40,6 +40,7 @@ from daemon.house import EXIT_WORKERS
 ROUND_TRIP_MS = 50.0
 QUOTAS = {"public": 2000, "futures": 2000}     # weight per 30 s of KuCoin's pools
 WEIGHT_OF_EXIT = 22            # of the futures pool: the order, and what settles and sweeps after it
+MOMENT_S = 5.0                 # no candle closes meanwhile
 WINDOWS_S = 70.0               # of two windows, and a little
 FALL = 0.95                    # of the price, for the client without a bot
 
@@ -83,11 +84,12 @@ def through_rad(
     opened = open_positions(folder, symbols)
     fetch(f"{at['control_url']}/rates", {"quotas": QUOTAS})
     until(lambda: has_room(folder, len(opened)), WINDOWS_S)
+    await_quiet(MOMENT_S)
     marks = [f"rad-{position['position_id']}-x" for position in opened]
     with fault(at, "delay", delay_ms=ROUND_TRIP_MS):
         time.sleep(1)                                    # nothing is under way any more that was quicker
         before = refusals(at)
-        began = breach(at, {position["exchange_id"]: beyond(position) for position in opened})
+        began = breach(at, {position["exchange_id"]: position["stop_price"] for position in opened})
         arrived = [arrivals.of(mark) for mark in marks]
         refused = {kind: count - before[kind] for kind, count in refusals(at).items()}
         until(lambda: not held(folder), WINDOWS_S)

@@ -41,11 +41,11 @@ def an_exchange(pairs: int, *options: str) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def candle_storm(at: Mapping[str, str]) -> Iterator[None]:
+def candle_storm(at: Mapping[str, str], *options: str) -> Iterator[None]:
     """Have the exchange asked for candles as a scan does, by no bot, for the length of the block."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.candle_storm", at["futures_url"]], cwd=PROJECT, stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "bench.candle_storm", at["futures_url"], *options], cwd=PROJECT,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
     try:
         yield
