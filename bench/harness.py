@@ -42,6 +42,20 @@ def an_exchange(pairs: int, *options: str) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
+def candle_storm(at: Mapping[str, str], *options: str) -> Iterator[None]:
+    """Have the exchange asked for candles as a scan does, by no bot, for the length of the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.candle_storm", at["futures_url"], *options], cwd=PROJECT,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+@contextmanager
 def a_daemon(folder: Path, at: Mapping[str, str], **settings: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start RAD on that exchange, paused, with *settings* (their names without RAD_); it ends with the block."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAD_")} | {
@@ -70,15 +84,22 @@ def ask(folder: Path, name: str, wish: dict[str, Any] | None = None) -> Any:
     return fetch(f"{address['url']}/api/{name}", wish, {"Authorization": f"Bearer {address['token']}"})
 
 
-def fetch(url: str, wish: dict[str, Any] | None = None, headers: dict[str, str] | None = None) -> Any:
+def fetch(
+    url: str, wish: dict[str, Any] | None = None, headers: dict[str, str] | None = None, *, method: str = ""
+) -> Any:
+    """Return an answer's JSON: POST with *wish*, GET without, unless *method* says otherwise."""
     data = None if wish is None else json.dumps(wish).encode()
-    method = "GET" if wish is None else "POST"
+    method = method or ("GET" if wish is None else "POST")
     request = urllib.request.Request(url, data=data, headers=headers or {}, method=method)
     with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         return json.loads(answer.read())
 
 
 def until(holds: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
+<<<<<<< HEAD
+=======
+    """Return what *holds* returns once that is something."""
+>>>>>>> b1
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         found = holds()
@@ -86,15 +107,6 @@ def until(holds: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
             return found
         time.sleep(0.01)
     raise SystemExit("waited too long")
-
-
-def arrival(at: Mapping[str, str], mark: str) -> int:
-    """Return when the order with *mark* in its client id arrived, on the monotonic clock."""
-    def look() -> int | None:
-        events = fetch(f"{at['control_url']}/history?event=order_accepted")["events"]
-        return next((event["received_ns"] for event in events if mark in (event["client_oid"] or "")), None)
-
-    return int(until(look))
 
 
 # ---- a client without a bot --------------------------------------------------------------------
@@ -136,3 +148,13 @@ def figures(samples: list[float]) -> dict[str, float]:
         return round(ordered[max(0, -int(-quantile * len(ordered) // 1) - 1)], 3)
 
     return {"count": len(ordered), "p50": at(0.5), "p95": at(0.95), "p99": at(0.99), "max": round(ordered[-1], 3)}
+
+
+def show(title: str, rows: Mapping[str, Mapping[str, float]], keys: tuple[str, ...]) -> None:
+    """Print *rows* of figures as a table."""
+    width = max(len(name) for name in rows) + 2
+    print(title)
+    print(" " * width + "".join(f"{key:>10}" for key in keys))
+    for name, row in rows.items():
+        cells = (f"{row[key]:>10}" if isinstance(row[key], int) else f"{row[key]:>10.2f}" for key in keys)
+        print(f"{name:{width}}" + "".join(cells))

@@ -38,6 +38,7 @@ class Control:
             ("POST", "rates"): self.change_rates, ("GET", "settings"): self.show_settings,
             ("POST", "settings"): self.change_settings, ("GET", "clock"): self.show_clock,
             ("POST", "clock"): self.change_clock, ("POST", "price"): self.set_price,
+            ("POST", "prices"): self.set_prices,
             ("POST", "release"): self.release_price, ("POST", "script"): self.script_prices,
             ("POST", "freeze"): self.freeze_prices, ("POST", "account"): self.change_account,
             ("POST", "keys"): self.add_key, ("POST", "liquidate"): self.liquidate,
@@ -89,6 +90,15 @@ class Control:
     async def set_price(self, wish: Json) -> Any:
         """Hold `symbol` at `price` until released; orders and listeners meet it before the answer."""
         self._overlay("set_price")(self._symbol(wish), _decimal(wish["price"]))
+        return self._step_now()
+
+    async def set_prices(self, wish: Json) -> Any:
+        """Hold several symbols at once: `prices` {symbol: price}; all move in one step, or none does."""
+        wishes = dict(wish["prices"])
+        prices = {self._symbol({"symbol": symbol}): _price(price) for symbol, price in wishes.items()}
+        hold = self._overlay("set_price")
+        for symbol, price in prices.items():
+            hold(symbol, price)
         return self._step_now()
 
     async def release_price(self, wish: Json) -> Any:
@@ -269,6 +279,13 @@ class Control:
 
 def _reply(document: Json, status: int = 200) -> web.Response:
     return web.Response(text=dumps(document), status=status, content_type="application/json")
+
+
+def _price(value: Any) -> Decimal:
+    price = _decimal(value)
+    if not (price.is_finite() and price > 0):
+        raise BadWish("a price must be above 0")
+    return price
 
 
 def _decimal(value: Any) -> Decimal:

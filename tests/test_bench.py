@@ -22,7 +22,11 @@ def last_line(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "name", ["lock_cost", "switch_interval", "exit_latency", "journal_commit", "footprint", "scan_budget"]
+    "name",
+    [
+        "lock_cost", "switch_interval", "exit_latency", "exit_under_fire", "flatten", "journal_commit", "footprint",
+        "scan_budget",
+    ],
 )
 def test_a_bench_completes_with_finite_ratios(name: str) -> None:
     """Each measures itself against a floor of the same run."""

@@ -10,6 +10,7 @@ import requests
 from sandbox.embedded import RunningSandbox
 from tests.sandbox.signed_client import SignedClient
 
+XBT, ETH = "XBTUSDTM", "ETHUSDTM"
 ORDERS = "/api/v1/orders"
 BODY = {"clientOid": "f-1", "symbol": "XBTUSDTM", "side": "buy", "type": "market", "size": 1, "leverage": 3}
 
@@ -149,3 +150,18 @@ def test_nonsense_is_refused_in_words(running: RunningSandbox) -> None:
         answer = requests.post(f"{running.control_url}/{path}", json=wish, timeout=5)
         assert (answer.status_code, bool(answer.json()["error"])) == (400, True)
     assert requests.get(f"{running.control_url}/nowhere", timeout=5).status_code == 404
+
+
+def test_several_prices_move_in_one_step(running: RunningSandbox) -> None:
+    """They are there together, and of a wish with a bad one among them nothing is done."""
+    def marks() -> list[str]:
+        urls = (f"{running.futures_url}/api/v1/mark-price/{symbol}/current" for symbol in (XBT, ETH))
+        return [str(requests.get(url, timeout=5).json()["data"]["value"]) for url in urls]
+
+    moved = running.control("prices", {"prices": {XBT: "49000", ETH: 1900}})
+    assert sorted(moved["changed"]) == [ETH, XBT]
+    assert marks() == ["49000", "1900"]
+    for bad in ({XBT: "48000", "NOPE": 1}, {XBT: "48000", ETH: 0}, [XBT], None):
+        answer = requests.post(f"{running.control_url}/prices", json={"prices": bad}, timeout=5)
+        assert answer.status_code == 400
+    assert marks() == ["49000", "1900"]
