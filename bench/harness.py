@@ -96,10 +96,7 @@ def fetch(
 
 
 def until(holds: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
-<<<<<<< HEAD
-=======
     """Return what *holds* returns once that is something."""
->>>>>>> b1
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         found = holds()
