@@ -80,13 +80,12 @@ class KuCoinClient(KnownInstruments):
     ) -> None:
         self.futures_url = futures_url
         self._budget = budget
-        self._clock = clock
         self._monitor = monitor
         super().__init__(Sessions(
             futures_url=futures_url, spot_url=spot_url, key=key, secret=secret, passphrase=passphrase,
             key_version=key_version, budget=budget, clock=clock, deadline_s=deadline_s,
             send_rule=send_rule,
-        ))
+        ), clock)
 
         self._critical_call_lock = named_lock("critical calls")
         self._critical_calls_done = condition_on(self._critical_call_lock)
@@ -111,11 +110,11 @@ class KuCoinClient(KnownInstruments):
     # ---- market data ----------------------------------------------------------------------------
 
     def fetch_tickers(self, priority: Priority = Priority.SCAN) -> dict[str, Ticker]:
-        """Return the ticker of every instrument; turnover and mark price are of the last contracts call.
+        """Return the ticker of every instrument; turnover and mark price are up to half a minute old.
 
-        Source: GET /api/v1/allTickers and /api/v1/contracts/active.
+        Source: GET /api/v1/allTickers and, now and then, /api/v1/contracts/active.
         """
-        if priority is Priority.SCAN:
+        if priority is Priority.SCAN and self._is_due_to_refresh():
             self.refresh_instruments(priority)
         data = parse.rows(self._call(endpoints.TICKERS, {}, priority))
         by_id, contracts = self._listed()

@@ -87,13 +87,20 @@ class Guard:
         return Followed.NOT_PLACED
 
     def cover(self, symbol: str) -> None:
-        """Try once to let a stop rest for a position without one whose exit is unanswered; for whoever closes it.
+        """See that a stop rests for a position whose exit is unanswered, or try once; for whoever closes it.
 
-        Its exit may never have been.
+        Its exit may never have been, and the stop that rested may have fired in vain.
         """
         position = self._book.find(symbol)
-        if self.rules.enabled and position is not None and position.protective_stop is None:
-            self.follow(symbol, closing=True)
+        if not self.rules.enabled or position is None:
+            return
+        stop = position.protective_stop
+        if stop is not None:
+            resting = self._protection.resting(symbol)
+            if resting is None or stop.client_oid in {order.client_oid for order in resting}:
+                return
+            self._book.stop_lost(symbol, position.position_id)
+        self.follow(symbol, closing=True)
 
     def cover_entry(self, plan: EntryPlan, theirs: ExchangePosition) -> None:
         """Let a stop rest for an entry that nobody can read yet and whose position shows already.

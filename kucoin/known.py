@@ -13,23 +13,27 @@ from kucoin.sessions import Sessions
 from runtime.locks import guarded_dict, named_lock
 from trading.errors import UnknownInstrument
 from trading.facts import Instrument, Priority
+from trading.ports import Clock
 
 log = logging.getLogger("kucoin")
 
 REMEMBERED_ORDERS = 2_000
+REFRESH_S = 30.0               # between two looks at all contracts
 
 
 class KnownInstruments(ABC):
     """The part of KuCoinClient that knows what is listed; any thread."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, clock: Clock) -> None:
         self._sessions = sessions
+        self._clock = clock
         self._metadata_lock = named_lock("metadata")
         # Guarded by _metadata_lock; each but the last is replaced whole, never edited.
         self._symbol_metadata_cache: dict[str, Instrument] = guarded_dict(self._metadata_lock, "metadata")
         self._by_id: Mapping[str, Instrument] = {}
         self._contracts: Mapping[str, parse.Row] = {}
         self._foreign_ids: frozenset[str] = frozenset()
+        self._refresh_due = 0.0                         # monotonic
         self._ordered: dict[str, str] = guarded_dict(self._metadata_lock, "contracts of orders")
 
     @abstractmethod
@@ -42,6 +46,16 @@ class KnownInstruments(ABC):
         One no longer listed stays known as not tradable: a position in it still has to be closed.
         """
         self._learn(parse.listed(self._call(endpoints.CONTRACTS, {}, priority), self._symbol_of))
+        with self._metadata_lock:
+            self._refresh_due = self._clock.monotonic() + REFRESH_S
+
+    def _is_due_to_refresh(self) -> bool:
+        """Whether the contracts are to be asked for again, for their turnover.
+
+        Not in each scan: reading that answer holds the interpreter for milliseconds, and exits with it.
+        """
+        with self._metadata_lock:
+            return self._clock.monotonic() >= self._refresh_due
 
     def _learn(self, found: Mapping[str, tuple[Instrument, parse.Row]], *, complete: bool = True) -> None:
         fresh: dict[str, Instrument] = guarded_dict(self._metadata_lock, "metadata")

@@ -256,6 +256,28 @@ def test_a_stop_is_tried_again_for_as_long_as_an_exit_is_unanswered(clock: Manua
     assert house.exchange.net[SYMBOL] == 0
 
 
+def test_a_stop_that_goes_while_an_exit_is_unanswered_is_replaced(clock: ManualClock) -> None:
+    """The exit is lost; the stop fires and its order dies: another rests by the next look."""
+    house = a_manager(clock=clock, exits=ALL_OUT)
+    opened(house, now_ms=clock.now_ms())
+    clock.flows = True
+    house.exchange.lose_request = lambda request: "-x1" in request.client_oid
+    begun = clock.monotonic()
+    bare: list[float] = []
+
+    def look(_oid: object) -> None:
+        for stop in house.exchange.fetch_stop_orders():
+            if stop.client_oid.endswith("-s1"):
+                house.exchange.cancel_order(stop.order_id, Priority.CRITICAL)
+        if not house.exchange.fetch_stop_orders():
+            bare.append(clock.monotonic() - begun)
+
+    house.exchange.before["find_order"] = look
+    price_moves_to(house, "48000")
+    assert len(bare) == 1
+    assert bare[0] < 1
+
+
 class Cut(BaseException):
     """Something unforeseen in the middle of a task."""
 

@@ -310,6 +310,24 @@ def test_tickers_of_no_instrument_are_no_answer() -> None:
                     client.fetch_tickers(Priority.HIGH)
 
 
+def test_contracts_are_asked_for_now_and_then_and_tickers_each_time(clock: ManualClock) -> None:
+    """A scan every few seconds does not read half a megabyte of contracts each time."""
+    tickers = envelope([{
+        "symbol": "XBTUSDTM", "price": "67153", "bestBidPrice": "67153", "bestAskPrice": "67153.1",
+        "ts": 1729163466659000000,
+    }])
+    with scripted_server(always(b"")) as script:
+        listing(script, {"/api/v1/allTickers": tickers})
+        with a_client(script.url, clock=clock) as client:
+            script.asked.clear()
+            for _ in range(3):
+                client.fetch_tickers()
+            clock.advance(30)
+            client.fetch_tickers()
+    paths = [asked.path for asked in script.asked]
+    assert (paths.count(CONTRACTS), paths.count("/api/v1/allTickers")) == (1, 4)
+
+
 def test_what_the_key_may_do() -> None:
     """Permissions come as a list with commas; a bot must not be able to withdraw."""
     told = {"apiVersion": 3, "permission": "General,Futures, Transfer", "ipWhitelist": ""}

@@ -11,6 +11,7 @@ import pytest
 from kucoin.endpoints import Endpoint
 from kucoin.known import KnownInstruments
 from runtime import locks
+from runtime.clock import SystemClock
 from tests.builders import an_instrument
 from tests.crowd import all_at_once, frequent_switches
 from trading.facts import Instrument, Priority
@@ -22,7 +23,7 @@ class Known(KnownInstruments):
     """Learns from its caller instead of the exchange."""
 
     def __init__(self) -> None:
-        super().__init__(None)  # type: ignore[arg-type]  # no wire
+        super().__init__(None, SystemClock())  # type: ignore[arg-type]  # no wire
 
     def _call(self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority) -> Any:
         raise AssertionError("nobody is asked")
