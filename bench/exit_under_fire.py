@@ -148,7 +148,7 @@ class Fire:
         """Yield the exits timed while an entry waits for its answer; it is asked for anew when it has one."""
         held_s, waiting = self.answer_s * 0.8, deque(opened)
         while waiting:
-            await_quiet(held_s + 2)
+            await_quiet(len(contracts(self.at)), held_s + 2)
             with fault(
                 self.at, "delay", method="POST", path="/api/v1/orders", symbol=self.symbols[BOUGHT], count=1,
                 commit=True, delay_ms=held_s * 1000,

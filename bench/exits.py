@@ -22,7 +22,7 @@ from bench.harness import PATIENCE_S, ask, fetch, send_order, signed_post, until
 OPENERS = 2                    # RAD's control API opens no more at a time
 UNDISTURBED_S = 0.015          # the exchange is not asked about an exit while it is most likely under way
 LONGEST_PAUSE_S = 0.05         # between two exits, so that they keep no step with the market's ticks
-BURST_S = 8.0                  # of each minute, in which RAD asks for candles that have closed
+BURST_S = 8.0 / 500            # of each minute, for each pair listed: RAD asks for candles that have closed
 AMPLE = "100000"               # weight per 30 s: what opens and settles positions is not to wait for a window
 AMPLE_EXCHANGE = ("--quota-public", AMPLE, "--quota-futures", AMPLE)
 # Nothing moves a stop, and no chance does reach one, before the bench does.
@@ -76,14 +76,15 @@ def struck(at: Mapping[str, str], number: int) -> int:
     return int(next(rule["struck"] for rule in rules if rule["id"] == number))
 
 
-def await_quiet(for_s: float = 1.0) -> None:
+def await_quiet(pairs: int, for_s: float = 1.0) -> None:
     """Wait until no candle closes for so long, and the calls for those that have are over.
 
     The sandbox answers candles in the thread that takes orders: with 500 pairs it takes none for a
     while as a minute begins, whoever sends them. Exits within such a burst have a row of their own.
     """
-    while not BURST_S < (second := time.time() % 60) < 60 - for_s:
-        time.sleep(BURST_S - second if second < BURST_S else 60 - second)
+    burst_s = BURST_S * pairs
+    while not burst_s < (second := time.time() % 60) < 60 - for_s:
+        time.sleep(burst_s - second if second < burst_s else 60 - second)
 
 
 def candle_calls(at: Mapping[str, str]) -> int:
@@ -110,11 +111,12 @@ class Exits:
         self._at = at
         self._arrivals = arrivals
         self._dice = random.Random(seed)
+        self._pairs = len(contracts(at))
 
     def time(self, position: Opened, *, in_burst: bool = False) -> float:
         """Return ms from the price to the order's arrival, once the position is closed and booked."""
         if not in_burst:
-            await_quiet()
+            await_quiet(self._pairs)
         time.sleep(self._dice.uniform(0, LONGEST_PAUSE_S))
         began = breach(self._at, position)
         time.sleep(UNDISTURBED_S)

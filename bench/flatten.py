@@ -84,7 +84,7 @@ def through_rad(
     opened = open_positions(folder, symbols)
     fetch(f"{at['control_url']}/rates", {"quotas": QUOTAS})
     until(lambda: has_room(folder, len(opened)), WINDOWS_S)
-    await_quiet(MOMENT_S)
+    await_quiet(len(contracts(at)), MOMENT_S)
     marks = [f"rad-{position['position_id']}-x" for position in opened]
     with fault(at, "delay", delay_ms=ROUND_TRIP_MS):
         time.sleep(1)                                    # nothing is under way any more that was quicker
