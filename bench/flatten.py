@@ -49,9 +49,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--positions", type=int, default=100)
     parser.add_argument("--pairs", type=int, default=500, help="scanned all the while")
-    parser.add_argument("--quick", action="store_true", help="10 positions, 30 pairs")
+    parser.add_argument("--quick", action="store_true", help="4 positions, 30 pairs")
     wish = parser.parse_args()
-    positions, pairs = (10, 30) if wish.quick else (wish.positions, wish.pairs)
+    positions, pairs = (4, 30) if wish.quick else (wish.positions, wish.pairs)
     with tempfile.TemporaryDirectory(prefix="rad-bench-") as name, an_exchange(pairs, *AMPLE_EXCHANGE) as at:
         arrivals, symbols, folder = Arrivals(at), contracts(at)[:positions], Path(name)
         floor = asyncio.run(bare_client(at, arrivals, symbols))

@@ -41,9 +41,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0, help="in steady state")
     parser.add_argument("--pairs", type=int, default=500)
     parser.add_argument("--held", type=int, default=len(HELD), help="positions held meanwhile, four at most")
-    parser.add_argument("--quick", action="store_true", help="3 seconds, 40 pairs")
+    parser.add_argument("--quick", action="store_true", help="2 seconds, 40 pairs")
     wish = parser.parse_args()
-    pairs, steady_s, settling_s = (40, 3.0, 0.0) if wish.quick else (wish.pairs, wish.minutes * 60, SETTLING_S)
+    pairs, steady_s, settling_s = (40, 2.0, 0.0) if wish.quick else (wish.pairs, wish.minutes * 60, SETTLING_S)
     with tempfile.TemporaryDirectory(prefix="rad-bench-") as folder, an_exchange(pairs) as at:
         floor = bare_process(at)
         fetch(f"{at['control_url']}/rates", {"reset": True})
