@@ -48,6 +48,7 @@ from trading.facts import (
     OrderRequest,
     Position,
     Priority,
+    total_quantity,
 )
 from trading.lifecycle import IntentState
 from trading.ports import Clock, Exchange, Journal, Monitor, Prices
@@ -352,7 +353,7 @@ class Exits:
         if fills is None:
             fills = self._sender.fills_of(execution)
         # Whoever closed more than was ours has paid for the rest himself.
-        traded = sum((fill.quantity for fill in fills), ZERO) if fills else filled
+        traded = total_quantity(fills) if fills else filled
         fee = self.fee_of(symbol, client_oid, execution, fills) * min(claimed.quantity, filled) / traded
         leaving = self._book.leaving(symbol)
         is_more = _is_exit(client_oid) and claimed.part_left > 0

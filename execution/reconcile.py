@@ -176,7 +176,7 @@ class Reconciler:
             log.warning("numbers not on disk yet, going on")
 
     def _last_attempts(self, position_id: str, purpose: Purpose, known: int = 0) -> tuple[int, int]:
-        """Return the number of the last order that the exchange knows, and the last one used by any account."""
+        """Return the last number the exchange knows an order of, and the last one used as far as anybody knows."""
         seen, used = known, known
         try:
             used = max(known, self._journal.last_attempt(position_id, purpose.value))

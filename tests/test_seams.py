@@ -18,7 +18,7 @@ from tests.test_position_manager import opened, price_moves_to
 from tests.trading_house import SYMBOL, TradingHouse, a_manager, exit_rules, restarted
 from trading.errors import ExchangeError, ExchangeUnavailable, NothingToClose, OrderRejected
 from trading.exits import Distance, TakeProfit
-from trading.facts import ExitReason, OrderRequest, OrderSide, Priority
+from trading.facts import ExitReason, OrderRequest, OrderSide, Position, Priority
 from trading.lifecycle import UNSEEN_S, PositionState
 
 D = Decimal
@@ -41,6 +41,13 @@ class WaitingWorkers:
             task()
         else:
             self.tasks.append(task)
+
+
+def loses_its_stop(house: TradingHouse, position: Position) -> None:
+    """Let the resting stop be gone, and RAD know it."""
+    (stop,) = house.exchange.fetch_stop_orders()
+    house.exchange.cancel_order(stop.order_id, Priority.CRITICAL)
+    house.manager.stop_lost(SYMBOL, position.position_id)
 
 
 def let_wait(house: TradingHouse) -> WaitingWorkers:
@@ -209,9 +216,7 @@ def test_an_unanswered_exit_of_a_bare_position_is_covered_first(clock: ManualClo
     """Its stop is gone and its exit lost: a stop is sent before anybody asks what became of the exit."""
     house = a_manager(clock=clock, exits=ALL_OUT)
     position = opened(house, now_ms=clock.now_ms())
-    (stop,) = house.exchange.fetch_stop_orders()
-    house.exchange.cancel_order(stop.order_id, Priority.CRITICAL)
-    house.manager.stop_lost(SYMBOL, position.position_id)
+    loses_its_stop(house, position)
     workers = let_wait(house)
     house.exchange.lose_request = lambda request: "-x" in request.client_oid
     price_moves_to(house, "48000")
@@ -230,9 +235,7 @@ def test_a_stop_is_tried_again_for_as_long_as_an_exit_is_unanswered(clock: Manua
     """The exchange takes neither the exit nor, four times, a stop: the fifth rests before the exit is certain."""
     house = a_manager(clock=clock, exits=ALL_OUT)
     position = opened(house, now_ms=clock.now_ms())
-    (stop,) = house.exchange.fetch_stop_orders()
-    house.exchange.cancel_order(stop.order_id, Priority.CRITICAL)
-    house.manager.stop_lost(SYMBOL, position.position_id)
+    loses_its_stop(house, position)
     refusals = iter(range(4))
 
     def refuse_stops(request: object) -> None:
@@ -335,9 +338,7 @@ def test_a_close_by_hand_that_is_unanswered_is_covered_too(clock: ManualClock) -
     """No stop rests and the close is lost: one rests before the close is certainly not there."""
     house = a_manager(clock=clock, exits=ALL_OUT)
     position = opened(house, now_ms=clock.now_ms())
-    (stop,) = house.exchange.fetch_stop_orders()
-    house.exchange.cancel_order(stop.order_id, Priority.CRITICAL)
-    house.manager.stop_lost(SYMBOL, position.position_id)
+    loses_its_stop(house, position)
     clock.flows = True
     house.exchange.lose_request = lambda request: "-x1" in request.client_oid
     resting: list[int] = []
