@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.journal_reader import JournalReader
 from sandbox.embedded import RunningSandbox, run_sandbox
 from tests.daemon_process import Daemon, rad
 
@@ -277,6 +278,13 @@ def await_gone(pid: int) -> None:
     raise AssertionError(f"process {pid} still runs")
 
 
+def await_written(file: Path, symbol: str) -> None:
+    """Return once a position in *symbol* is on disk: its stop does not wait for that."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not [held for held in JournalReader.open(f"sqlite:///{file}").open_positions() if held.symbol == symbol]:
+        assert time.monotonic() < deadline, f"{symbol} is not in the journal"
+
+
 @pytest.mark.timeout(300)
 def test_recorded_candles_are_traded_and_verified(tmp_path: Path, shared_dir: Path) -> None:
     """The crash of May 2021, replayed: killed with a position open, taken up again, three trades, all agrees."""
@@ -295,6 +303,7 @@ def test_recorded_candles_are_traded_and_verified(tmp_path: Path, shared_dir: Pa
         exchange = int(daemon.await_line(r"embedded exchange ready .*pid=(\d+)")[1])
         daemon.await_line(r"entry filled side=")
         symbol = daemon.await_line(r" (\S+) stop rests on the exchange")[1]
+        await_written(tmp_path / "data" / "journal-sandbox.sqlite", symbol)
         daemon.end(signal.SIGKILL)
     await_gone(exchange)                 # it keeps its books as it ends
     with Daemon(tmp_path, **settings) as daemon:
