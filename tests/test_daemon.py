@@ -11,7 +11,7 @@ import pytest
 
 from runtime.journal_reader import JournalReader
 from sandbox.embedded import RunningSandbox, run_sandbox
-from tests.daemon_process import Daemon, rad
+from tests.daemon_process import PATIENCE_S, Daemon, rad
 
 pytestmark = pytest.mark.process
 
