@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from control.views import in_ms
+from daemon.blacklist import Blacklist
 from daemon.exchange_process import ExchangeAddress, ExchangeProcess
 from daemon.scan import scanner_for
 from daemon.state import Account, Status
@@ -78,6 +79,7 @@ class House:
         self.exchange_process: ExchangeProcess | None = None
         self.guard: Instance | None = None
         self.look_soon = threading.Event()     # something calls for a reconciliation
+        self.blacklist = Blacklist(settings.data_dir, clock)
 
         self.monitor = PerformanceMonitor(clock, exit_budget_s=settings.monitor.exit_budget_s)
         self.budget = RateBudget(settings.quotas, clock, settings.exchange.quota_address)
@@ -129,8 +131,14 @@ class House:
             rebuilder=Rebuilder(self.client, self.journal, protection, self.rules.exits, self.clock),
         )
         self.scanner = scanner_for(settings, strategy, self.client, self.monitor, self.clock)
+        self.choose_pairs()
 
     # ---- what several rooms ask -----------------------------------------------------------------
+
+    def choose_pairs(self) -> None:
+        """Have the scanner go by the settings and the black list as they are now."""
+        rules = self.settings.universe_rules()
+        self.scanner.go_by(replace(rules, exclude=rules.exclude + tuple(sorted(self.blacklist.symbols()))))
 
     def connect(self) -> None:
         """Learn the exchange's time, then its markets; raises ExchangeError."""
