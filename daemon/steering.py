@@ -11,6 +11,7 @@ from typing import Any
 
 from control import views
 from control.steering import NotFound
+from daemon import showing
 from daemon.house import House
 from daemon.opening import Opener
 from daemon.verify import Parties, verify
@@ -74,7 +75,9 @@ class Desk:
         ]
 
     def opportunities(self) -> list[JsonObject]:
-        return [views.opportunity_view(found) for found in self._house.scanner.get_best_pairs(50)]
+        kept_out = self._house.blacklist.symbols()
+        best = self._house.scanner.get_best_pairs(50)
+        return [views.opportunity_view(found) for found in best if found.symbol not in kept_out]
 
     def orders(self) -> list[JsonObject]:
         client = self._house.client
@@ -83,8 +86,38 @@ class Desk:
             for order in client.fetch_open_orders() + client.fetch_stop_orders()
         ]
 
-    def trades(self, limit: int) -> list[JsonObject]:
-        return [views.trade_view(trade) for trade in self._house.journal.trades(limit)]
+    def trades(
+        self, limit: int, *, symbol: str = "", side: str = "", reason: str = "", since_ms: int = 0,
+        until_ms: int = 0,
+    ) -> list[JsonObject]:
+        if symbol:
+            symbol = self._house.client.instrument(symbol).symbol
+        found = self._house.journal.trades(
+            limit, symbol=symbol, side=side, reason=reason, since_ms=since_ms, until_ms=until_ms
+        )
+        return [views.trade_view(trade) for trade in found]
+
+    def rate(self) -> JsonObject:
+        return self._house.rate()
+
+    def latency(self) -> JsonObject:
+        return self._house.exit_latency_ms()
+
+    def equity(self, since_ms: int, points: int) -> JsonObject:
+        return showing.equity(self._house, since_ms, points)
+
+    def chart(self, symbol: str) -> JsonObject:
+        return showing.chart(self._house, symbol)
+
+    def events(self, after: int, limit: int) -> list[JsonObject]:
+        return [
+            views.event_view(event, number)
+            for number, event in enumerate(reversed(self._house.journal.events(limit)), 1)
+            if number > after
+        ]
+
+    def blacklist(self) -> JsonObject:
+        return {"symbols": sorted(self._house.blacklist.symbols())}
 
     def threads(self) -> JsonObject:
         states = self._house.worker_states()
@@ -144,6 +177,22 @@ class Desk:
             "failed": failures + results.failures,
             "paused": True,
         }
+
+    def blacklist_add(self, symbol: str) -> JsonObject:
+        house = self._house
+        house.blacklist.add(house.client.instrument(symbol).symbol)
+        house.choose_pairs()
+        return self.blacklist()
+
+    def blacklist_remove(self, symbol: str) -> JsonObject:
+        house = self._house
+        listed = house.blacklist.symbols()
+        if symbol not in listed:               # it may be one that the exchange no longer lists
+            symbol = house.client.instrument(symbol).symbol
+        if not house.blacklist.remove(symbol):
+            raise NotFound(f"{symbol} is not on the black list")
+        house.choose_pairs()
+        return self.blacklist()
 
     def pause(self) -> JsonObject:
         self._house.status.pause(True)

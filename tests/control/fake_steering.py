@@ -25,6 +25,20 @@ STATUS = {
 }
 
 
+EVENT = {
+    "number": 7, "at": "2026-01-02T03:04:05.678Z", "kind": "paused", "level": "info", "symbol": "", "over": False,
+    "text": "paused: nothing is entered",
+}
+EQUITY = {"points": [
+    {"at": "2026-01-02T03:04:05.678Z", "equity": "10012.3", "lowest": "10001", "drawdown": "0.01"},
+]}
+CHART = {
+    "symbol": "", "timeframe": "1m", "at": ["2026-01-02T03:04:00.000Z"], "open": [1.0], "high": [2.0],
+    "low": [0.5], "close": [1.5], "volume": [10.0], "position": None, "price": None, "price_age_s": None,
+    "trades": [],
+}
+
+
 class FakeSteering:
     """`control.steering.Steering`; *on* replaces what a method does, *asked* keeps what was asked."""
 
@@ -32,6 +46,7 @@ class FakeSteering:
         self.on: dict[str, Callable[..., Any]] = {}
         self.asked: list[tuple[Any, ...]] = []
         self.threads_used: list[str] = []
+        self.feed: list[dict[str, Any]] = [EVENT]
         self.released = threading.Event()     # ends every call made to hang
 
     def hang(self, *_: Any) -> dict[str, Any]:
@@ -56,8 +71,33 @@ class FakeSteering:
     def orders(self) -> Any:
         return self._answer("orders", [])
 
-    def trades(self, limit: int) -> Any:
-        return self._answer("trades", [], limit)
+    def trades(self, limit: int, **only: Any) -> Any:
+        return self._answer("trades", [], limit, *(value for value in only.values() if value))
+
+    def rate(self) -> Any:
+        return self._answer("rate", STATUS["rate"])
+
+    def latency(self) -> Any:
+        return self._answer("latency", STATUS["exit_latency_ms"])
+
+    def equity(self, since_ms: int, points: int) -> Any:
+        return self._answer("equity", EQUITY, since_ms, points)
+
+    def chart(self, symbol: str) -> Any:
+        return self._answer("chart", CHART | {"symbol": symbol}, symbol)
+
+    def events(self, after: int, limit: int) -> Any:
+        events = [event for event in self.feed if event["number"] > after][-limit:]
+        return self._answer("events", events, after, limit)
+
+    def blacklist(self) -> Any:
+        return self._answer("blacklist", {"symbols": []})
+
+    def blacklist_add(self, symbol: str) -> Any:
+        return self._answer("blacklist_add", {"symbols": [symbol]}, symbol)
+
+    def blacklist_remove(self, symbol: str) -> Any:
+        return self._answer("blacklist_remove", {"symbols": []}, symbol)
 
     def threads(self) -> Any:
         return self._answer("threads", {"threads": [], "locks": []})
