@@ -12,9 +12,9 @@ from control.answers import answer
 from control.calls import Calls, Urgency
 from control.fields import read_body, read_query
 from control.guard import CALLER, SAID, Guard, Handler, cookie_name, open_to_all
+from control.page import add_page
 from control.routes import ACT_TIMEOUT_S, ASK_TIMEOUT_S, EVENTS, ROUTES, Route
 from control.sessions import Session, Sessions
-from control.site import add_site
 from control.steering import Steering
 from control.stream import Streams
 
@@ -50,7 +50,7 @@ class Api:
             if route.path == EVENTS:
                 handler = self._streaming(handler)
             app.router.add_route(route.method, route.path, open_to_all(handler) if route.is_open else handler)
-        add_site(app)
+        add_page(app)
         return app
 
     # ---- what the daemon answers ----------------------------------------------------------------

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import zlib
-from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
 from aiohttp import web
 
+from control.guard import open_to_all
+
 FOLDER = Path(__file__).parent / "static"
+INDEX = "page.html"
 CHARTS = "plotly.min.js"               # the page's only code that is not RAD's: plotly's Python package brings it
 
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -24,78 +25,58 @@ _POLICY = "; ".join((
     "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "connect-src 'self'",
     "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'",
 ))
+# The guard adds what every answer has.
 HEADERS = {
     "Content-Security-Policy": _POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
-    # Ask each time whether it has changed; a tag makes the answer short.
-    "Cache-Control": "no-cache",
+    "Cache-Control": "no-cache",       # browsers ask whether it has changed: a new RAD has its new page
 }
 
 
 class StaticFile:
-    """One file of the page, read when it is first asked for; used in the server's loop alone."""
+    """One file of the page; used in the server's loop alone."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._packed = b""
+        self._packed: tuple[str, bytes] = ("", b"")    # of which tag
 
-    @cached_property
-    def _content(self) -> bytes:
-        return self._path.read_bytes()
-
-    @cached_property
-    def _tag(self) -> str:
-        return hashlib.sha256(self._content).hexdigest()[:32]
-
-    async def answer(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         """Return it, or that the browser's copy is still good."""
-        if any(tag.value == self._tag for tag in request.if_none_match or ()):
-            return web.Response(status=304, headers={**HEADERS, "ETag": f'"{self._tag}"'})
-        headers = {**HEADERS, "ETag": f'"{self._tag}"', "Vary": "Accept-Encoding"}
-        body = self._content
-        if len(body) > _WORTH_PACKING and "gzip" in request.headers.get("Accept-Encoding", ""):
+        about = self._path.stat()
+        tag = f"{about.st_mtime_ns:x}-{about.st_size:x}"
+        headers = {**HEADERS, "ETag": f'"{tag}"', "Vary": "Accept-Encoding"}
+        if any(known.value == tag for known in request.if_none_match or ()):
+            return web.Response(status=304, headers=headers)
+        if about.st_size > _WORTH_PACKING and "gzip" in request.headers.get("Accept-Encoding", ""):
             headers["Content-Encoding"] = "gzip"
-            body = await self._pack()
+            body = await self._pack(tag)
+        else:
+            body = self._path.read_bytes()
         kind = _TYPES[self._path.suffix]
         return web.Response(body=body, headers=headers, content_type=kind, charset="utf-8")
 
-    async def _pack(self) -> bytes:
+    async def _pack(self, tag: str) -> bytes:
         """Return it compressed; a piece at a time, so that a command that arrives meanwhile need not wait."""
-        if not self._packed:
-            packer = zlib.compressobj(6, wbits=31)
-            pieces = []
-            for start in range(0, len(self._content), _PIECE):
-                pieces.append(packer.compress(self._content[start:start + _PIECE]))
+        if self._packed[0] != tag:
+            content, packer, pieces = self._path.read_bytes(), zlib.compressobj(6, wbits=31), []
+            for start in range(0, len(content), _PIECE):
+                pieces.append(packer.compress(content[start:start + _PIECE]))
                 await asyncio.sleep(0)
-            self._packed = b"".join((*pieces, packer.flush()))
-        return self._packed
+            self._packed = (tag, b"".join((*pieces, packer.flush())))
+        return self._packed[1]
 
 
-class Page:
-    """Serves the page. It holds no secret: what it shows it asks the API for, once logged in."""
+def add_page(app: web.Application) -> None:
+    """Serve the page to everybody: it holds no secret. What it shows it asks the API for, once logged in.
 
-    def __init__(self) -> None:
-        self._files = {f"/static/{path.name}": StaticFile(path) for path in FOLDER.iterdir()}
-        self._files["/"] = self._files["/static/page.html"]
-        charts = charts_file()
-        if charts is not None:
-            self._files[f"/static/{CHARTS}"] = StaticFile(charts)
-
-    def serves(self, path: str) -> bool:
-        """Whether *path* is one of the page's: these may be read without a token."""
-        return path in self._files
-
-    def add_routes(self, app: web.Application) -> None:
-        for path in self._files:
-            app.router.add_get(path, self._answer)
-
-    async def _answer(self, request: web.Request) -> web.Response:
-        return await self._files[request.path].answer(request)
+    The files there are now, and no others: no name that comes in is looked for on the disk.
+    """
+    files = {f"/static/{path.name}": path for path in sorted(FOLDER.iterdir())}
+    files["/"] = FOLDER / INDEX
+    charts = charts_file()
+    if charts is not None:
+        files[f"/static/{CHARTS}"] = charts
+    for path, file in files.items():
+        app.router.add_get(path, open_to_all(StaticFile(file).answer))
 
 
 def charts_file() -> Path | None:

@@ -92,8 +92,13 @@ def status_view(
     }
 
 
-def position_view(position: Position, price: Decimal | None) -> JsonObject:
-    """Return one position valued at *price*; without a price, what depends on it is null."""
+def position_view(
+    position: Position, price: Decimal | None, *, age_s: float | None = None, stale_after_s: float | None = None
+) -> JsonObject:
+    """Return one position valued at *price*; without a price, what depends on it is null.
+
+    *age_s*: since that price was received; beyond *stale_after_s* it is none to go by.
+    """
     stop = position.protective_stop
     return {
         "symbol": position.symbol,
@@ -103,6 +108,8 @@ def position_view(position: Position, price: Decimal | None) -> JsonObject:
         "base_qty": amount(position.base_qty),
         "entry_price": amount(position.entry_price),
         "price": amount(price),
+        "price_age_s": None if age_s is None else round(age_s, 3),
+        "price_is_stale": age_s is not None and stale_after_s is not None and age_s > stale_after_s,
         "notional": None if price is None else amount(position.notional(price)),
         "stop_price": amount(position.stop_price),
         "stop_reason": position.stop_reason.value,

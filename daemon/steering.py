@@ -67,12 +67,7 @@ class Desk:
         )
 
     def positions(self) -> list[JsonObject]:
-        positions = self._house.manager.snapshot()
-        prices = self._house.prices.snapshot(position.symbol for position in positions)
-        return [
-            views.position_view(position, prices[position.symbol].mark if position.symbol in prices else None)
-            for position in positions
-        ]
+        return [self._valued(position) for position in self._house.manager.snapshot()]
 
     def opportunities(self) -> list[JsonObject]:
         kept_out = self._house.blacklist.symbols()
@@ -152,7 +147,7 @@ class Desk:
         opened = self._opener.open_by_hand(symbol, Side(side), notional)
         if isinstance(opened, NotOpened):
             raise RadError(f"{symbol} was not opened: {opened.reason}")
-        return views.position_view(opened, self._mark(opened))
+        return self._valued(opened)
 
     def close(self, symbol: str) -> JsonObject:
         symbol = self._house.client.instrument(symbol).symbol
@@ -205,9 +200,15 @@ class Desk:
         log.info("resumed")
         return {"paused": False}
 
-    def _mark(self, position: Position) -> Decimal | None:
-        price = self._house.prices.get(position.symbol)
-        return None if price is None else price.mark
+    def _valued(self, position: Position) -> JsonObject:
+        house = self._house
+        price = house.prices.get(position.symbol)
+        if price is None:
+            return views.position_view(position, None)
+        return views.position_view(
+            position, price.mark, age_s=price.age_s(house.clock.monotonic()),
+            stale_after_s=house.settings.monitor.stale_after_s,
+        )
 
 
 def _median_ms(seconds: Sequence[float]) -> float | None:

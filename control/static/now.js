@@ -57,6 +57,8 @@ const POSITIONS = [
   },
 ];
 
+const LEVELS = { warning: "warn", critical: "bad" };
+
 const gain = (row) => Number(row.unrealised_pnl) / (Number(row.entry_price) * Number(row.base_qty));
 
 const OPPORTUNITIES = [
@@ -71,9 +73,9 @@ const OPPORTUNITIES = [
 
 const EVENTS = [
   { title: "UTC", cell: (row) => when(row.at) },
-  { title: "What", main: true, cell: (row) => words(row.kind) },
-  { title: "Symbol", cell: (row) => row.symbol || NOTHING },
-  { title: "", wraps: true, cell: (row) => row.message },
+  { title: "What", cell: (row) => words(row.kind) + (row.over ? ", over" : ""),
+    tone: (row) => (row.over ? "good" : LEVELS[row.level] ?? "") },
+  { title: "", wraps: true, cell: (row) => row.text },
 ];
 
 let positions;
@@ -90,7 +92,7 @@ export function build() {
     empty: "The latest scan found none.",
   });
   events = new Table(byId("events"), EVENTS, {
-    key: (row) => row.number ?? `${row.at} ${row.kind} ${row.symbol}`, label: "Events", empty: "Nothing has happened yet.",
+    key: (row) => row.number, label: "Events", empty: "Nothing has happened yet.",
   });
   const input = byId("blacklist-symbol");
   byId("blacklist-form").addEventListener("submit", async (event) => {
@@ -124,21 +126,10 @@ function showPositions() {
 }
 
 function showBlacklist() {
-  const symbols = listed();
+  const symbols = feed.value("blacklist")?.symbols ?? [];
   const list = byId("blacklist");
-  renew(list, JSON.stringify(symbols), () => symbols.map(({ symbol, fixed }) => h("li", {}, symbol,
-    fixed
-      ? h("span", { class: "quiet", title: "From scanner.exclude in the settings" }, "settings")
-      : h("button", {
-        type: "button", class: "small", "aria-label": `Take ${symbol} off the black list`,
-        on: { click: () => changeBlacklist("remove", symbol) },
-      }, "×"))));
-}
-
-function listed() {
-  const said = feed.value("blacklist") ?? {};
-  return [
-    ...(said.symbols ?? []).map((symbol) => ({ symbol, fixed: false })),
-    ...(said.settings ?? []).map((symbol) => ({ symbol, fixed: true })),
-  ];
+  renew(list, symbols.join(" "), () => symbols.map((symbol) => h("li", {}, symbol, h("button", {
+    type: "button", class: "small", "aria-label": `Take ${symbol} off the black list`,
+    on: { click: () => changeBlacklist("remove", symbol) },
+  }, "×"))));
 }
