@@ -11,7 +11,6 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runtime.journal_schema import Event
     from runtime.locks import LockStats
     from runtime.worker import WorkerState
     from trading.facts import ClosedTrade, Opportunity, Order, Position
@@ -172,14 +171,6 @@ def order_view(order: Order, purpose: str = "") -> JsonObject:
         "client_oid": order.client_oid,
         "order_id": order.order_id,
         "created_at": moment(order.created_ms),
-    }
-
-
-def event_view(event: Event, number: int) -> JsonObject:
-    """Return one event; its *number* grows."""
-    return {
-        "number": number, "at": moment(event.at_ms), "kind": event.kind, "level": "info", "symbol": event.symbol,
-        "over": False, "text": event.message,
     }
 
 

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from control import views
+from control.event_views import event_view
 from control.steering import NotFound
 from daemon import showing
 from daemon.house import House
@@ -110,11 +111,7 @@ class Desk:
         return showing.chart(self._house, symbol)
 
     def events(self, after: int, limit: int) -> list[JsonObject]:
-        return [
-            views.event_view(event, number)
-            for number, event in enumerate(reversed(self._house.journal.events(limit)), 1)
-            if number > after
-        ]
+        return [event_view(event) for event in self._house.events.after(after)[-limit:]]
 
     def blacklist(self) -> JsonObject:
         return {"symbols": sorted(self._house.blacklist.symbols())}

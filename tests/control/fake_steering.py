@@ -26,8 +26,8 @@ STATUS = {
 
 
 EVENT = {
-    "number": 7, "at": "2026-01-02T03:04:05.678Z", "kind": "paused", "level": "info", "symbol": "", "over": False,
-    "text": "paused: nothing is entered",
+    "number": 7, "at": "2026-01-02T03:04:05.678Z", "kind": "paused", "level": "info", "symbol": None,
+    "over": False, "text": "paused: nothing is entered", "fields": {},
 }
 EQUITY = {"points": [
     {"at": "2026-01-02T03:04:05.678Z", "equity": "10012.3", "lowest": "10001", "drawdown": "0.01"},
