@@ -11,8 +11,10 @@ from typing import Any
 
 from control import views
 from control.event_views import event_view
+from control.metrics import Family
 from control.steering import NotFound
 from daemon import showing
+from daemon.figures import figures
 from daemon.house import House
 from daemon.opening import Opener
 from daemon.verify import Parties, verify
@@ -43,7 +45,7 @@ class Desk:
     def status(self) -> JsonObject:
         house = self._house
         positions = house.manager.snapshot()
-        stats = house.monitor.get_stats()
+        stats = house.monitor.get_stats(brief=True)
         blocked = self._opener.blocked_by() if house.status.state != "starting" else "starting"
         return views.status_view(
             state=house.status.state,
@@ -54,7 +56,7 @@ class Desk:
             positions=len(positions),
             protected=sum(position.protective_stop is not None for position in positions),
             rate=house.rate(),
-            exit_latency_ms=house.exit_latency_ms(),
+            exit_latency_ms=house.exit_latency_ms(stats),
             protection_gap_ms=_gaps(stats.protection_gaps),
             problems=house.problems(),
             entries_blocked=blocked or None,
@@ -70,10 +72,8 @@ class Desk:
     def positions(self) -> list[JsonObject]:
         positions = self._house.manager.snapshot()
         prices = self._house.prices.snapshot(position.symbol for position in positions)
-        return [
-            views.position_view(position, prices[position.symbol].mark if position.symbol in prices else None)
-            for position in positions
-        ]
+        now = self._house.clock.monotonic()
+        return [views.held_view(position, prices.get(position.symbol), now) for position in positions]
 
     def opportunities(self) -> list[JsonObject]:
         kept_out = self._house.blacklist.symbols()
@@ -113,6 +113,9 @@ class Desk:
     def events(self, after: int, limit: int) -> list[JsonObject]:
         return [event_view(event) for event in self._house.events.after(after)[-limit:]]
 
+    def figures(self) -> tuple[Family, ...]:
+        return figures(self._house)
+
     def blacklist(self) -> JsonObject:
         return {"symbols": sorted(self._house.blacklist.symbols())}
 
@@ -132,9 +135,9 @@ class Desk:
     def summary(self) -> str:
         """Return the minute's line in the log."""
         house = self._house
-        stats = house.monitor.get_stats()
+        stats = house.monitor.get_stats(brief=True)
         positions = house.manager.snapshot()
-        latency = house.exit_latency_ms()
+        latency = house.exit_latency_ms(stats)
         return (
             f"state={house.status.state} equity={house.account.equity() or 0:.2f} open={len(positions)} "
             f"protected={sum(p.protective_stop is not None for p in positions)} trades={stats.trades} "
