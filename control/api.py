@@ -12,9 +12,12 @@ from control.answers import answer
 from control.calls import Calls, Urgency
 from control.fields import read_body, read_query
 from control.guard import CALLER, SAID, Guard, Handler, cookie_name, open_to_all
+from control.metrics import CONTENT_TYPE, render
+from control.openapi import document
 from control.page import add_page
 from control.routes import ACT_TIMEOUT_S, ASK_TIMEOUT_S, EVENTS, ROUTES, Route
 from control.sessions import Session, Sessions
+from control.shared import Shared
 from control.steering import Steering
 from control.stream import Streams
 
@@ -35,6 +38,7 @@ class Api:
         self._sessions = Sessions(token)
         self._guard = Guard(self._sessions, names=names)
         self._streams = Streams(steering, self._calls)
+        self._metrics = Shared(lambda: render(steering.figures()), self._calls, ask_timeout_s)
 
     def app(self) -> web.Application:
         """Return the application that serves all of it."""
@@ -43,7 +47,8 @@ class Api:
         app.on_shutdown.append(self._streams.end)
         own: dict[str, Handler] = {
             "/healthz": self._healthz, "/api/login": self._log_in, "/api/logout": self._log_out,
-            "/api/session": self._session,
+            "/api/session": self._session, "/metrics": self._metrics_text,
+            "/api/openapi.json": self._openapi,
         }
         for route in ROUTES:
             handler = own.get(route.path) or self._calling(route)
@@ -79,7 +84,7 @@ class Api:
     # ---- what the server answers itself ---------------------------------------------------------
 
     async def _healthz(self, request: web.Request) -> web.Response:
-        return answer({"ok": True, "pid": os.getpid()})
+        return answer({"ok": True, "pid": os.getpid(), "stalled": []})
 
     async def _log_in(self, request: web.Request) -> web.Response:
         said = await _said(LOG_IN, request)
@@ -98,6 +103,13 @@ class Api:
             cookie_name(request), httponly=True, samesite="Strict", path="/", secure=request.secure
         )
         return response
+
+    async def _metrics_text(self, request: web.Request) -> web.Response:
+        await _said(METRICS, request)
+        return web.Response(body=await self._metrics.get(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _openapi(self, request: web.Request) -> web.Response:
+        return answer(document())
 
     async def _session(self, request: web.Request) -> web.Response:
         return answer(self._about(request[CALLER].session))
@@ -124,4 +136,4 @@ def _route(path: str) -> Route:
     return next(route for route in ROUTES if route.path == path)
 
 
-LOG_IN, LOG_OUT = _route("/api/login"), _route("/api/logout")
+LOG_IN, LOG_OUT, METRICS = _route("/api/login"), _route("/api/logout"), _route("/metrics")

@@ -68,6 +68,8 @@ def _tell(path: str, summary: str, answer: str, call: Callable[[Steering, Said],
 _OWN: tuple[Route, ...] = (
     Route(method="GET", path="/healthz", summary="Whether the daemon lives and makes progress", answer="Health",
           is_open=True),
+    Route(method="GET", path="/metrics", summary="Figures for Prometheus", answer="Metrics"),
+    Route(method="GET", path="/api/openapi.json", summary="This document", answer="Document"),
     Route(method="POST", path="/api/login", summary="Begin a browser's session: sets its cookie", answer="Session",
           fields=(fields.text("token", "the token of control.json", longest=200, required=True),), is_open=True),
     Route(method="POST", path="/api/logout", summary="End a browser's session", answer="LoggedOut"),

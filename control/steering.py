@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Protocol
 
+from control.metrics import Family
 from trading.errors import (
     AuthenticationFailed,
     ConfigError,
@@ -67,6 +69,9 @@ class Steering(Protocol):
 
     def events(self, after: int, limit: int) -> list[JsonObject]:
         """Return the latest *limit* events that came after event *after*, oldest first; `number` counts them."""
+
+    def figures(self) -> Iterable[Family]:
+        """Return everything that can be measured, for Prometheus."""
 
     def blacklist(self) -> JsonObject:
         """Return `symbols`: the markets never entered from scanning."""

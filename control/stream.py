@@ -12,7 +12,8 @@ from typing import Any
 from aiohttp import web
 
 from control.answers import as_json, refusal
-from control.calls import Calls, TooBusy, Urgency
+from control.calls import Calls
+from control.shared import Shared
 from control.steering import TIMED_OUT, Steering
 from trading.errors import RadError
 
@@ -66,12 +67,11 @@ class Streams:
 
     def __init__(self, steering: Steering, calls: Calls) -> None:
         self._steering = steering
-        self._calls = calls
         self._watchers: set[_Watcher] = set()
         self._pump: asyncio.Task[None] | None = None
         self._last: Look | None = None
         self._events: deque[tuple[int, bytes]] = deque(maxlen=KEPT_EVENTS)
-        self._is_looking = False               # ended by the thread that looks, however late
+        self._looks = Shared(self._look, calls, LOOK_S, fresh_s=INTERVAL_S / 2)
         self._ended = False
 
     async def watch(self, request: web.Request, still_in: Callable[[], bool]) -> web.StreamResponse:
@@ -114,8 +114,9 @@ class Streams:
     async def _run(self) -> None:
         while self._watchers:
             try:
-                self._last = await self._look()
-                self._events.extend(self._last.events)
+                seen: Look = await self._looks.get()
+                self._last = seen
+                self._events.extend(seen.events)
                 for watcher in list(self._watchers):
                     self._tell(watcher, self._last)
             except Exception as error:  # noqa: BLE001 - the watchers stay, whatever is wrong with one look
@@ -137,41 +138,17 @@ class Streams:
             watcher.seen = news[-1][0]
             watcher.tell(b"".join(words for _, words in told))
 
-    async def _look(self) -> Look:
-        """Look once.
-
-        Raises:
-            TimeoutError: no answer in time, or the look before is still under way: not one more beside it.
-        """
-        if self._is_looking:
-            raise TimeoutError("the daemon does not answer")
+    def _look(self) -> Look:
+        """Look once, and put it in words: not in the event loop's thread."""
         after = self._events[-1][0] if self._events else 0
-
-        def once() -> Look:
-            try:
-                return look(self._steering, after)
-            finally:
-                self._is_looking = False
-
-        self._is_looking = True
-        try:
-            seen: Look = await self._calls.run(once, Urgency.ASK, LOOK_S)
-        except TooBusy:
-            self._is_looking = False           # it was not even begun
-            raise
-        return seen
-
-
-def look(steering: Steering, after: int) -> Look:
-    """Look once, and put it in words: in the caller's thread, which is not the event loop's."""
-    return Look(
-        status=message("status", steering.status()),
-        positions=message("positions", steering.positions()),
-        events=tuple(
-            (event["number"], message("event", event, event["number"]))
-            for event in steering.events(after, KEPT_EVENTS)
-        ),
-    )
+        return Look(
+            status=message("status", self._steering.status()),
+            positions=message("positions", self._steering.positions()),
+            events=tuple(
+                (event["number"], message("event", event, event["number"]))
+                for event in self._steering.events(after, KEPT_EVENTS)
+            ),
+        )
 
 
 def message(kind: str, facts: Any, number: int | None = None) -> bytes:

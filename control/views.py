@@ -11,10 +11,9 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runtime.journal_schema import Event
     from runtime.locks import LockStats
     from runtime.worker import WorkerState
-    from trading.facts import ClosedTrade, Opportunity, Order, Position
+    from trading.facts import ClosedTrade, Opportunity, Order, Position, Price
 
 JsonObject = dict[str, Any]
 
@@ -92,13 +91,8 @@ def status_view(
     }
 
 
-def position_view(
-    position: Position, price: Decimal | None, *, age_s: float | None = None, stale_after_s: float | None = None
-) -> JsonObject:
-    """Return one position valued at *price*; without a price, what depends on it is null.
-
-    *age_s*: since that price was received; beyond *stale_after_s* it is none to go by.
-    """
+def position_view(position: Position, price: Decimal | None) -> JsonObject:
+    """Return one position valued at *price*; without a price, what depends on it is null."""
     stop = position.protective_stop
     return {
         "symbol": position.symbol,
@@ -108,8 +102,6 @@ def position_view(
         "base_qty": amount(position.base_qty),
         "entry_price": amount(position.entry_price),
         "price": amount(price),
-        "price_age_s": None if age_s is None else round(age_s, 3),
-        "price_is_stale": age_s is not None and stale_after_s is not None and age_s > stale_after_s,
         "notional": None if price is None else amount(position.notional(price)),
         "stop_price": amount(position.stop_price),
         "stop_reason": position.stop_reason.value,
@@ -124,6 +116,14 @@ def position_view(
         "strategy": position.strategy,
         "reasons": list(position.reasons),
         "position_id": position.position_id,
+    }
+
+
+def held_view(position: Position, price: Price | None, monotonic: float) -> JsonObject:
+    """Return one position at the latest price there is, and how old that is; null without one."""
+    return {
+        **position_view(position, None if price is None else price.mark),
+        "price_age_s": None if price is None else round(price.age_s(monotonic), 1),
     }
 
 
@@ -179,14 +179,6 @@ def order_view(order: Order, purpose: str = "") -> JsonObject:
         "client_oid": order.client_oid,
         "order_id": order.order_id,
         "created_at": moment(order.created_ms),
-    }
-
-
-def event_view(event: Event, number: int) -> JsonObject:
-    """Return one event; its *number* grows."""
-    return {
-        "number": number, "at": moment(event.at_ms), "kind": event.kind, "level": "info", "symbol": event.symbol,
-        "over": False, "text": event.message,
     }
 
 

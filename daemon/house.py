@@ -20,7 +20,7 @@ from execution.protection import Protection, ProtectRules
 from execution.rebuild import Rebuilder
 from execution.reconcile import Reconciler
 from kucoin_client import KuCoinClient
-from performance_monitor import PerformanceMonitor
+from performance_monitor import PerformanceMonitor, Stats
 from position_manager import PositionManager, PositionRules
 from runtime.budget import RateBudget
 from runtime.clock import SystemClock
@@ -241,12 +241,12 @@ class House:
             for use in self.budget.usage()
         }
 
-    def exit_latency_ms(self) -> dict[str, Any]:
+    def exit_latency_ms(self, stats: Stats | None = None) -> dict[str, Any]:
         """Return p50, p95, p99 and max from price receipt to the wire, in milliseconds, and of each stage.
 
         `late`: how many left later than `monitor.exit_budget`.
         """
-        stats = self.monitor.get_stats()
+        stats = stats or self.monitor.get_stats(brief=True)
         stages = {
             name: in_ms(found.count, p50=found.p50, p95=found.p95, p99=found.p99, max=found.maximum)
             for name, found in stats.exit_stages.items()

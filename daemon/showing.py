@@ -39,7 +39,7 @@ def _stretch(stretch: EquityStretch, peak: Decimal) -> JsonObject:
 
 
 def chart(house: House, symbol: str) -> JsonObject:
-    """Return one market's candles as columns, its price now, its position, and its trades since the first candle.
+    """Return one market's candles as columns, its position, and its trades since the first candle.
 
     Raises:
         UnknownInstrument: there is no such market.
@@ -48,16 +48,13 @@ def chart(house: House, symbol: str) -> JsonObject:
     candles = house.scanner.candles_of(symbol)
     position = house.manager.find(symbol)
     price = house.prices.get(symbol)
-    mark = None if price is None else price.mark
     since_ms = 0 if candles is None else int(candles.open_ms[0])
     trades = house.journal.trades(MOST_MARKS, symbol=symbol, since_ms=since_ms)
     return {
         "symbol": symbol,
         "timeframe": house.settings.scanner.timeframe,
         **_columns(candles),
-        "price": views.amount(mark),
-        "price_age_s": None if price is None else round(price.age_s(house.clock.monotonic()), 3),
-        "position": None if position is None else views.position_view(position, mark),
+        "position": None if position is None else views.held_view(position, price, house.clock.monotonic()),
         "trades": [views.trade_view(trade) for trade in trades],
     }
 

@@ -10,8 +10,11 @@ from statistics import median
 from typing import Any
 
 from control import views
+from control.event_views import event_view
+from control.metrics import Family
 from control.steering import NotFound
 from daemon import showing
+from daemon.figures import figures
 from daemon.house import House
 from daemon.opening import Opener
 from daemon.verify import Parties, verify
@@ -42,7 +45,7 @@ class Desk:
     def status(self) -> JsonObject:
         house = self._house
         positions = house.manager.snapshot()
-        stats = house.monitor.get_stats()
+        stats = house.monitor.get_stats(brief=True)
         blocked = self._opener.blocked_by() if house.status.state != "starting" else "starting"
         return views.status_view(
             state=house.status.state,
@@ -53,9 +56,10 @@ class Desk:
             positions=len(positions),
             protected=sum(position.protective_stop is not None for position in positions),
             rate=house.rate(),
-            exit_latency_ms=house.exit_latency_ms(),
+            exit_latency_ms=house.exit_latency_ms(stats),
             protection_gap_ms=_gaps(stats.protection_gaps),
             problems=house.problems(),
+            paused=house.status.paused,
             entries_blocked=blocked or None,
             realised_pnl=views.amount(stats.realised_pnl),
             trades=stats.trades,
@@ -63,11 +67,15 @@ class Desk:
             started_at=views.moment(house.started_ms),
             reconciled_at=views.moment(house.status.reconciled_ms),
             exchange=house.client.futures_url,
+            stale_after_s=house.settings.monitor.stale_after_s,      # from that age on a price is none
             journal_commit_ms=_median_ms(house.journal.commit_seconds()),
         )
 
     def positions(self) -> list[JsonObject]:
-        return [self._valued(position) for position in self._house.manager.snapshot()]
+        positions = self._house.manager.snapshot()
+        prices = self._house.prices.snapshot(position.symbol for position in positions)
+        now = self._house.clock.monotonic()
+        return [views.held_view(position, prices.get(position.symbol), now) for position in positions]
 
     def opportunities(self) -> list[JsonObject]:
         kept_out = self._house.blacklist.symbols()
@@ -105,11 +113,10 @@ class Desk:
         return showing.chart(self._house, symbol)
 
     def events(self, after: int, limit: int) -> list[JsonObject]:
-        return [
-            views.event_view(event, number)
-            for number, event in enumerate(reversed(self._house.journal.events(limit)), 1)
-            if number > after
-        ]
+        return [event_view(event) for event in self._house.events.after(after)[-limit:]]
+
+    def figures(self) -> tuple[Family, ...]:
+        return figures(self._house)
 
     def blacklist(self) -> JsonObject:
         return {"symbols": sorted(self._house.blacklist.symbols())}
@@ -130,9 +137,9 @@ class Desk:
     def summary(self) -> str:
         """Return the minute's line in the log."""
         house = self._house
-        stats = house.monitor.get_stats()
+        stats = house.monitor.get_stats(brief=True)
         positions = house.manager.snapshot()
-        latency = house.exit_latency_ms()
+        latency = house.exit_latency_ms(stats)
         return (
             f"state={house.status.state} equity={house.account.equity() or 0:.2f} open={len(positions)} "
             f"protected={sum(p.protective_stop is not None for p in positions)} trades={stats.trades} "
@@ -147,7 +154,7 @@ class Desk:
         opened = self._opener.open_by_hand(symbol, Side(side), notional)
         if isinstance(opened, NotOpened):
             raise RadError(f"{symbol} was not opened: {opened.reason}")
-        return self._valued(opened)
+        return views.position_view(opened, self._mark(opened))
 
     def close(self, symbol: str) -> JsonObject:
         symbol = self._house.client.instrument(symbol).symbol
@@ -200,15 +207,9 @@ class Desk:
         log.info("resumed")
         return {"paused": False}
 
-    def _valued(self, position: Position) -> JsonObject:
-        house = self._house
-        price = house.prices.get(position.symbol)
-        if price is None:
-            return views.position_view(position, None)
-        return views.position_view(
-            position, price.mark, age_s=price.age_s(house.clock.monotonic()),
-            stale_after_s=house.settings.monitor.stale_after_s,
-        )
+    def _mark(self, position: Position) -> Decimal | None:
+        price = self._house.prices.get(position.symbol)
+        return None if price is None else price.mark
 
 
 def _median_ms(seconds: Sequence[float]) -> float | None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from control.metrics import gauge
+
 POSITION = {
     "symbol": "BTC/USDT:USDT", "side": "long", "quantity": "10", "base_qty": "0.01", "entry_price": "50000",
     "price": "50500", "stop_price": "49900", "exchange_stop_price": "49750", "protected": True,
@@ -26,15 +28,15 @@ STATUS = {
 
 
 EVENT = {
-    "number": 7, "at": "2026-01-02T03:04:05.678Z", "kind": "paused", "level": "info", "symbol": "", "over": False,
-    "text": "paused: nothing is entered",
+    "number": 7, "at": "2026-01-02T03:04:05.678Z", "kind": "paused", "level": "info", "symbol": None,
+    "over": False, "text": "paused: nothing is entered", "fields": {},
 }
 EQUITY = {"points": [
     {"at": "2026-01-02T03:04:05.678Z", "equity": "10012.3", "lowest": "10001", "drawdown": "0.01"},
 ]}
 CHART = {
     "symbol": "", "timeframe": "1m", "at": ["2026-01-02T03:04:00.000Z"], "open": [1.0], "high": [2.0],
-    "low": [0.5], "close": [1.5], "volume": [10.0], "position": None, "price": None, "price_age_s": None,
+    "low": [0.5], "close": [1.5], "volume": [10.0], "position": None,
     "trades": [],
 }
 
@@ -89,6 +91,9 @@ class FakeSteering:
     def events(self, after: int, limit: int) -> Any:
         events = [event for event in self.feed if event["number"] > after][-limit:]
         return self._answer("events", events, after, limit)
+
+    def figures(self) -> Any:
+        return self._answer("figures", (gauge("equity", "Worth of the account.", Decimal("10012.3")),))
 
     def blacklist(self) -> Any:
         return self._answer("blacklist", {"symbols": []})
