@@ -20,6 +20,7 @@ from daemon import scan
 from daemon.house import House, build
 from daemon.opening import Opener
 from daemon.recovery import recover
+from daemon.remembering import Remembrance
 from daemon.report import closing_block
 from daemon.steering import Desk
 from daemon.verify_alone import verify_alone
@@ -77,6 +78,7 @@ class Bot:
         self._next_summary = self._clock.monotonic() + SUMMARY_INTERVAL_S
         self._keeper: Worker | None = None
         self._watch = Watch(house)
+        self._remembrance = Remembrance(house.events, house.journal)
         self._watching = threading.Event()         # set when it is to end: after everything it tells of
         self._watcher = Worker(
             "Watch", self._watch_step, stop=self._watching, clock=self._clock, stuck_after_s=60.0,
@@ -224,6 +226,7 @@ class Bot:
 
     def _watch_step(self) -> None:
         self._watch.look()
+        self._remembrance.keep()
         self._clock.wait(self._watching, WATCH_INTERVAL_S)
 
     def _scan_step(self) -> None:
@@ -345,6 +348,7 @@ class Bot:
         self._watching.set()
         if self._watcher.join(THREADS_GRACE_S):
             self._watch.look()
+            self._remembrance.keep()
         self._house.events.close()
 
     def _hurry(self) -> None:

@@ -16,7 +16,7 @@ class Html(str):
     __slots__ = ()
 
 
-def tag(name: str, *children: object, **attributes: str | None) -> Html:
+def tag(name: str, /, *children: object, **attributes: str | None) -> Html:
     """Return an element; an attribute's trailing underscore is dropped and its others become hyphens."""
     said = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items()

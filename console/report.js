@@ -11,6 +11,11 @@
       .map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
   }
 
+  function thin(colour) {
+    const [red, green, blue] = [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16));
+    return `rgba(${red},${green},${blue},0.15)`;
+  }
+
   function layout(of, axes) {
     const axis = { gridcolor: of.line, zerolinecolor: of.line, linecolor: of.line, automargin: true };
     const merged = Object.fromEntries(Object.entries(axes).map(([name, more]) => [name, { ...axis, ...more }]));
@@ -28,7 +33,7 @@
       const line = { type: "scatter", mode: "lines", x: at };
       return [[
         { ...line, y: equity, line: { color: of.accent, width: 1.6 }, hovertemplate: "%{y:,.2f}<extra>equity</extra>" },
-        { ...line, y: drawdown, yaxis: "y2", fill: "tozeroy", line: { color: of.bad, width: 1 },
+        { ...line, y: drawdown, yaxis: "y2", fill: "tozeroy", fillcolor: thin(of.bad), line: { color: of.bad, width: 1 },
           hovertemplate: "%{y:.2f} %<extra>drawdown</extra>" },
       ], layout(of, {
         xaxis: { type: "date", anchor: "y2", showgrid: false },

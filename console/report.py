@@ -16,6 +16,7 @@ from console.failure import Failure
 from console.report_page import page
 from console.where import Place
 from control.steering import ERROR
+from control.views import amount, ratio
 from runtime.journal_reader import JournalReader
 from runtime.journal_schema import EquityStretch, Event
 from trading import latency
@@ -50,7 +51,6 @@ class Result:
     name: str
     trades: int
     wins: int
-    losses: int
     pnl: Decimal
     fees: Decimal
     funding: Decimal
@@ -104,10 +104,11 @@ def sum_up(name: str, trades: Iterable[ClosedTrade]) -> Result:
         return sum((of(trade) for trade in trades), ZERO)
 
     return Result(
-        name=name, trades=len(trades), wins=sum(pnl > 0 for pnl in results), losses=sum(pnl < 0 for pnl in results),
-        pnl=sum(results, ZERO), fees=total(lambda trade: trade.fee), funding=total(lambda trade: trade.funding),
-        gains=sum((pnl for pnl in results if pnl > 0), ZERO), lost=-sum((pnl for pnl in results if pnl < 0), ZERO),
-        r_sum=total(lambda trade: trade.r_multiple), best=max(results, default=ZERO), worst=min(results, default=ZERO),
+        name=name, trades=len(trades), wins=sum(pnl > 0 for pnl in results), pnl=sum(results, ZERO),
+        fees=total(lambda trade: trade.fee), funding=total(lambda trade: trade.funding),
+        gains=sum((pnl for pnl in results if pnl > 0), ZERO),
+        lost=-sum((pnl for pnl in results if pnl < 0), ZERO), r_sum=total(lambda trade: trade.r_multiple),
+        best=max(results, default=ZERO), worst=min(results, default=ZERO),
     )
 
 
@@ -158,7 +159,8 @@ def make(said: Namespace, place: Place, folder: Path) -> dict[str, Any]:
     day = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m-%d")
     file = write(story, folder / (said.out or f"rad-report-{story.mode}-{day}.html"))
     total = sum_up("all", story.trades)
+    deepest = max(drawdowns(story.stretches, story.peak_before), default=ZERO)
     return {
-        "file": str(file), "mode": story.mode, "trades": total.trades, "realised_pnl": str(total.pnl),
-        "fees": str(total.fees), "drawdown": str(round(max(drawdowns(story.stretches, story.peak_before), default=ZERO), 6)),
+        "file": str(file), "mode": story.mode, "trades": total.trades, "realised_pnl": amount(total.pnl),
+        "fees": amount(total.fees), "drawdown": ratio(deepest),
     }

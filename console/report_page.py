@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from console.markup import Cells, Html, figures, table, tag
-from console.wording import NOTHING, percent, plural, rounded, signed, since
+from console.wording import NOTHING, percent, rounded, signed, since
 from console.wording import price as eight_digits
 from control.page import FOLDER, charts_file
 from control.views import moment
@@ -39,13 +39,12 @@ def page(story: Story) -> str:
         f"RAD, {story.mode}: {_day(story.since_ms)} to {_day(story.until_ms)}",
         [
             _head(story, total, falls),
-            _card("Equity and drawdown", tag("div", id="equity", class_="plot"))
-            if len(story.stretches) > 1 else _card("Equity and drawdown", tag("p", "No history.", class_="quiet")),
-            *([_card("Result of each day", tag("div", id="days", class_="plot"))] if story.trades else []),
+            _card("Equity and drawdown", _plot("equity", len(story.stretches) > 1), wide=True),
+            *([_card("Result of each day", _plot("days", True), wide=True)] if _spans_days(story) else []),
             *_results(story),
-            _card("Open when last seen", table(_POSITIONS, story.positions, "Nothing was open.")),
+            _card("Open when last seen", table(_POSITIONS, story.positions, "Nothing was open."), wide=True),
             _latency(story),
-            _problems(story),
+            _happened(story),
             _trades(story),
         ],
         _facts(story, falls),
@@ -60,11 +59,13 @@ def _head(story: Story, total: Result, falls: list[Decimal]) -> Html:
     last = story.stretches[-1].last if story.stretches else None
     change = None if first is None or last is None else last - first
     won = f"{total.wins} of {total.trades}" if total.trades else NOTHING
-    return tag("header", tag("h1", "RAD ", tag("span", story.mode, class_="badge", data_tone=_live(story.mode))), tag(
-        "p", f"{_time(story.since_ms)} to {_time(story.until_ms)} UTC, "
-        f"{since(moment(story.since_ms), moment(story.until_ms))}; amounts in quote currency, PnL after fees and funding",
-        class_="quiet",
-    ), figures([
+    badge = tag("span", story.mode, class_="badge", data_tone="live" if story.mode == "live" else None)
+    when = (
+        f"{_time(story.since_ms)} to {_time(story.until_ms)} UTC, "
+        f"{since(moment(story.since_ms), moment(story.until_ms))}. "
+        "Amounts in quote currency, PnL after fees and funding."
+    )
+    return tag("header", tag("h1", "RAD ", badge), tag("p", when, class_="quiet"), figures([
         ("Equity", rounded(last), ""),
         ("Change", signed(change), _tone(change)),
         ("Deepest drawdown", percent(max(falls), 2) if falls else NOTHING, ""),
@@ -82,7 +83,7 @@ def _results(story: Story) -> list[Html]:
     from console.report import sum_up_by
 
     if not story.trades:
-        return [_card("Results", tag("p", "Nothing was closed.", class_="quiet"))]
+        return [_card("Results", tag("p", "Nothing was closed.", class_="quiet"), wide=True)]
     of = {
         "By symbol": sum_up_by(story.trades, lambda trade: trade.symbol),
         "By reason": sum_up_by(story.trades, lambda trade: trade.exit_reason.value.replace("_", " ")),
@@ -94,34 +95,45 @@ def _results(story: Story) -> list[Html]:
 
 def _latency(story: Story) -> Html:
     rows = [(stage.replace("_", " "), sorted(times)) for stage, times in story.latencies.items()]
+    about = "From a price's receipt to each stage of the exit it caused, in milliseconds."
     return _card(
-        "Exit latency", tag("p", "From a price's receipt to each stage of the exit it caused, in ms.", class_="quiet"),
-        table(_LATENCY, rows, "No price caused an exit."),
-        *([tag("div", id="latency", class_="plot")] if rows else []),
+        "Exit latency", tag("p", about, class_="quiet"), table(_LATENCY, rows, "No price caused an exit."),
+        *([_plot("latency", True)] if rows else []), wide=True,
     )
 
 
-def _problems(story: Story) -> Html:
+def _happened(story: Story) -> Html:
     gaps = [
         f"{_time(begin)} to {_time(end)}: {since(moment(begin), moment(end))} without a look at the account"
         for begin, end in story.gaps
     ]
-    silence = [
-        tag("p", "RAD did not run, or did not see the exchange:", class_="quiet"), tag("ul", *(tag("li", gap) for gap in gaps)),
-    ] if gaps else []
-    events = story.events[:MOST_EVENTS]
-    more = [tag("p", f"The latest {MOST_EVENTS} of {len(story.events)}.", class_="quiet")] if story.events[MOST_EVENTS:] else []
-    return _card("Problems", *silence, *more, table(_EVENTS, events, "None is in the journal."))
+    parts = []
+    if gaps:
+        parts.append(tag("p", "RAD did not run, or did not see the exchange:", class_="quiet"))
+        parts.append(tag("ul", *(tag("li", gap) for gap in gaps)))
+    if len(story.events) > MOST_EVENTS:
+        parts.append(tag("p", f"The latest {MOST_EVENTS} of {len(story.events)}.", class_="quiet"))
+    parts.append(table(_EVENTS, story.events[:MOST_EVENTS], "Nothing worth telling."))
+    return _card("What happened", *parts, wide=True)
 
 
 def _trades(story: Story) -> Html:
     latest = story.trades[::-1][:MOST_TRADES]
-    title = "Trades" if len(latest) == len(story.trades) else f"Trades, the latest {MOST_TRADES} of {len(story.trades)}"
-    return _card(title, table(_TRADES, latest, "Nothing was closed."))
+    more = f", the latest {MOST_TRADES} of {len(story.trades)}" if len(story.trades) > MOST_TRADES else ""
+    return _card(f"Trades{more}", table(_TRADES, latest, "Nothing was closed."), wide=True)
 
 
-def _card(title: str, *content: Html) -> Html:
-    return tag("section", tag("h2", title), *content, class_="card")
+def _card(title: str, *content: Html, wide: bool = False) -> Html:
+    return tag("section", tag("h2", title), *content, class_="card wide" if wide else "card")
+
+
+def _plot(name: str, has_something: bool) -> Html:
+    """Return where report.js draws."""
+    return tag("div", id=name, class_="plot") if has_something else tag("p", "No history.", class_="quiet")
+
+
+def _spans_days(story: Story) -> bool:
+    return len({_day(trade.closed_ms) for trade in story.trades}) > 1
 
 
 # ---- columns --------------------------------------------------------------------------------------
@@ -220,9 +232,10 @@ def _document(title: str, parts: Iterable[Html], facts: dict[str, Any]) -> str:
     script = _SCRIPT.read_text(encoding="utf-8")
     style = (FOLDER / "page.css").read_text(encoding="utf-8") + _STYLE.read_text(encoding="utf-8")
     # What is in the journal cannot run: scripts are allowed by what they say, and these are all.
+    scripts = " ".join(_hash(each) for each in (library, script))
     policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(library)} {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {scripts}; base-uri 'none'; "
+        "form-action 'none'"
     )
     head = tag(
         "head", tag("meta", charset="utf-8"), tag("meta", http_equiv="Content-Security-Policy", content=policy),
@@ -256,10 +269,6 @@ def _day(ms: int) -> str:
 
 def _tone(value: Decimal | None) -> str:
     return "" if not value else "good" if value > 0 else "bad"
-
-
-def _live(mode: str) -> str | None:
-    return "live" if mode == "live" else None
 
 
 def _mean_r(result: Result) -> str:

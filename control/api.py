@@ -10,6 +10,7 @@ from aiohttp import web
 
 from control.answers import answer
 from control.calls import Calls, Urgency
+from control.codes import LIFE_S
 from control.fields import read_body, read_query
 from control.guard import CALLER, SAID, Guard, Handler, cookie_name, open_to_all
 from control.metrics import CONTENT_TYPE, render
@@ -47,7 +48,7 @@ class Api:
         app.on_shutdown.append(self._streams.end)
         own: dict[str, Handler] = {
             "/healthz": self._healthz, "/api/login": self._log_in, "/api/logout": self._log_out,
-            "/api/session": self._session, "/metrics": self._metrics_text,
+            "/api/code": self._code, "/api/session": self._session, "/metrics": self._metrics_text,
             "/api/openapi.json": self._openapi,
         }
         for route in ROUTES:
@@ -95,6 +96,10 @@ class Api:
         )
         return response
 
+    async def _code(self, request: web.Request) -> web.Response:
+        await _said(CODE, request)
+        return answer({"code": self._sessions.codes.issue(), "ends_in_s": round(LIFE_S)})
+
     async def _log_out(self, request: web.Request) -> web.Response:
         await _said(LOG_OUT, request)
         self._sessions.log_out(request[CALLER].cookie)
@@ -137,3 +142,4 @@ def _route(path: str) -> Route:
 
 
 LOG_IN, LOG_OUT, METRICS = _route("/api/login"), _route("/api/logout"), _route("/metrics")
+CODE = _route("/api/code")

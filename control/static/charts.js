@@ -2,8 +2,8 @@
 
 import { byId, h, renew, say } from "./dom.js";
 import * as feed from "./feed.js";
-import { NOTHING, price, signed, span, words } from "./format.js";
-import { Plot, layout } from "./plots.js";
+import { NOTHING, digitsOf, price, signed, span, words } from "./format.js";
+import { Plot, layout, thin } from "./plots.js";
 
 const DAY_MS = 86_400_000;
 const RANGES = [["1", "24 h"], ["7", "7 d"], ["30", "30 d"], ["", "all"]];
@@ -54,7 +54,7 @@ export function equityPlot(points, colours) {
     traces: [
       { ...line, y: points.map((point) => Number(point.equity)), line: { color: colours.accent, width: 1.6 },
         hovertemplate: "%{y:,.2f}<extra>equity</extra>" },
-      { ...line, y: points.map((point) => -Number(point.drawdown) * 100), yaxis: "y2", fill: "tozeroy",
+      { ...line, y: points.map((point) => -Number(point.drawdown) * 100), yaxis: "y2", fill: "tozeroy", fillcolor: thin(colours.bad, 0.15),
         line: { color: colours.bad, width: 1 }, hovertemplate: "%{y:.2f} %<extra>drawdown</extra>" },
     ],
     arrangement: layout(colours, {
@@ -107,13 +107,14 @@ function describe({ timeframe, price: last, price_age_s: age, position }) {
 }
 
 export function candlePlot(said, colours) {
-  const last = said.at.at(-1);
-  const level = (value, text, colour, dash) => ({ value: Number(value), text, colour, dash });
   const { position } = said;
+  const [near, far] = position?.side === "short" ? ["top", "bottom"] : ["bottom", "top"];
+  const level = (value, text, colour, dash, anchor) => ({ value: Number(value), text, colour, dash, anchor });
   const levels = position ? [
-    level(position.entry_price, "entry", colours.accent, "solid"),
-    level(position.stop_price, "stop", colours.bad, "solid"),
-    ...(position.protected ? [level(position.exchange_stop_price, "exchange stop", colours.bad, "dot")] : []),
+    level(position.entry_price, "entry", colours.accent, "solid", near),
+    level(position.stop_price, "stop", colours.bad, "solid", near),
+    // It rests a little behind RAD's own: its label goes to the other side of the two lines.
+    ...(position.protected ? [level(position.exchange_stop_price, "on the exchange", colours.bad, "dot", far)] : []),
   ] : [];
   return {
     traces: [
@@ -127,16 +128,15 @@ export function candlePlot(said, colours) {
     arrangement: layout(colours, {
       hovermode: "closest",
       xaxis: { type: "date", rangeslider: { visible: false } },
-      yaxis: { nticks: 8, tickformat: "" },
+      yaxis: { nticks: 8, tickformat: `,.${Math.max(0, digitsOf(said.close.at(-1)) - 1)}f` },
       shapes: levels.map(({ value, colour, dash }) => ({
         type: "line", xref: "paper", x0: 0, x1: 1, y0: value, y1: value, line: { color: colour, width: 1, dash },
       })),
-      annotations: levels.map(({ value, text, colour }) => ({
-        xref: "paper", x: 0, xanchor: "left", y: value, yanchor: "bottom", text: `${text} ${price(value, position.entry_price)}`,
+      annotations: levels.map(({ value, text, colour, anchor }) => ({
+        xref: "paper", x: 0, xanchor: "left", y: value, yanchor: anchor, text: `${text} ${price(value, position.entry_price)}`,
         showarrow: false, font: { color: colour, size: 11 },
       })),
     }),
-    last,
   };
 }
 

@@ -3,11 +3,12 @@
 
 import { LoggedOut, ask, takeUp } from "./api.js";
 
+export const PERIOD_S = 1;         // of what is pushed
 const LATE_S = 4;                  // beyond its period an answer is missing
 const MOST_EVENTS = 200;
 const AGAIN_MS = 2_000;
 
-const PUSHED = { status: 1, positions: 1, events: 1 };       // every so many seconds
+const PUSHED = ["status", "positions", "events"];
 const ASKED = {
   opportunities: { everyS: 5, path: () => "api/opportunities" },
   blacklist: { everyS: 15, path: () => "api/blacklist" },
@@ -42,7 +43,7 @@ class Source {
 }
 
 const sources = new Map([
-  ...Object.entries(PUSHED).map(([name, everyS]) => [name, new Source(name, { everyS })]),
+  ...PUSHED.map((name) => [name, new Source(name, { everyS: PERIOD_S })]),
   ...Object.entries(ASKED).map(([name, settings]) => [name, new Source(name, settings)]),
 ]);
 const wanted = new Set();
@@ -55,7 +56,7 @@ let running = false;
 document.addEventListener("visibilitychange", () => {
   if (!running) return;
   if (document.hidden) return hangUp();   // a page nobody looks at asks for nothing
-  for (const name of Object.keys(PUSHED)) sources.get(name).since = now();
+  for (const name of PUSHED) sources.get(name).since = now();
   listen();
   for (const name of wanted) refresh(name);
 });
@@ -145,11 +146,11 @@ function listen() {
     news("events");
   });
   on("silence", (said) => {
-    for (const name of Object.keys(PUSHED)) sources.get(name).trouble = said.error;
+    for (const name of PUSHED) sources.get(name).trouble = said.error;
     news("status");
   });
   stream.onerror = () => {
-    for (const name of Object.keys(PUSHED)) sources.get(name).trouble ||= "nobody answers at this address";
+    for (const name of PUSHED) sources.get(name).trouble ||= "nobody answers at this address";
     if (stream?.readyState === EventSource.CLOSED) askWhy();
   };
 }

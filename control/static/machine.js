@@ -19,16 +19,28 @@ const EXITS = [
 
 const count = (value) => (value === null || value === undefined ? NOTHING : exact(value));
 
+const isWrong = (row) => row.state === "dead" || row.state === "stuck";
+
 const THREADS = [
   { title: "Thread", cell: (row) => row.name },
-  { title: "State", cell: (row) => row.state, tone: (row) => (row.state === "dead" || row.state === "stuck" ? "bad" : "quiet") },
+  { title: "State", cell: (row) => row.state, tone: (row) => (isWrong(row) ? "bad" : "quiet") },
+  { title: "At", cell: (row) => [DOING[row.doing] ?? row.doing, row.what].filter(Boolean).join(" ") || NOTHING },
+  { title: "For", num: true, spare: true, cell: (row) => span(row.for_s) },
+  { title: "Progress", num: true, hint: "Since it last got something done", cell: (row) => span(row.idle_s) },
+  { title: "Limit", num: true, spare: true, hint: "Longer at one thing than this, and it is stuck",
+    cell: (row) => span(row.stuck_after_s) },
   { title: "Steps", num: true, cell: (row) => count(row.steps) },
   { title: "Failures", num: true, cell: (row) => count(row.failures), tone: (row) => (row.failures ? "bad" : "") },
   { title: "Restarts", num: true, cell: (row) => count(row.restarts), tone: (row) => (row.restarts ? "bad" : "") },
-  { title: "Last progress", num: true, cell: (row) => (row.idle_s === null ? NOTHING : `${span(row.idle_s)} ago`) },
-  { title: "Stuck after", num: true, spare: true, cell: (row) => (row.stuck_after_s ? span(row.stuck_after_s) : NOTHING) },
   { title: "Last error", wraps: true, cell: (row) => row.last_error || NOTHING },
 ];
+
+// What a worker of a pool is at; the class colours its square.
+const DOING = {
+  idle: "idle", wire: "on the wire", rate: "waits for the rate budget", working: "computing", disk: "on the disk",
+  lock: "waits for a lock", stuck: "stuck", dead: "dead", running: "running",
+};
+const MEMBER = /^(.+)-\d+$/;
 
 const micro = (title, kind, figure, more = {}) => ({
   title, num: true, cell: (row) => number(row[kind]?.[figure], 1), hint: "Microseconds", ...more,
@@ -42,7 +54,8 @@ const LOCKS = [
   micro("Wait max", "wait_us", "max"),
   micro("Held p50", "hold_us", "p50", { spare: true }), micro("Held p99", "hold_us", "p99"),
   micro("Held max", "hold_us", "max"),
-  { title: "Holder", cell: (row) => row.holder || NOTHING },
+  { title: "Holder", cell: (row) => [row.holder || NOTHING, ...(row.waiting ?? []).map((name) => `${name} waits`)].join(", "),
+    tone: (row) => (row.waiting?.length ? "warn" : "quiet") },
 ];
 
 let exits;
@@ -61,7 +74,7 @@ export function show() {
   showRates(status?.rate ?? {});
   const said = feed.value("threads");
   for (const id of ["threads", "locks"]) byId(id).classList.toggle("stale", feed.isStale("threads"));
-  threads.show(said?.threads ?? []);
+  showThreads(said?.threads ?? []);
   locks.show(merged(said?.locks ?? []));
 }
 
@@ -85,6 +98,38 @@ function showRates(pools) {
     say(note, `new in ${span(use.resets_in_s)}${use.waiting ? `, ${use.waiting} waiting` : ""}${held}`);
     tone(note, use.held_s > 0 ? "bad" : "");
   });
+}
+
+/** Pools as one square for each worker, whoever is watched as a line, the others by name. */
+function showThreads(rows) {
+  const families = Map.groupBy(rows.filter((row) => MEMBER.test(row.name)), (row) => row.name.match(MEMBER)[1]);
+  const pools = new Map([...families].filter(([, members]) => members.length > 1)
+    .sort(([, some], [, others]) => others.length - some.length));
+  const single = rows.filter((row) => !pools.has(row.name.match(MEMBER)?.[1]));
+  const isWatched = (row) => row.steps !== null || isWrong(row);
+  threads.show(single.filter(isWatched));
+  const list = byId("pools");
+  renew(list, [...pools].map(([name, members]) => `${name} ${members.length}`).join("|"), () =>
+    [...pools].map(([name, members]) => h("li", {}, h("span", {}, name),
+      h("span", { class: "strip", role: "img" }, ...members.map(() => h("i"))), h("span", { class: "quiet" }))));
+  [...pools.values()].forEach((members, index) => showPool(list.children[index], members));
+  const others = Map.groupBy(single.filter((row) => !isWatched(row)), (row) => row.name);
+  say(byId("others"), others.size ? `Also alive: ${[...others].map(([name, same]) =>
+    name + (same.length > 1 ? ` ×${same.length}` : "")).join(", ")}` : "");
+}
+
+function showPool(line, members) {
+  const [, strip, note] = line.children;
+  const byNumber = members.toSorted((one, other) => one.name.localeCompare(other.name, "en", { numeric: true }));
+  const at = byNumber.map((row) => (isWrong(row) ? row.state : row.doing ?? row.state));
+  byNumber.forEach((row, index) => {
+    const square = strip.children[index];
+    square.dataset.at = at[index];
+    square.title = [row.name, DOING[at[index]] ?? at[index], row.what].filter(Boolean).join(" ");
+  });
+  const text = [...Map.groupBy(at, (each) => each)].map(([each, same]) => `${same.length} ${DOING[each] ?? each}`).join(", ");
+  strip.setAttribute("aria-label", text);
+  say(note, text);
 }
 
 /** Locks of one name as one line would hide the worst: number them instead. */

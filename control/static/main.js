@@ -1,6 +1,6 @@
 // The page: who is in, which view is shown, what is old.
 
-import { LoggedOut, logIn, takeUp } from "./api.js";
+import { LoggedOut, logIn, logOut, takeUp } from "./api.js";
 import * as charts from "./charts.js";
 import { byId, h, renew, say, showFigures, tone } from "./dom.js";
 import * as feed from "./feed.js";
@@ -112,7 +112,7 @@ function showHead() {
   say(byId("state"), state);
   tone(byId("state"), { running: "good", paused: "warn", degraded: "warn" }[known?.state] ?? (known ? "quiet" : "bad"));
   const positions = feed.isStale("positions") ? null : feed.value("positions");
-  const open = positions?.every((row) => row.unrealised_pnl !== null && !row.price_is_stale)
+  const open = positions?.every(now.isFresh)
     ? positions.reduce((sum, row) => sum + Number(row.unrealised_pnl), 0) : null;
   const naked = known ? known.positions - known.protected : 0;
   showFigures(byId("headline"), [
@@ -125,12 +125,12 @@ function showHead() {
     ["Exit p99", known?.exit_latency_ms?.p99 == null ? NOTHING : `${milliseconds(known.exit_latency_ms.p99)} ms`, "",
       "From a price's receipt until the exit it caused is on the wire"],
   ]);
-  const paused = known?.state === "paused" || known?.paused === true;
+  const paused = known?.paused === true;
   const button = byId("pause");
   button.dataset.command = paused ? "resume" : "pause";
   say(button, paused ? "Resume" : "Pause");
   document.title = known ? `${number(known.equity)} · RAD` : "RAD";
-  say(byId("foot"), status
+  say(byId("foot").firstElementChild, status
     ? `RAD ${status.version} · ${status.market} · started ${when(status.started_at)} · journal and exchange compared `
       + `${when(status.reconciled_at)} · times are UTC`
     : "");
@@ -162,6 +162,7 @@ for (const part of [now, charts, trades, machine]) part.build();
 byId("login").addEventListener("submit", submitToken);
 byId("pause").addEventListener("click", pauseOrResume);
 byId("flatten").addEventListener("click", flatten);
+byId("logout").addEventListener("click", () => logOut().catch(() => {}).finally(() => leave("Logged out.")));
 addEventListener("hashchange", turn);
 setInterval(show, TICK_MS);
 addEventListener("unhandledrejection", () => announce("Something on this page failed; reload it if it looks wrong.", "bad"));

@@ -114,13 +114,19 @@ function emptiness(name, text) {
   return { empty: feed.trouble(name) ? `Not known: ${feed.trouble(name)}` : "Asking…" };
 }
 
+/** Whether a position's price is one to go by, at the age the daemon gives it and what has passed since. */
+export function isFresh(row) {
+  const limit = feed.value("status")?.stale_after_s ?? Infinity;
+  return row.price !== null && !feed.isStale("positions") && (priceAge(row) ?? Infinity) <= limit + feed.PERIOD_S;
+}
+
+function priceAge(row) {
+  return row.price_age_s === null || row.price_age_s === undefined ? null : row.price_age_s + feed.age("positions");
+}
+
 function showPositions() {
   const silent = feed.isStale("positions");
-  const since = feed.age("positions");
-  const rows = (feed.value("positions") ?? []).map((row) => {
-    const age = row.price_age_s === null || row.price_age_s === undefined ? null : row.price_age_s + since;
-    return { ...row, price_age: age, fresh: !silent && row.price !== null && !row.price_is_stale };
-  });
+  const rows = (feed.value("positions") ?? []).map((row) => ({ ...row, price_age: priceAge(row), fresh: isFresh(row) }));
   byId("positions").classList.toggle("stale", silent);
   positions.show(rows, emptiness("positions", "Nothing is open."));
 }

@@ -21,6 +21,12 @@ export function palette() {
   return Object.fromEntries(["text", "quiet", "line", "good", "bad", "accent", "surface"].map((name) => [name, colour(name)]));
 }
 
+/** A colour of the palette, as little of it as *share* says. */
+export function thin(colour, share) {
+  const [red, green, blue] = [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16));
+  return `rgba(${red},${green},${blue},${share})`;
+}
+
 export function layout(colours, more = {}) {
   const axis = { gridcolor: colours.line, zerolinecolor: colours.line, linecolor: colours.line, automargin: true, fixedrange: true };
   return {
