@@ -5,6 +5,8 @@ import * as feed from "./feed.js";
 import { NOTHING, digitsOf, price, signed, span, words } from "./format.js";
 import { Plot, layout, thin } from "./plots.js";
 
+export const SOURCES = ["chart", "opportunities", "trades"];
+
 const DAY_MS = 86_400_000;
 const RANGES = [["1", "24 h"], ["7", "7 d"], ["30", "30 d"], ["", "all"]];
 
@@ -18,7 +20,7 @@ export function build() {
   chart = new Plot(byId("chart"), "Candles with entry, stop and exits");
   byId("equity-range").append(...RANGES.map(([days, text]) => h("button", {
     type: "button", class: "small", "aria-pressed": String(days === range),
-    on: { click: (event) => choose(days, event.currentTarget) },
+    on: { click: (event) => chooseRange(days, event.currentTarget) },
   }, text)));
   feed.turnTo("equity", since(range));
   byId("chart-symbol").addEventListener("change", (event) => {
@@ -29,7 +31,7 @@ export function build() {
 // To the hour: asking for the same again is then the same question.
 const since = (days) => (days === "" ? {} : { since: new Date(Math.floor((Date.now() - days * DAY_MS) / 3.6e6) * 3.6e6).toISOString() });
 
-function choose(days, button) {
+function chooseRange(days, button) {
   range = days;
   for (const each of byId("equity-range").children) each.setAttribute("aria-pressed", String(each === button));
   feed.turnTo("equity", since(days));
@@ -67,7 +69,12 @@ export function equityPlot(points, colours) {
 
 // ---- one market ---------------------------------------------------------------------------------
 
-/** Show the chart of *symbol*, or of the first there is something to see in. */
+/** From now on it is *symbol* that is asked about. */
+export function choose(symbol) {
+  if (symbol) feed.turnTo("chart", { symbol });
+}
+
+/** Show the chart of *symbol*; empty: of none yet. */
 export function showChart(symbol) {
   offer(symbol);
   if (!symbol) {
@@ -75,7 +82,6 @@ export function showChart(symbol) {
     return chart.tell("Choose a symbol: the ones that are open, found or traded lately are offered.");
   }
   say(byId("chart-title"), symbol);
-  feed.turnTo("chart", { symbol });
   const said = feed.value("chart");
   if (said === null) {
     say(byId("chart-note"), "");

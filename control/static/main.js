@@ -12,7 +12,7 @@ import * as trades from "./trades.js";
 
 const VIEWS = {
   now: { sources: now.SOURCES, show: () => { now.show(); charts.showEquity(); } },
-  chart: { sources: ["chart", "opportunities", "trades"], show: () => charts.showChart(route().detail) },
+  chart: { sources: charts.SOURCES, show: () => charts.showChart(route().detail) },
   trades: { sources: trades.SOURCES, show: trades.show },
   machine: { sources: machine.SOURCES, show: machine.show },
 };
@@ -76,13 +76,14 @@ async function submitToken(event) {
 
 function turn() {
   if (!within) return;
-  const { name } = route();
+  const { name, detail } = route();
   for (const each of Object.keys(VIEWS)) byId(`view-${each}`).hidden = each !== name;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  feed.want(VIEWS[name].sources);
+  if (name === "chart") charts.choose(detail);
+  feed.want(VIEWS[name].sources.filter((each) => each !== "chart" || detail !== ""));
   show();
 }
 
