@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from control.listening import listen_of
 from control.server import ControlServer
 from control.views import opportunity_view
 from daemon import scan
@@ -67,9 +68,8 @@ class Bot:
         self._supervisor = Supervisor(house.workers, dump_path=house.settings.data_dir / "stacks.log")
         self._control = ControlServer(
             self._desk,
-            host=house.settings.control.host,
-            port=house.settings.control.port,
             data_dir=house.settings.data_dir,
+            listen=listen_of(house.settings),
         )
         self._next_contact = self._clock.monotonic() + CONTACT_INTERVAL_S
         self._next_account = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from aiohttp import web
 
 from control.answers import answer
 from control.calls import Calls, Urgency
-from control.fields import read_body, read_query
+from control.fields import BadRequest, read_body, read_query
 from control.guard import CALLER, SAID, Guard, Handler, cookie_name, open_to_all
 from control.metrics import CONTENT_TYPE, render
 from control.openapi import document
@@ -22,6 +23,7 @@ from control.steering import Steering
 from control.stream import Streams
 
 LARGEST_BODY = 64 * 1024
+BODY_S = 10.0
 
 
 class Api:
@@ -127,9 +129,18 @@ async def _said(route: Route, request: web.Request) -> dict[str, Any]:
     query = read_query(() if route.is_command else route.fields, request.query.items())
     if not route.is_command:
         return query
-    said = read_body(route.fields, await request.read())
+    said = read_body(route.fields, await _body(request))
     request[SAID] = {name: value for name, value in said.items() if name != "token"}
     return said
+
+
+async def _body(request: web.Request) -> bytes:
+    """Return the whole body; whoever takes too long to send it is not waited for."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except TimeoutError:
+        raise BadRequest(f"the body did not come within {BODY_S:g} s") from None
 
 
 def _route(path: str) -> Route:
