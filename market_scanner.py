@@ -109,6 +109,10 @@ class MarketScanner:
 
         self._threads: tuple[threading.Thread, ...] = ()   # started by the first scan
 
+    def go_by(self, universe: UniverseRules, rules: ScanRules) -> None:
+        """Choose pairs and judge signals otherwise from the next scan on; workers, candles and timeframe stay."""
+        self._universe, self._rules = universe, rules
+
     # ---- scanning -------------------------------------------------------------------------------
 
     def scan(self) -> ScanResult:

@@ -152,6 +152,7 @@ class ControlServer:
         app.router.add_post("/api/close", self._close)
         for name in ("flatten", "pause", "resume"):
             app.router.add_post(f"/api/{name}", self._acting(name, Urgency.EXIT))
+        app.router.add_post("/api/reload", self._asking("reload"))
         return app
 
     @web.middleware

@@ -12,7 +12,9 @@ from typing import Any
 
 from control.views import in_ms
 from daemon.exchange_process import ExchangeAddress, ExchangeProcess
+from daemon.key_check import KeyCheck
 from daemon.scan import scanner_for
+from daemon.service import Progress
 from daemon.state import Account, Status
 from execution.orders import OrderSender
 from execution.protection import Protection, ProtectRules
@@ -63,13 +65,14 @@ class House:
 
     def __init__(
         self, settings: Settings, address: ExchangeAddress, clock: Clock, strategy: Strategy, *,
-        journal: SqlJournal, lease: Lease | None, logs: LogRuntime | None, adopt: bool,
+        journal: SqlJournal, lease: Lease | None, logs: LogRuntime | None, adopt: bool, any_key: bool = False,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.journal = journal
         self.lease = lease                     # None: the data folder's lock is enough
         self.logs = logs
+        self.options = RunOptions()            # what was said on the command line
         self.started_ms = clock.now_ms()
         self.stop = threading.Event()          # everything but exits ends
         self.abandon = threading.Event()       # exits end too
@@ -78,6 +81,7 @@ class House:
         self.exchange_process: ExchangeProcess | None = None
         self.guard: Instance | None = None
         self.look_soon = threading.Event()     # something calls for a reconciliation
+        self.progress = Progress(clock)        # of the main thread
 
         self.monitor = PerformanceMonitor(clock, exit_budget_s=settings.monitor.exit_budget_s)
         self.budget = RateBudget(settings.quotas, clock, settings.exchange.quota_address)
@@ -86,6 +90,9 @@ class House:
             key=address.key, secret=address.secret, passphrase=address.passphrase,
             key_version=str(settings.exchange.key_version), budget=self.budget, clock=clock, monitor=self.monitor,
             deadline_s=settings.exchange.deadline_s, send_rule=lease,
+        )
+        self.key_check = KeyCheck(
+            self.client.fetch_api_key, clock, needed=settings.mode == "live", overridden=any_key
         )
         self.prices = PriceBook(clock)
         self.account = Account(self.journal, self.monitor, clock)
@@ -100,13 +107,18 @@ class House:
             spend=lambda private: self.budget.take("futures" if private else "public", 10, Priority.HIGH),
             on_stop_filled=self.look_soon.set,
         )
-        self.rules = PositionRules(
-            exits=settings.exit_rules(), risk=settings.risk_rules(),
-            margin_mode=settings.positions.margin_mode, stale_after_s=settings.monitor.stale_after_s,
-        )
+        self.rules = self.rules_of(settings)
         self._build_trading(strategy, adopt=adopt)
         self._stale_asked_at = 0.0
         self._stale_asking = threading.Event()
+
+    @staticmethod
+    def rules_of(settings: Settings) -> PositionRules:
+        """Return what the position manager goes by."""
+        return PositionRules(
+            exits=settings.exit_rules(), risk=settings.risk_rules(),
+            margin_mode=settings.positions.margin_mode, stale_after_s=settings.monitor.stale_after_s,
+        )
 
     def _build_trading(self, strategy: Strategy, *, adopt: bool) -> None:
         settings = self.settings
@@ -124,9 +136,10 @@ class House:
             self.client, self.journal, _Followers(self.prices, self.stream), self.monitor, self.clock,
             rules=self.rules, sender=sender, protection=protection, exit_workers=self.exit_pool,
         )
+        self.rebuilder = Rebuilder(self.client, self.journal, protection, self.rules.exits, self.clock)
         self.reconciler = Reconciler(
             self.client, self.manager, sender, self.journal, protect=protect.enabled, adopt=adopt,
-            rebuilder=Rebuilder(self.client, self.journal, protection, self.rules.exits, self.clock),
+            rebuilder=self.rebuilder,
         )
         self.scanner = scanner_for(settings, strategy, self.client, self.monitor, self.clock)
 
@@ -252,14 +265,20 @@ class House:
             found.append(f"journal: {self.journal.failure}")
         if self.exchange_process is not None and not self.exchange_process.is_alive:
             found.append("the embedded exchange has died")
-        unprotected = [p.symbol for p in self.manager.snapshot() if p.protective_stop is None]
-        if unprotected and self.settings.protect.enabled:
+        unprotected = self.unprotected()
+        if unprotected:
             found.append(f"no stop on the exchange yet: {', '.join(unprotected)}")
         found += [
             f"{position.symbol} cannot be closed: refused {leaving.ladder.refusals} times, trying on"
             for position, leaving in self.manager.exits_in_trouble()
         ]
         return found
+
+    def unprotected(self) -> list[str]:
+        """Return the symbols held without a confirmed stop on the exchange, where there should be one."""
+        if not self.settings.protect.enabled:
+            return []
+        return [position.symbol for position in self.manager.snapshot() if position.protective_stop is None]
 
     def worker_states(self) -> list[WorkerState]:
         """Return what each supervised thread is doing."""
@@ -338,7 +357,10 @@ def build(options: RunOptions) -> House:
             _take_alone(lease, clock)
         address, process = exchange_of(settings, secrets)
         adopt = settings.positions.adopt or options.guard
-        house = House(settings, address, clock, strategy, journal=journal, lease=lease, logs=logs, adopt=adopt)
+        house = House(
+            settings, address, clock, strategy, journal=journal, lease=lease, logs=logs, adopt=adopt,
+            any_key=options.any_key,
+        )
     except BaseException:
         if process is not None:
             process.stop()
@@ -349,7 +371,7 @@ def build(options: RunOptions) -> House:
         guard.release()
         logs.stop()
         raise
-    house.exchange_process, house.guard = process, guard
+    house.exchange_process, house.guard, house.options = process, guard, options
     return house
 
 
