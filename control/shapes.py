@@ -110,5 +110,7 @@ SHAPES: dict[str, JsonObject] = {
     "Blacklist": shape("Markets never entered from scanning.", symbols=list_of(TEXT)),
     "Flattened": shape("What came of closing everything.", closed=list_of(reference("Trade")),
                        failed=list_of(TEXT), paused=FLAG),
+    "Reloaded": shape("What has changed, and what only a restart changes.", changed=list_of({"type": "object"}),
+                      needs_restart=list_of(TEXT)),
     "Paused": shape("Whether entries from scanning are off.", paused=FLAG),
 }

@@ -100,6 +100,9 @@ class Steering(Protocol):
     def resume(self) -> JsonObject:
         """Allow entries from scanning and return `paused`."""
 
+    def reload(self) -> JsonObject:
+        """Take in the settings file as it is now; return `changed` and `needs_restart`."""
+
 
 def exit_code_of(error: BaseException) -> int:
     """Return the exit code of the command line that *error* amounts to."""

@@ -129,3 +129,6 @@ class FakeSteering:
 
     def resume(self) -> Any:
         return self._answer("resume", {"paused": False})
+
+    def reload(self) -> Any:
+        return self._answer("reload", {"changed": [], "needs_restart": []})
