@@ -24,6 +24,7 @@ from control.stream import Streams
 
 LARGEST_BODY = 64 * 1024
 BODY_S = 10.0
+HEALTH_S = 2.0               # for the look at who makes progress, which waits for nothing
 
 
 class Api:
@@ -40,6 +41,7 @@ class Api:
         self._sessions = Sessions(token)
         self._guard = Guard(self._sessions, names=names)
         self._streams = Streams(steering, self._calls)
+        self._health = Shared(steering.held_up, self._calls, HEALTH_S)
         self._metrics = Shared(lambda: render(steering.figures()), self._calls, ask_timeout_s)
 
     def app(self) -> web.Application:
@@ -86,7 +88,11 @@ class Api:
     # ---- what the server answers itself ---------------------------------------------------------
 
     async def _healthz(self, request: web.Request) -> web.Response:
-        return answer({"ok": True, "pid": os.getpid(), "stalled": []})
+        try:
+            held_up = await self._health.get()
+        except TimeoutError as error:
+            held_up = str(error)
+        return answer({"ok": not held_up, "pid": os.getpid(), "held_up": held_up}, 503 if held_up else 200)
 
     async def _log_in(self, request: web.Request) -> web.Response:
         said = await _said(LOG_IN, request)

@@ -56,7 +56,7 @@ _LATENCY = shape(
 SHAPES: dict[str, JsonObject] = {
     "Error": shape("Why not, and the exit code of the command line that it amounts to.", error=TEXT,
                    exit_code={"type": "integer", "minimum": 1, "maximum": 5}),
-    "Health": shape("Whether it makes progress; who does not.", ok=FLAG, pid=COUNT, stalled=list_of(TEXT)),
+    "Health": shape("Whether it makes progress; if not, who is held up.", ok=FLAG, pid=COUNT, held_up=TEXT),
     "Session": shape("A browser's session, or that there is none.", logged_in=FLAG, csrf=or_null(TEXT),
                      ends_in_s=or_null({"type": "integer"})),
     "LoggedOut": shape("The session is over.", logged_in={"const": False}),

@@ -34,6 +34,9 @@ class Steering(Protocol):
     May raise any RadError; NotFound when the symbol or position is not there.
     """
 
+    def held_up(self) -> str:
+        """Return who of those that must not be still makes no progress, in words; empty if all do."""
+
     def status(self) -> JsonObject: ...
 
     def positions(self) -> list[JsonObject]: ...

@@ -54,7 +54,6 @@ class Service:
         self._monitor = monitor
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="Watchdog", daemon=True)
-        self._main_limit_s = MAIN_GRACE_S + MAIN_CALLS * house.settings.exchange.deadline_s
         # The Watchdog's alone.
         self._ready = False
         self._said = ""
@@ -88,7 +87,7 @@ class Service:
     def _beat(self) -> None:
         """Say what there is to say, in one message."""
         lines = []
-        held_up = self._held_up()
+        held_up = who_is_held_up(self._house, self._monitor())
         if not self._ready and self.is_ready():
             self._ready = True
             lines.append("READY=1")
@@ -104,16 +103,6 @@ class Service:
             lines.append(text)
         if lines:
             systemd.notify(*lines)
-
-    def _held_up(self) -> str:
-        """Return who makes no progress, in words; empty if all do."""
-        idle_s = self._house.progress.idle_s()
-        if idle_s > self._main_limit_s:
-            return f"the main thread makes no progress for {idle_s:.0f} s"
-        monitor = self._monitor()
-        if self._house.status.phase == "running" and not (monitor.alive and monitor.idle_s <= MONITOR_LIMIT_S):
-            return f"the position monitor makes no progress for {monitor.idle_s:.0f} s"
-        return ""
 
     def _note(self, held_up: str) -> None:
         if held_up and not self._withheld:
@@ -145,3 +134,13 @@ class Service:
             parts.append(f"{len(problems)} problems: {problems[0]}")
         # One line, whatever an error's text holds.
         return " ".join(", ".join(parts).split())[:300]
+
+
+def who_is_held_up(house: House, monitor: WorkerState) -> str:
+    """Return who of those that must not be still makes no progress, in words; empty if all do."""
+    idle_s = house.progress.idle_s()
+    if idle_s > MAIN_GRACE_S + MAIN_CALLS * house.settings.exchange.deadline_s:
+        return f"the main thread makes no progress for {idle_s:.0f} s"
+    if house.status.phase == "running" and not (monitor.alive and monitor.idle_s <= MONITOR_LIMIT_S):
+        return f"the position monitor makes no progress for {monitor.idle_s:.0f} s"
+    return ""

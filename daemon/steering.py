@@ -18,6 +18,7 @@ from daemon.figures import figures
 from daemon.house import House
 from daemon.opening import Opener
 from daemon.reload import Reloader
+from daemon.service import who_is_held_up
 from daemon.verify import Parties, verify
 from execution.book import NotOpened
 from performance_monitor import Summary
@@ -43,6 +44,10 @@ class Desk:
         self._reloader = Reloader(house)
 
     # ---- asking ---------------------------------------------------------------------------------
+
+    def held_up(self) -> str:
+        states = self._house.worker_states()
+        return who_is_held_up(self._house, next(state for state in states if state.name == "PositionMonitor"))
 
     def status(self) -> JsonObject:
         house = self._house

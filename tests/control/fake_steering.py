@@ -66,6 +66,9 @@ class FakeSteering:
         self.threads_used.append(threading.current_thread().name)
         return self.on[name](*said) if name in self.on else usual
 
+    def held_up(self) -> Any:
+        return self._answer("held_up", "")
+
     def status(self) -> Any:
         return self._answer("status", STATUS)
 
