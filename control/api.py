@@ -12,7 +12,7 @@ from aiohttp import web
 from control.answers import answer
 from control.calls import Calls, Urgency
 from control.fields import BadRequest, read_body, read_query
-from control.guard import CALLER, SAID, Guard, Handler, cookie_name, open_to_all
+from control.guard import CALLER, SAID, Caller, Guard, Handler, cookie_name, open_to_all
 from control.metrics import CONTENT_TYPE, render
 from control.openapi import document
 from control.routes import ACT_TIMEOUT_S, ASK_TIMEOUT_S, EVENTS, ROUTES, Route
@@ -97,6 +97,7 @@ class Api:
     async def _log_in(self, request: web.Request) -> web.Response:
         said = await _said(LOG_IN, request)
         cookie, session = self._sessions.log_in(said["token"], request.remote or "")
+        request[CALLER] = Caller(who="page", session=session, cookie=cookie)
         response = answer(self._about(session))
         response.set_cookie(
             cookie_name(request), cookie, httponly=True, samesite="Strict", path="/", secure=request.secure

@@ -83,7 +83,7 @@ class Guard:
             except Exception as error:  # noqa: BLE001 - every failure has an answer, the unforeseen in the log too
                 refused = failed(request, error)
         if request.method == "POST":
-            self._write_down(request, caller, refused)
+            self._write_down(request, request[CALLER], refused)    # who logs in was nobody before
         return response if refused is None else refused
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
@@ -134,7 +134,6 @@ class Guard:
         cookie = request.cookies.get(cookie_name(request), "")
         session = self._sessions.find(cookie) if cookie else None
         return NOBODY if session is None else Caller(who="page", session=session, cookie=cookie)
-
 
     def _write_down(self, request: web.Request, caller: Caller, refused: web.Response | None) -> None:
         """Write a command down; of those by nobody, one in a while: the log is not theirs to fill."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import stat
 import threading
-from collections.abc import Iterator
 from decimal import Decimal
 from http.client import HTTPConnection
 from pathlib import Path
@@ -21,23 +20,6 @@ from control.server import ControlServer
 from control.steering import NotFound
 from tests.control.fake_steering import POSITION, FakeSteering
 from trading.errors import ConfigError, OrderRejected, OutcomeUnknown, RadError
-
-
-@pytest.fixture
-def steering() -> Iterator[FakeSteering]:
-    fake = FakeSteering()
-    yield fake
-    fake.released.set()
-
-
-@pytest.fixture
-def server(steering: FakeSteering, tmp_path: Path) -> Iterator[ControlServer]:
-    server = ControlServer(steering, data_dir=tmp_path, ask_timeout_s=0.2, act_timeout_s=0.2)
-    server.start()
-    yield server
-    steering.released.set()
-    server.stop()
-    assert not server.alive
 
 
 def send(
