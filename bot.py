@@ -7,27 +7,32 @@ looks after the other threads. Starting and recovering are the same code: a kill
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from control.listening import listen_of
 from control.server import ControlServer
 from control.views import opportunity_view
 from daemon import scan
+from daemon.doctor import examine
 from daemon.house import House, build
+from daemon.key_facts import KeyFacts, facts_of_key
 from daemon.opening import Opener
 from daemon.recovery import recover
 from daemon.remembering import Remembrance
 from daemon.report import closing_block
+from daemon.service import Service
+from daemon.signals import end_after, end_on_signals, reload_on_hangup
 from daemon.steering import Desk
 from daemon.verify_alone import verify_alone
 from daemon.watch import Watch
 from execution.reconcile import Reconciliation
 from runtime.lease import POLL_S, RENEW_S, Lease
 from runtime.options import RunOptions, parse_run_options
+from runtime.secrets import Secrets
+from runtime.settings import Settings
 from runtime.worker import Supervisor, Worker
 from trading.errors import AuthenticationFailed, ClockSkew, ConfigError, ExchangeError, JournalError, RadError
 
@@ -62,15 +67,16 @@ class Bot:
         self._options = options
         self._clock = house.clock
         self.stop = house.stop
+        self.hung_up = threading.Event()       # SIGHUP: the settings are to be read again
         self._opener = Opener(house, guard=options.guard)
         self._desk = Desk(house, self._opener)
         house.workers = self._workers()
+        self._service = Service(house, house.workers[0].state)
         self._supervisor = Supervisor(house.workers, dump_path=house.settings.data_dir / "stacks.log")
         self._control = ControlServer(
             self._desk,
-            host=house.settings.control.host,
-            port=house.settings.control.port,
             data_dir=house.settings.data_dir,
+            listen=listen_of(house.settings),
         )
         self._next_contact = self._clock.monotonic() + CONTACT_INTERVAL_S
         self._next_account = 0.0
@@ -93,6 +99,7 @@ class Bot:
         """Start, trade until told to stop, end with every position protected; return the exit code."""
         code = OK
         self._hurrying.start()
+        self._service.start()
         try:
             self._control.start()
             self._watcher.start()
@@ -130,6 +137,7 @@ class Bot:
         self._started = True
         if not self._until_it_answers(self._reconcile):
             return False
+        house.key_check.look_if_due()      # not before: what is open is looked after, whatever the key may do
         house.status.started()
         log.info("running positions=%s recovered=%s", len(house.manager.snapshot()), recovered)
         return True
@@ -138,6 +146,7 @@ class Bot:
         """Wait, ready to start, until the lease is ours; False if stopped first."""
         warm = False
         while not self.stop.is_set():
+            self._house.progress.mark()
             try:
                 if lease.held or lease.acquire():
                     self._keep_lease(lease)
@@ -185,6 +194,7 @@ class Bot:
         """Repeat *step* until the exchange answers; a daemon waits for its exchange as long as it takes."""
         turn = 0
         while not self.stop.is_set():
+            self._house.progress.mark()
             try:
                 step()
                 return True
@@ -251,6 +261,8 @@ class Bot:
                 log.critical("the position monitor is stuck and cannot be revived: ending to be restarted")
                 return STUCK
             self._guarded("connection", self._stay_connected_if_due)
+            self._reload_if_asked()
+            self._guarded("key", self._house.key_check.look_if_due)
             self._guarded("account", self._refresh_account_if_due)
             self._guarded("reconcile", self._reconcile_if_due)
             self._guarded("entries", self._opener.step)
@@ -259,16 +271,27 @@ class Bot:
 
     def _guarded(self, what: str, step: Callable[[], None]) -> None:
         """Run one of the main thread's duties; a failure is said in `status` and tried again next time."""
+        self._house.progress.mark()
         try:
             step()
             self._house.status.clear(what)
         except (ExchangeError, JournalError) as error:
             if self._house.status.problem(what, str(error)):
                 log.warning("%s failed, trying again error=%s", what, error)
+        except ConfigError:
+            raise                                    # nothing but a person can mend it
         except Exception as error:  # noqa: BLE001 - the main loop outlives its steps, and says so
             self._house.status.problem(what, f"{type(error).__name__}: {error}")
             log.exception("%s failed unexpectedly", what)
             self._clock.wait(self.stop, MAIN_INTERVAL_S)
+
+    def _reload_if_asked(self) -> None:
+        if self.hung_up.is_set():
+            self.hung_up.clear()
+            try:
+                self._desk.reload()
+            except RadError as error:
+                log.error("settings not reloaded, nothing has changed error=%s", error)
 
     def _stay_connected_if_due(self) -> None:
         """Keep the exits' connections open and the exchange's time known, now and then."""
@@ -320,6 +343,7 @@ class Bot:
     def _end(self) -> None:
         """Stop entries first, let exits finish, leave every position protected, say how things stand."""
         house = self._house
+        self._service.stopping()
         house.status.stopping()
         house.manager.shut("stopping")
         self.stop.set()
@@ -342,6 +366,7 @@ class Bot:
         self._end_watch()
         house.close()
         self._control.stop()
+        self._service.stop()
 
     def _end_watch(self) -> None:
         """Tell what there is to tell and end the feed; what comes now is the end, and no trouble."""
@@ -383,8 +408,9 @@ def run(options: RunOptions) -> int:
         print(f"rad: {error}", file=sys.stderr)
         return BAD_CONFIG if isinstance(error, ConfigError | AuthenticationFailed) else ERROR
     bot = Bot(house, options)
-    _end_on_signals(bot.stop)
-    timer = _end_after(bot.stop, options.for_seconds)
+    end_on_signals(bot.stop)
+    reload_on_hangup(bot.hung_up, bot.stop)
+    timer = end_after(bot.stop, options.for_seconds)
     try:
         return bot.run()
     finally:
@@ -407,24 +433,14 @@ def verify(options: RunOptions) -> dict[str, Any]:
     return verify_alone(options)
 
 
-def _end_on_signals(stop: threading.Event) -> None:
-    def end(_signal: int, _frame: object) -> None:
-        if stop.is_set():
-            os._exit(130)        # asked twice: the person means it
-        stop.set()
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+def doctor(options: RunOptions) -> dict[str, Any]:
+    """Look at everything a person could have got wrong; sends no order and writes nothing."""
+    return examine(options)
 
 
-def _end_after(stop: threading.Event, seconds: float | None) -> threading.Timer | None:
-    if seconds is None:
-        return None
-    timer = threading.Timer(seconds, stop.set)
-    timer.name = "Timer"
-    timer.daemon = True
-    timer.start()
-    return timer
+def try_key(settings: Settings, secrets: Secrets) -> KeyFacts:
+    """Have the configured exchange say what a key may do; raises ExchangeError."""
+    return facts_of_key(settings, secrets)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from functools import partial
 from typing import Any
@@ -11,8 +12,8 @@ from aiohttp import web
 from control.answers import answer
 from control.calls import Calls, Urgency
 from control.codes import LIFE_S
-from control.fields import read_body, read_query
-from control.guard import CALLER, SAID, Guard, Handler, cookie_name, open_to_all
+from control.fields import BadRequest, read_body, read_query
+from control.guard import CALLER, SAID, Caller, Guard, Handler, cookie_name, open_to_all
 from control.metrics import CONTENT_TYPE, render
 from control.openapi import document
 from control.page import add_page
@@ -23,6 +24,8 @@ from control.steering import Steering
 from control.stream import Streams
 
 LARGEST_BODY = 64 * 1024
+BODY_S = 10.0
+HEALTH_S = 2.0               # for the look at who makes progress, which waits for nothing
 
 
 class Api:
@@ -39,12 +42,13 @@ class Api:
         self._sessions = Sessions(token)
         self._guard = Guard(self._sessions, names=names)
         self._streams = Streams(steering, self._calls)
+        self._health = Shared(steering.held_up, self._calls, HEALTH_S)
         self._metrics = Shared(lambda: render(steering.figures()), self._calls, ask_timeout_s)
 
     def app(self) -> web.Application:
         """Return the application that serves all of it."""
         app = web.Application(middlewares=[self._guard.middleware], client_max_size=LARGEST_BODY)
-        app.on_response_prepare.append(self._guard.add_headers)
+        app.on_response_prepare.append(self._guard.prepare)
         app.on_shutdown.append(self._streams.end)
         own: dict[str, Handler] = {
             "/healthz": self._healthz, "/api/login": self._log_in, "/api/logout": self._log_out,
@@ -85,11 +89,17 @@ class Api:
     # ---- what the server answers itself ---------------------------------------------------------
 
     async def _healthz(self, request: web.Request) -> web.Response:
-        return answer({"ok": True, "pid": os.getpid(), "stalled": []})
+        await _said(HEALTH, request)
+        try:
+            held_up = await self._health.get()
+        except TimeoutError as error:
+            held_up = str(error)
+        return answer({"ok": not held_up, "pid": os.getpid(), "held_up": held_up}, 503 if held_up else 200)
 
     async def _log_in(self, request: web.Request) -> web.Response:
         said = await _said(LOG_IN, request)
         cookie, session = self._sessions.log_in(said["token"], request.remote or "")
+        request[CALLER] = Caller(who="page", session=session, cookie=cookie)
         response = answer(self._about(session))
         response.set_cookie(
             cookie_name(request), cookie, httponly=True, samesite="Strict", path="/", secure=request.secure
@@ -114,9 +124,11 @@ class Api:
         return web.Response(body=await self._metrics.get(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _openapi(self, request: web.Request) -> web.Response:
+        await _said(OPENAPI, request)
         return answer(document())
 
     async def _session(self, request: web.Request) -> web.Response:
+        await _said(SESSION, request)
         return answer(self._about(request[CALLER].session))
 
     def _about(self, session: Session | None) -> dict[str, Any]:
@@ -132,14 +144,24 @@ async def _said(route: Route, request: web.Request) -> dict[str, Any]:
     query = read_query(() if route.is_command else route.fields, request.query.items())
     if not route.is_command:
         return query
-    said = read_body(route.fields, await request.read())
+    said = read_body(route.fields, await _body(request))
     request[SAID] = {name: value for name, value in said.items() if name != "token"}
     return said
+
+
+async def _body(request: web.Request) -> bytes:
+    """Return the whole body; whoever takes too long to send it is not waited for."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except TimeoutError:
+        raise BadRequest(f"the body did not come within {BODY_S:g} s") from None
 
 
 def _route(path: str) -> Route:
     return next(route for route in ROUTES if route.path == path)
 
 
-LOG_IN, LOG_OUT, METRICS = _route("/api/login"), _route("/api/logout"), _route("/metrics")
+LOG_IN, LOG_OUT, SESSION = _route("/api/login"), _route("/api/logout"), _route("/api/session")
+HEALTH, METRICS, OPENAPI = _route("/healthz"), _route("/metrics"), _route("/api/openapi.json")
 CODE = _route("/api/code")
