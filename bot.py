@@ -51,6 +51,7 @@ ENDING_CALLS_S = 2.0             # for calls under way, except exits and stops
 THREADS_GRACE_S = 1.0
 EXITS_GRACE_S = 3.0              # exits under way when asked to end
 LAST_LOOK_S = 2.0
+LAST_MESSAGES_S = 1.5
 
 
 class Bot:
@@ -94,6 +95,8 @@ class Bot:
         try:
             self._control.start()
             self._watcher.start()
+            if self._house.notifier is not None:
+                self._house.notifier.start()
             self._supervisor.workers.append(self._watcher)
             if self._start():
                 code = self._loop()
@@ -341,11 +344,15 @@ class Bot:
         self._control.stop()
 
     def _end_watch(self) -> None:
-        """Tell what there is to tell and end the feed; what comes now is the end, and no trouble."""
+        """Tell what there is to tell, end the feed and have it brought; what comes now is the end, no trouble."""
+        house = self._house
         self._watching.set()
         if self._watcher.join(THREADS_GRACE_S):
             self._watch.look()
-        self._house.events.close()
+        if house.notifier is None:
+            house.events.close()
+        elif not house.notifier.stop(house.events, LAST_MESSAGES_S):
+            log.warning("last messages not taken in time")
 
     def _hurry(self) -> None:
         """Once told to end, wait for nothing long: the main thread may be in the middle of a call."""

@@ -90,6 +90,7 @@ def _build() -> argparse.ArgumentParser:
     _add_mode(scanning)
     _add_mode(command("verify", "compare journal and exchange; exit 0 only when they agree"))
     command("sandbox", "run RAD's own KuCoin alone", asks=False)
+    command("notify-test", "send a message to each outlet and say what came of it")
     settings = command("config", "what is configured (show), and whether it is right (check)")
     settings.add_argument("what", choices=("show", "check"))
     return parser

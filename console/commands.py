@@ -101,6 +101,14 @@ def config(said: Namespace) -> int:
     return (show if said.what == "show" else check)(from_caller(said.config), as_json=said.as_json)
 
 
+def notify_test(said: Namespace) -> int:
+    """One message to each outlet, and what came of it."""
+    from console.notify_test import notify_test
+
+    with waiting("sending"):
+        return notify_test(from_caller(said.config), as_json=said.as_json)
+
+
 def _running(said: Namespace) -> Any:
     """Return the daemon's status; None where none runs, or it is too busy to say."""
     try:
@@ -127,6 +135,7 @@ def _tell(facts: Any, said: Namespace, show: str = "") -> None:
 
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "run": run, "sandbox": sandbox, "scan": scan, "verify": verify, "config": config,
+    "notify-test": notify_test,
     **dict.fromkeys(("status", "positions", "opportunities", "orders", "trades", "threads"), ask),
     **dict.fromkeys(("open", "close", "flatten", "pause", "resume"), act),
 }

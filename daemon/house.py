@@ -12,6 +12,7 @@ from typing import Any
 
 from control.views import in_ms
 from daemon.exchange_process import ExchangeAddress, ExchangeProcess
+from daemon.messages import notifier_for
 from daemon.scan import scanner_for
 from daemon.state import Account, Status, Trouble
 from execution.orders import OrderSender
@@ -29,7 +30,9 @@ from runtime.journal import SqlJournal
 from runtime.lease import LEASE_S, POLL_S, Lease, account_name, lease_of
 from runtime.lease_row import on_server
 from runtime.logs import LogRuntime, start_logging
+from runtime.notifier import Notifier
 from runtime.options import RunOptions, refuse_unspoken_live
+from runtime.outlets import load_outlets
 from runtime.pool import UrgentPool
 from runtime.prices import PriceBook
 from runtime.secrets import Secrets, load_secrets
@@ -75,7 +78,8 @@ class House:
         self.stop = threading.Event()          # everything but exits ends
         self.abandon = threading.Event()       # exits end too
         self.status = Status()
-        self.events = EventFeed(clock)
+        self.events = EventFeed(clock, levels=settings.notify.gravities())
+        self.notifier: Notifier | None = None
         self.workers: Sequence[Any] = ()
         self.exchange_process: ExchangeProcess | None = None
         self.guard: Instance | None = None
@@ -260,6 +264,8 @@ class House:
                 Trouble(what="stop", text="no stop on the exchange yet", symbol=position.symbol)
                 for position in self.manager.snapshot() if position.protective_stop is None
             ]
+        if self.notifier is not None and self.notifier.trouble():
+            found.append(Trouble(what="notifier", text=self.notifier.trouble()))
         found += [
             Trouble(what="exit", text=f"cannot be closed: refused {leaving.ladder.refusals} times, trying on",
                     symbol=position.symbol)
@@ -329,10 +335,13 @@ def build(options: RunOptions) -> House:
     refuse_unspoken_live(settings.mode, live=options.live)
     scanner = settings.scanner
     strategy = load_strategy(scanner.strategy, scanner.params, candles=scanner.candles)
-    secrets = load_secrets([Path.cwd(), Path(__file__).resolve().parents[1]])
+    folders = [Path.cwd(), Path(__file__).resolve().parents[1]]
+    secrets = load_secrets(folders)
     clock = SystemClock()
     guard = Instance.claim(settings.data_dir, clock)
-    logs = start_logging(settings.log.level, settings.log_path, secrets.redactions())
+    outlets = load_outlets(folders)
+    hidden = secrets.redactions() + outlets.redactions()
+    logs = start_logging(settings.log.level, settings.log_path, hidden)
     process: ExchangeProcess | None = None
     journal: SqlJournal | None = None
     lease: Lease | None = None
@@ -349,6 +358,7 @@ def build(options: RunOptions) -> House:
         address, process = exchange_of(settings, secrets)
         adopt = settings.positions.adopt or options.guard
         house = House(settings, address, clock, strategy, journal=journal, lease=lease, logs=logs, adopt=adopt)
+        house.notifier = notifier_for(settings, outlets, house.events, clock, logs.redact)
     except BaseException:
         if process is not None:
             process.stop()

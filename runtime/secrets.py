@@ -59,7 +59,7 @@ class Secrets:
         forms: set[str] = set()
         for value in (self.key, self.secret, self.passphrase):
             if len(value) >= _SHORTEST_HIDDEN:
-                forms |= _forms(value)
+                forms |= every_form(value)
         return tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
 
@@ -86,9 +86,9 @@ def load_secrets(folders: Iterable[Path], environ: Mapping[str, str] | None = No
     found = _Found()
     found.add(environ, "environment")
     if environ.get("CREDENTIALS_DIRECTORY"):
-        found.add(_credentials(Path(environ["CREDENTIALS_DIRECTORY"])), "systemd")
+        found.add(read_credentials(Path(environ["CREDENTIALS_DIRECTORY"]), NAMES), "systemd")
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
-        found.add(_dotenv(folder / ".env"), str(folder / ".env"))
+        found.add(read_dotenv(folder / ".env"), str(folder / ".env"))
     return Secrets(
         key=found.values.get(KEY, ""),
         secret=found.values.get(SECRET, ""),
@@ -97,16 +97,18 @@ def load_secrets(folders: Iterable[Path], environ: Mapping[str, str] | None = No
     )
 
 
-def _credentials(folder: Path) -> dict[str, str | None]:
+def read_credentials(folder: Path, names: Iterable[str]) -> dict[str, str | None]:
+    """Return those of *names* that systemd has put into *folder*. Raises ConfigError when one is unreadable."""
     values: dict[str, str | None] = {}
-    for name in NAMES:
+    for name in names:
         for file in (folder / name, folder / name.lower()):
             if file.is_file() and name not in values:
                 values[name] = _read(file)
     return values
 
 
-def _dotenv(file: Path) -> Mapping[str, str | None]:
+def read_dotenv(file: Path) -> Mapping[str, str | None]:
+    """Return what a `.env` file says; nothing when there is none. Raises ConfigError when it is unreadable."""
     if not file.is_file():
         return {}
     _read(file)
@@ -122,7 +124,8 @@ def _read(file: Path) -> str:
         raise ConfigError(f"{file} is not UTF-8 text") from None
 
 
-def _forms(value: str) -> set[str]:
+def every_form(value: str) -> set[str]:
+    """Return *value* in each form it may take on the wire or in an error about it."""
     raw = value.encode()
     encoded = {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
     forms = {value, quote(value, safe=""), quote_plus(value), *encoded, *(form.rstrip("=") for form in encoded)}
