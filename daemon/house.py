@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from control.views import in_ms
+from daemon.blacklist import Blacklist
 from daemon.exchange_process import ExchangeAddress, ExchangeProcess
 from daemon.messages import notifier_for
 from daemon.scan import scanner_for
@@ -20,7 +21,7 @@ from execution.protection import Protection, ProtectRules
 from execution.rebuild import Rebuilder
 from execution.reconcile import Reconciler
 from kucoin_client import KuCoinClient
-from performance_monitor import PerformanceMonitor
+from performance_monitor import PerformanceMonitor, Stats
 from position_manager import PositionManager, PositionRules
 from runtime.budget import RateBudget
 from runtime.clock import SystemClock
@@ -84,6 +85,7 @@ class House:
         self.exchange_process: ExchangeProcess | None = None
         self.guard: Instance | None = None
         self.look_soon = threading.Event()     # something calls for a reconciliation
+        self.blacklist = Blacklist(settings.data_dir, clock)
 
         self.monitor = PerformanceMonitor(clock, exit_budget_s=settings.monitor.exit_budget_s)
         self.budget = RateBudget(settings.quotas, clock, settings.exchange.quota_address)
@@ -136,8 +138,14 @@ class House:
             rebuilder=Rebuilder(self.client, self.journal, protection, self.rules.exits, self.clock),
         )
         self.scanner = scanner_for(settings, strategy, self.client, self.monitor, self.clock)
+        self.choose_pairs()
 
     # ---- what several rooms ask -----------------------------------------------------------------
+
+    def choose_pairs(self) -> None:
+        """Have the scanner go by the settings and the black list as they are now."""
+        rules = self.settings.universe_rules()
+        self.scanner.go_by(replace(rules, exclude=rules.exclude + tuple(sorted(self.blacklist.symbols()))))
 
     def connect(self) -> None:
         """Learn the exchange's time, then its markets; raises ExchangeError."""
@@ -237,12 +245,12 @@ class House:
             for use in self.budget.usage()
         }
 
-    def exit_latency_ms(self) -> dict[str, Any]:
+    def exit_latency_ms(self, stats: Stats | None = None) -> dict[str, Any]:
         """Return p50, p95, p99 and max from price receipt to the wire, in milliseconds, and of each stage.
 
         `late`: how many left later than `monitor.exit_budget`.
         """
-        stats = self.monitor.get_stats()
+        stats = stats or self.monitor.get_stats(brief=True)
         stages = {
             name: in_ms(found.count, p50=found.p50, p95=found.p95, p99=found.p99, max=found.maximum)
             for name, found in stats.exit_stages.items()
