@@ -18,6 +18,7 @@ from control.server import ControlServer
 from control.views import opportunity_view
 from daemon import scan
 from daemon.house import House, build
+from daemon.messages import telegram_for
 from daemon.opening import Opener
 from daemon.recovery import recover
 from daemon.report import closing_block
@@ -51,7 +52,8 @@ ENDING_CALLS_S = 2.0             # for calls under way, except exits and stops
 THREADS_GRACE_S = 1.0
 EXITS_GRACE_S = 3.0              # exits under way when asked to end
 LAST_LOOK_S = 2.0
-LAST_MESSAGES_S = 1.5
+LAST_MESSAGES_S = 1.0
+WATCH_GRACE_S = 0.3
 
 
 class Bot:
@@ -65,6 +67,8 @@ class Bot:
         self._opener = Opener(house, guard=options.guard)
         self._desk = Desk(house, self._opener)
         house.workers = self._workers()
+        redact = str if house.logs is None else house.logs.redact
+        house.telegram = telegram_for(house.settings, house.outlets, self._desk, house.clock, redact)
         self._supervisor = Supervisor(house.workers, dump_path=house.settings.data_dir / "stacks.log")
         self._control = ControlServer(
             self._desk,
@@ -97,6 +101,8 @@ class Bot:
             self._watcher.start()
             if self._house.notifier is not None:
                 self._house.notifier.start()
+            if self._house.telegram is not None:
+                self._house.telegram.start()
             self._supervisor.workers.append(self._watcher)
             if self._start():
                 code = self._loop()
@@ -347,8 +353,10 @@ class Bot:
         """Tell what there is to tell, end the feed and have it brought; what comes now is the end, no trouble."""
         house = self._house
         self._watching.set()
-        if self._watcher.join(THREADS_GRACE_S):
+        if self._watcher.join(WATCH_GRACE_S):
             self._watch.look()
+        if house.telegram is not None:
+            house.telegram.stop(WATCH_GRACE_S)
         if house.notifier is None:
             house.events.close()
         elif not house.notifier.stop(house.events, LAST_MESSAGES_S):

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from control.telegram import Telegram
 from control.views import in_ms
 from daemon.blacklist import Blacklist
 from daemon.exchange_process import ExchangeAddress, ExchangeProcess
@@ -33,7 +34,7 @@ from runtime.lease_row import on_server
 from runtime.logs import LogRuntime, start_logging
 from runtime.notifier import Notifier
 from runtime.options import RunOptions, refuse_unspoken_live
-from runtime.outlets import load_outlets
+from runtime.outlets import Outlets, load_outlets
 from runtime.pool import UrgentPool
 from runtime.prices import PriceBook
 from runtime.secrets import Secrets, load_secrets
@@ -81,6 +82,8 @@ class House:
         self.status = Status()
         self.events = EventFeed(clock, levels=settings.notify.gravities())
         self.notifier: Notifier | None = None
+        self.telegram: Telegram | None = None
+        self.outlets = Outlets()
         self.workers: Sequence[Any] = ()
         self.exchange_process: ExchangeProcess | None = None
         self.guard: Instance | None = None
@@ -274,6 +277,8 @@ class House:
             ]
         if self.notifier is not None and self.notifier.trouble():
             found.append(Trouble(what="notifier", text=self.notifier.trouble()))
+        if self.telegram is not None and self.telegram.trouble():
+            found.append(Trouble(what="telegram", text=self.telegram.trouble()))
         found += [
             Trouble(what="exit", text=f"cannot be closed: refused {leaving.ladder.refusals} times, trying on",
                     symbol=position.symbol)
@@ -366,6 +371,7 @@ def build(options: RunOptions) -> House:
         address, process = exchange_of(settings, secrets)
         adopt = settings.positions.adopt or options.guard
         house = House(settings, address, clock, strategy, journal=journal, lease=lease, logs=logs, adopt=adopt)
+        house.outlets = outlets
         house.notifier = notifier_for(settings, outlets, house.events, clock, logs.redact)
     except BaseException:
         if process is not None:

@@ -1,9 +1,13 @@
-"""The outlets that are configured, made."""
+"""The way out to a person and the way in from one, made as configured."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
+from control.steering import Steering
+from control.telegram import Telegram
+from control.telegram_api import TelegramApi
 from runtime.apprise_outlet import apprise_send
 from runtime.events import EventFeed
 from runtime.notifier import Notifier, Outlet
@@ -11,6 +15,21 @@ from runtime.outlets import Outlets
 from runtime.settings import Settings
 from trading.errors import ConfigError
 from trading.ports import Clock
+
+log = logging.getLogger("notify")
+
+
+def telegram_for(
+    settings: Settings, outlets: Outlets, steering: Steering, clock: Clock, redact: Callable[[str], str]
+) -> Telegram | None:
+    """Return what listens to commands; None without a token."""
+    said = settings.telegram
+    if not outlets.telegram_token:
+        return None
+    if not said.chats:
+        log.warning("nobody may command by Telegram: telegram.chats is empty; write to the bot, and see the log")
+    api = TelegramApi(said.url, outlets.telegram_token)
+    return Telegram(steering, api, clock, chats=said.chats, title=settings.title, redact=redact)
 
 
 def notifier_for(

@@ -96,7 +96,8 @@ class Outlet:
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; False if the service holds the thread still."""
-        self._thread.join(timeout_s)
+        if self._thread.ident is not None:       # it may never have come to a start
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def trouble(self) -> str:
