@@ -97,7 +97,9 @@ class Bot:
         code = OK
         self._hurrying.start()
         try:
-            self._control.start()
+            address = self._control.start()
+            if self._house.logs is not None:
+                self._house.logs.hide(address.token)
             self._watcher.start()
             if self._house.notifier is not None:
                 self._house.notifier.start()

@@ -90,6 +90,7 @@ def _build() -> argparse.ArgumentParser:
     _add_mode(scanning)
     _add_mode(command("verify", "compare journal and exchange; exit 0 only when they agree"))
     command("sandbox", "run RAD's own KuCoin alone", asks=False)
+    _add_logs(command("logs", "what the daemon has written down, whether it runs or not"))
     command("notify-test", "send a message to each outlet and say what came of it")
     settings = command("config", "what is configured (show), and whether it is right (check)")
     settings.add_argument("what", choices=("show", "check"))
@@ -98,6 +99,15 @@ def _build() -> argparse.ArgumentParser:
 
 def _add_symbol(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("symbol", metavar="SYMBOL", help="BTC/USDT:USDT, or KuCoin's own XBTUSDTM")
+
+
+def _add_logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what is being written")
+    parser.add_argument("--level", choices=("debug", "info", "warning", "error", "fatal"),
+                        default="debug", help="this and graver (default: debug)")
+    parser.add_argument("--symbol", metavar="SYMBOL", help="lines about BTC, BTC/USDT or BTC/USDT:USDT only")
+    parser.add_argument("--lines", type=_count, default=100, metavar="N",
+                        help="how many of the latest (default: 100)")
 
 
 def _add_mode(parser: argparse.ArgumentParser, summary: str = "instead of the configured one") -> None:

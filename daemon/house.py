@@ -354,7 +354,9 @@ def build(options: RunOptions) -> House:
     guard = Instance.claim(settings.data_dir, clock)
     outlets = load_outlets(folders)
     hidden = secrets.redactions() + outlets.redactions()
-    logs = start_logging(settings.log.level, settings.log_path, hidden)
+    logs = start_logging(
+        settings.log.level, settings.log_path, hidden, as_json=settings.log.format == "json"
+    )
     process: ExchangeProcess | None = None
     journal: SqlJournal | None = None
     lease: Lease | None = None

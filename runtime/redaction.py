@@ -9,10 +9,12 @@ from runtime.locks import named_lock
 
 HIDDEN = "***"
 
-_NAMES = r"kc-api-(?:key|sign|passphrase)|api[_-]?key|api[_-]?secret|secret|passphrase|password|signature|token"
+_HEADERS = r"kc-api-(?:key|sign|passphrase)"
+_NAMES = rf"{_HEADERS}|api[_-]?key|api[_-]?secret|secret|passphrase|password|signature|token"
 # Whoever's they are: headers, and what stands in an address. Values end where the next thing begins.
 _LOOKS_LIKE_ONE = (
     re.compile(r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)\b([\"']?\s*[:=,]\s*[\"']?)[^\"'\r\n}]+"),
+    re.compile(rf"(?i)\b({_HEADERS})\b([\"']\s*,\s*[\"'])[^\"']+"),
     re.compile(rf"(?i)\b({_NAMES})\b([\"']?\s*[:=]\s*[\"']?)[^\s\"'&,;)}}\]]+"),
     re.compile(r"(?i)\b([a-z][a-z0-9+.-]*)(://)[^\s/@\"']+(?=@)"),
 )

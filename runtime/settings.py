@@ -214,6 +214,7 @@ class LogSettings(_Section):
 
     level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = "info"
     file: PathOrNone = Path("rad.log")
+    format: Annotated[Literal["text", "json"], BeforeValidator(lower)] = "text"
 
 
 class Settings(_Section):
