@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kucoin import exact_json
@@ -42,6 +42,7 @@ def _everything_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
 MORE = st.sampled_from(["", ',"msg":"ok","n":0.10'])
 
 
+@settings(max_examples=50, deadline=None)
 @given(rows=ROWS, blanks=st.lists(BLANKS, min_size=6, max_size=6), more=MORE)
 def test_rows_are_what_json_says(rows: list[Any], blanks: list[str], more: str) -> None:
     """Whatever the rows hold, however the list is spaced: the same document, fractions exact."""
