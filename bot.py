@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from control.listening import listen_of
 from control.server import ControlServer
 from control.views import opportunity_view
 from daemon import scan
+from daemon.doctor import examine
 from daemon.house import House, build
-from daemon.messages import telegram_for
+from daemon.key_facts import KeyFacts, facts_of_key
 from daemon.opening import Opener
 from daemon.recovery import recover
 from daemon.report import closing_block
+from daemon.service import Service
+from daemon.signals import end_after, end_on_signals, reload_on_hangup
 from daemon.steering import Desk
+from daemon.telling import Telling
 from daemon.verify_alone import verify_alone
-from daemon.watch import Watch
 from execution.reconcile import Reconciliation
 from runtime.lease import POLL_S, RENEW_S, Lease
 from runtime.options import RunOptions, parse_run_options
+from runtime.secrets import Secrets
+from runtime.settings import Settings
 from runtime.worker import Supervisor, Worker
 from trading.errors import AuthenticationFailed, ClockSkew, ConfigError, ExchangeError, JournalError, RadError
 
@@ -45,7 +49,6 @@ ACCOUNT_INTERVAL_S = 5.0
 CONTACT_INTERVAL_S = 30.0        # idle connections get closed, and a clock drifts or is set
 RECONCILE_SOON_S = 1.0           # after anything uncertain
 SUMMARY_INTERVAL_S = 60.0
-WATCH_INTERVAL_S = 1.0
 MONITOR_BACKOFF_S = 0.25         # whatever goes wrong in it, the monitor looks again at once
 START_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 # Ten seconds are promised from the signal to the end; what follows adds up to less.
@@ -53,8 +56,6 @@ ENDING_CALLS_S = 2.0             # for calls under way, except exits and stops
 THREADS_GRACE_S = 1.0
 EXITS_GRACE_S = 3.0              # exits under way when asked to end
 LAST_LOOK_S = 2.0
-LAST_MESSAGES_S = 1.0
-WATCH_GRACE_S = 0.3
 
 
 class Bot:
@@ -65,29 +66,23 @@ class Bot:
         self._options = options
         self._clock = house.clock
         self.stop = house.stop
+        self.hung_up = threading.Event()       # SIGHUP: the settings are to be read again
         self._opener = Opener(house, guard=options.guard)
         self._desk = Desk(house, self._opener)
         house.workers = self._workers()
-        redact = str if house.logs is None else house.logs.redact
-        house.telegram = telegram_for(house.settings, house.outlets, self._desk, house.clock, redact)
+        self._telling = Telling(house, self._desk)
+        self._service = Service(house, house.workers[0].state)
         self._supervisor = Supervisor(house.workers, dump_path=house.settings.data_dir / "stacks.log")
         self._control = ControlServer(
             self._desk,
-            host=house.settings.control.host,
-            port=house.settings.control.port,
             data_dir=house.settings.data_dir,
+            listen=listen_of(house.settings),
         )
         self._next_contact = self._clock.monotonic() + CONTACT_INTERVAL_S
         self._next_account = 0.0
         self._next_reconcile = 0.0
         self._next_summary = self._clock.monotonic() + SUMMARY_INTERVAL_S
         self._keeper: Worker | None = None
-        self._watch = Watch(house)
-        self._watching = threading.Event()         # set when it is to end: after everything it tells of
-        self._watcher = Worker(
-            "Watch", self._watch_step, stop=self._watching, clock=self._clock, stuck_after_s=60.0,
-            longest_backoff_s=WATCH_INTERVAL_S,
-        )
         self._started = False
         self._hurrying = threading.Thread(target=self._hurry, name="Ending", daemon=True)
         self._tick = 0
@@ -97,16 +92,13 @@ class Bot:
         """Start, trade until told to stop, end with every position protected; return the exit code."""
         code = OK
         self._hurrying.start()
+        self._service.start()
         try:
             address = self._control.start()
             if self._house.logs is not None:
                 self._house.logs.hide(address.token)
-            self._watcher.start()
-            if self._house.notifier is not None:
-                self._house.notifier.start()
-            if self._house.telegram is not None:
-                self._house.telegram.start()
-            self._supervisor.workers.append(self._watcher)
+            self._telling.start()
+            self._supervisor.workers.append(self._telling.watcher)
             if self._start():
                 code = self._loop()
         except (AuthenticationFailed, ConfigError) as error:
@@ -141,6 +133,7 @@ class Bot:
         self._started = True
         if not self._until_it_answers(self._reconcile):
             return False
+        house.key_check.look_if_due()      # not before: what is open is looked after, whatever the key may do
         house.status.started()
         log.info("running positions=%s recovered=%s", len(house.manager.snapshot()), recovered)
         return True
@@ -149,6 +142,7 @@ class Bot:
         """Wait, ready to start, until the lease is ours; False if stopped first."""
         warm = False
         while not self.stop.is_set():
+            self._house.progress.mark()
             try:
                 if lease.held or lease.acquire():
                     self._keep_lease(lease)
@@ -196,6 +190,7 @@ class Bot:
         """Repeat *step* until the exchange answers; a daemon waits for its exchange as long as it takes."""
         turn = 0
         while not self.stop.is_set():
+            self._house.progress.mark()
             try:
                 step()
                 return True
@@ -235,10 +230,6 @@ class Bot:
         house.manager.update_positions()
         house.ask_for_stale_prices()
 
-    def _watch_step(self) -> None:
-        self._watch.look()
-        self._clock.wait(self._watching, WATCH_INTERVAL_S)
-
     def _scan_step(self) -> None:
         house = self._house
         self._note_universe(house.scanner.scan().universe)
@@ -261,6 +252,8 @@ class Bot:
                 log.critical("the position monitor is stuck and cannot be revived: ending to be restarted")
                 return STUCK
             self._guarded("connection", self._stay_connected_if_due)
+            self._reload_if_asked()
+            self._guarded("key", self._house.key_check.look_if_due)
             self._guarded("account", self._refresh_account_if_due)
             self._guarded("reconcile", self._reconcile_if_due)
             self._guarded("entries", self._opener.step)
@@ -269,16 +262,27 @@ class Bot:
 
     def _guarded(self, what: str, step: Callable[[], None]) -> None:
         """Run one of the main thread's duties; a failure is said in `status` and tried again next time."""
+        self._house.progress.mark()
         try:
             step()
             self._house.status.clear(what)
         except (ExchangeError, JournalError) as error:
             if self._house.status.problem(what, str(error)):
                 log.warning("%s failed, trying again error=%s", what, error)
+        except ConfigError:
+            raise                                    # nothing but a person can mend it
         except Exception as error:  # noqa: BLE001 - the main loop outlives its steps, and says so
             self._house.status.problem(what, f"{type(error).__name__}: {error}")
             log.exception("%s failed unexpectedly", what)
             self._clock.wait(self.stop, MAIN_INTERVAL_S)
+
+    def _reload_if_asked(self) -> None:
+        if self.hung_up.is_set():
+            self.hung_up.clear()
+            try:
+                self._desk.reload()
+            except RadError as error:
+                log.error("settings not reloaded, nothing has changed error=%s", error)
 
     def _stay_connected_if_due(self) -> None:
         """Keep the exits' connections open and the exchange's time known, now and then."""
@@ -330,13 +334,14 @@ class Bot:
     def _end(self) -> None:
         """Stop entries first, let exits finish, leave every position protected, say how things stand."""
         house = self._house
+        self._service.stopping()
         house.status.stopping()
         house.manager.shut("stopping")
         self.stop.set()
         house.scanner.stop()
         house.prices.wake()
         # These work to the very end.
-        for worker in (self._keeper, self._watcher):
+        for worker in (self._keeper, self._telling.watcher):
             if worker in self._supervisor.workers:
                 self._supervisor.workers.remove(worker)
         if self._started:
@@ -349,22 +354,10 @@ class Bot:
             if not self._is_overtaken():
                 self._last_look()
             self._say_last_words()
-        self._end_watch()
+        self._telling.stop()
         house.close()
         self._control.stop()
-
-    def _end_watch(self) -> None:
-        """Tell what there is to tell, end the feed and have it brought; what comes now is the end, no trouble."""
-        house = self._house
-        self._watching.set()
-        if self._watcher.join(WATCH_GRACE_S):
-            self._watch.look()
-        if house.telegram is not None:
-            house.telegram.stop(WATCH_GRACE_S)
-        if house.notifier is None:
-            house.events.close()
-        elif not house.notifier.stop(house.events, LAST_MESSAGES_S):
-            log.warning("last messages not taken in time")
+        self._service.stop()
 
     def _hurry(self) -> None:
         """Once told to end, wait for nothing long: the main thread may be in the middle of a call."""
@@ -398,8 +391,9 @@ def run(options: RunOptions) -> int:
         print(f"rad: {error}", file=sys.stderr)
         return BAD_CONFIG if isinstance(error, ConfigError | AuthenticationFailed) else ERROR
     bot = Bot(house, options)
-    _end_on_signals(bot.stop)
-    timer = _end_after(bot.stop, options.for_seconds)
+    end_on_signals(bot.stop)
+    reload_on_hangup(bot.hung_up, bot.stop)
+    timer = end_after(bot.stop, options.for_seconds)
     try:
         return bot.run()
     finally:
@@ -431,24 +425,14 @@ def _settle_memory() -> None:
     gc.freeze()
 
 
-def _end_on_signals(stop: threading.Event) -> None:
-    def end(_signal: int, _frame: object) -> None:
-        if stop.is_set():
-            os._exit(130)        # asked twice: the person means it
-        stop.set()
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+def doctor(options: RunOptions) -> dict[str, Any]:
+    """Look at everything a person could have got wrong; sends no order and writes nothing."""
+    return examine(options)
 
 
-def _end_after(stop: threading.Event, seconds: float | None) -> threading.Timer | None:
-    if seconds is None:
-        return None
-    timer = threading.Timer(seconds, stop.set)
-    timer.name = "Timer"
-    timer.daemon = True
-    timer.start()
-    return timer
+def try_key(settings: Settings, secrets: Secrets) -> KeyFacts:
+    """Have the configured exchange say what a key may do; raises ExchangeError."""
+    return facts_of_key(settings, secrets)
 
 
 def main(argv: Sequence[str]) -> int:

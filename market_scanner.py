@@ -109,6 +109,13 @@ class MarketScanner:
 
         self._threads: tuple[threading.Thread, ...] = ()   # started by the first scan
 
+    def go_by(self, universe: UniverseRules, rules: ScanRules | None = None) -> None:
+        """Choose pairs and judge signals otherwise from the next scan on; workers, candles and timeframe stay."""
+        with self._scan_lock:
+            self._universe = universe
+        if rules is not None:
+            self._rules = rules
+
     # ---- scanning -------------------------------------------------------------------------------
 
     def scan(self) -> ScanResult:
@@ -374,11 +381,6 @@ class MarketScanner:
         with self._scan_lock:
             result = self._latest_opportunities
         return () if result is None else result.opportunities[:count]
-
-    def go_by(self, universe: UniverseRules) -> None:
-        """Scan another choice of pairs from the next scan on."""
-        with self._scan_lock:
-            self._universe = universe
 
     def take_result(self, after: int) -> ScanResult | None:
         """Return the latest result if it is newer than the *after*th and nobody has taken it yet."""

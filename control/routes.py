@@ -128,6 +128,8 @@ ROUTES: tuple[Route, ...] = (
           lambda desk, _: desk.pause()),
     _tell("/api/resume", "Enter from scanning again", "Paused", lambda desk, _: desk.resume(),
           urgency=Urgency.ASK),
+    _tell("/api/reload", "Take in the settings as they are written now", "Reloaded", lambda desk, _: desk.reload(),
+          urgency=Urgency.ASK),
     _tell("/api/blacklist/add", "Never enter a market from scanning; what is open in it stays", "Blacklist",
           lambda desk, said: desk.blacklist_add(said["symbol"]), fields.symbol("which market"),
           urgency=Urgency.ASK),

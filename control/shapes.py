@@ -56,7 +56,7 @@ _LATENCY = shape(
 SHAPES: dict[str, JsonObject] = {
     "Error": shape("Why not, and the exit code of the command line that it amounts to.", error=TEXT,
                    exit_code={"type": "integer", "minimum": 1, "maximum": 5}),
-    "Health": shape("Whether it makes progress; who does not.", ok=FLAG, pid=COUNT, stalled=list_of(TEXT)),
+    "Health": shape("Whether it makes progress; if not, who is held up.", ok=FLAG, pid=COUNT, held_up=TEXT),
     "Session": shape("A browser's session, or that there is none.", logged_in=FLAG, csrf=or_null(TEXT),
                      ends_in_s=or_null({"type": "integer"})),
     "LoggedOut": shape("The session is over.", logged_in={"const": False}),
@@ -105,10 +105,12 @@ SHAPES: dict[str, JsonObject] = {
         low=list_of(FIGURE), close=list_of(FIGURE), volume=list_of(FIGURE),
         position=or_null(reference("Position")), trades=list_of(reference("Trade")),
     ),
-    "Event": shape("Something that happened; numbers grow.", number=COUNT, at=or_null(MOMENT), kind=TEXT, level=TEXT,
-                   symbol=or_null(TEXT), over=FLAG, text=TEXT),
+    "Event": shape("Something that happened; numbers grow.", number=COUNT, at=or_null(MOMENT), kind=TEXT,
+                   level=TEXT, symbol=or_null(TEXT), over=FLAG, text=TEXT),
     "Blacklist": shape("Markets never entered from scanning.", symbols=list_of(TEXT)),
     "Flattened": shape("What came of closing everything.", closed=list_of(reference("Trade")),
                        failed=list_of(TEXT), paused=FLAG),
+    "Reloaded": shape("What has changed, and what only a restart changes.", changed=list_of({"type": "object"}),
+                      needs_restart=list_of(TEXT)),
     "Paused": shape("Whether entries from scanning are off.", paused=FLAG),
 }

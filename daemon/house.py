@@ -14,8 +14,10 @@ from control.telegram import Telegram
 from control.views import in_ms
 from daemon.blacklist import Blacklist
 from daemon.exchange_process import ExchangeAddress, ExchangeProcess
+from daemon.key_check import KeyCheck
 from daemon.messages import notifier_for
-from daemon.scan import scanner_for
+from daemon.scan import scan_rules, scanner_for
+from daemon.service import Progress
 from daemon.state import Account, Status, Trouble
 from execution.orders import OrderSender
 from execution.protection import Protection, ProtectRules
@@ -69,13 +71,14 @@ class House:
 
     def __init__(
         self, settings: Settings, address: ExchangeAddress, clock: Clock, strategy: Strategy, *,
-        journal: SqlJournal, lease: Lease | None, logs: LogRuntime | None, adopt: bool,
+        journal: SqlJournal, lease: Lease | None, logs: LogRuntime | None, adopt: bool, any_key: bool = False,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.journal = journal
         self.lease = lease                     # None: the data folder's lock is enough
         self.logs = logs
+        self.options = RunOptions()            # what was said on the command line
         self.started_ms = clock.now_ms()
         self.stop = threading.Event()          # everything but exits ends
         self.abandon = threading.Event()       # exits end too
@@ -89,6 +92,7 @@ class House:
         self.guard: Instance | None = None
         self.look_soon = threading.Event()     # something calls for a reconciliation
         self.blacklist = Blacklist(settings.data_dir, clock)
+        self.progress = Progress(clock)        # of the main thread
 
         self.monitor = PerformanceMonitor(clock, exit_budget_s=settings.monitor.exit_budget_s)
         self.budget = RateBudget(settings.quotas, clock, settings.exchange.quota_address)
@@ -97,6 +101,9 @@ class House:
             key=address.key, secret=address.secret, passphrase=address.passphrase,
             key_version=str(settings.exchange.key_version), budget=self.budget, clock=clock, monitor=self.monitor,
             deadline_s=settings.exchange.deadline_s, send_rule=lease,
+        )
+        self.key_check = KeyCheck(
+            self.client.fetch_api_key, clock, needed=settings.mode == "live", overridden=any_key
         )
         self.prices = PriceBook(clock)
         self.account = Account(self.journal, self.monitor, clock)
@@ -111,13 +118,18 @@ class House:
             spend=lambda private: self.budget.take("futures" if private else "public", 10, Priority.HIGH),
             on_stop_filled=self.look_soon.set,
         )
-        self.rules = PositionRules(
-            exits=settings.exit_rules(), risk=settings.risk_rules(),
-            margin_mode=settings.positions.margin_mode, stale_after_s=settings.monitor.stale_after_s,
-        )
+        self.rules = self.rules_of(settings)
         self._build_trading(strategy, adopt=adopt)
         self._stale_asked_at = 0.0
         self._stale_asking = threading.Event()
+
+    @staticmethod
+    def rules_of(settings: Settings) -> PositionRules:
+        """Return what the position manager goes by."""
+        return PositionRules(
+            exits=settings.exit_rules(), risk=settings.risk_rules(),
+            margin_mode=settings.positions.margin_mode, stale_after_s=settings.monitor.stale_after_s,
+        )
 
     def _build_trading(self, strategy: Strategy, *, adopt: bool) -> None:
         settings = self.settings
@@ -136,9 +148,10 @@ class House:
             rules=self.rules, sender=sender, protection=protection, exit_workers=self.exit_pool,
             events=self.events,
         )
+        self.rebuilder = Rebuilder(self.client, self.journal, protection, self.rules.exits, self.clock)
         self.reconciler = Reconciler(
             self.client, self.manager, sender, self.journal, protect=protect.enabled, adopt=adopt,
-            rebuilder=Rebuilder(self.client, self.journal, protection, self.rules.exits, self.clock),
+            rebuilder=self.rebuilder,
         )
         self.scanner = scanner_for(settings, strategy, self.client, self.monitor, self.clock)
         self.choose_pairs()
@@ -147,8 +160,12 @@ class House:
 
     def choose_pairs(self) -> None:
         """Have the scanner go by the settings and the black list as they are now."""
-        rules = self.settings.universe_rules()
-        self.scanner.go_by(replace(rules, exclude=rules.exclude + tuple(sorted(self.blacklist.symbols()))))
+        chosen: object = None
+        while chosen != (now := (self.settings, self.blacklist.symbols())):    # another may change them meanwhile
+            chosen = now
+            rules = now[0].universe_rules()
+            universe = replace(rules, exclude=rules.exclude + tuple(sorted(now[1])))
+            self.scanner.go_by(universe, scan_rules(now[0]))
 
     def connect(self) -> None:
         """Learn the exchange's time, then its markets; raises ExchangeError."""
@@ -270,11 +287,10 @@ class House:
             found.append(Trouble(what="journal", text=self.journal.failure or "its writer has ended"))
         if self.exchange_process is not None and not self.exchange_process.is_alive:
             found.append(Trouble(what="exchange", text="the embedded exchange has died"))
-        if self.settings.protect.enabled:
-            found += [
-                Trouble(what="stop", text="no stop on the exchange yet", symbol=position.symbol)
-                for position in self.manager.snapshot() if position.protective_stop is None
-            ]
+        found += [
+            Trouble(what="stop", text="no stop on the exchange yet", symbol=symbol)
+            for symbol in self.unprotected()
+        ]
         if self.notifier is not None and self.notifier.trouble():
             found.append(Trouble(what="notifier", text=self.notifier.trouble()))
         if self.telegram is not None and self.telegram.trouble():
@@ -289,6 +305,12 @@ class House:
     def problems(self) -> list[str]:
         """Return everything that is wrong, a sentence each."""
         return [trouble.sentence for trouble in self.troubles()]
+
+    def unprotected(self) -> list[str]:
+        """Return the symbols held without a confirmed stop on the exchange, where there should be one."""
+        if not self.settings.protect.enabled:
+            return []
+        return [position.symbol for position in self.manager.snapshot() if position.protective_stop is None]
 
     def worker_states(self) -> list[WorkerState]:
         """Return what each supervised thread is doing."""
@@ -372,7 +394,10 @@ def build(options: RunOptions) -> House:
             _take_alone(lease, clock)
         address, process = exchange_of(settings, secrets)
         adopt = settings.positions.adopt or options.guard
-        house = House(settings, address, clock, strategy, journal=journal, lease=lease, logs=logs, adopt=adopt)
+        house = House(
+            settings, address, clock, strategy, journal=journal, lease=lease, logs=logs, adopt=adopt,
+            any_key=options.any_key,
+        )
         house.outlets = outlets
         house.notifier = notifier_for(settings, outlets, house.events, clock, logs.redact)
     except BaseException:
@@ -385,7 +410,7 @@ def build(options: RunOptions) -> House:
         guard.release()
         logs.stop()
         raise
-    house.exchange_process, house.guard = process, guard
+    house.exchange_process, house.guard, house.options = process, guard, options
     return house
 
 

@@ -57,6 +57,8 @@ class Opener:
         house = self._house
         if house.status.phase != "running":
             return house.status.phase
+        if house.key_check.trouble:
+            return house.key_check.trouble
         if house.account.age_s() > OLDEST_ACCOUNT_S:
             return "what the account is worth has not been read for a while"
         if house.lease is not None and house.lease.trouble():
@@ -94,6 +96,7 @@ class Opener:
         tickers = house.client.fetch_tickers(Priority.HIGH)      # what the scan saw may be seconds old
         opened, refusal = 0, ""
         for opportunity in wanted:
+            house.progress.mark()
             ticker = tickers.get(opportunity.symbol)
             if opened >= room or self.blocked_by():
                 break

@@ -17,6 +17,8 @@ from daemon import showing
 from daemon.figures import figures
 from daemon.house import House
 from daemon.opening import Opener
+from daemon.reload import Reloader
+from daemon.service import who_is_held_up
 from daemon.verify import Parties, verify
 from execution.book import NotOpened
 from performance_monitor import Summary
@@ -39,8 +41,13 @@ class Desk:
     def __init__(self, house: House, opener: Opener) -> None:
         self._house = house
         self._opener = opener
+        self._reloader = Reloader(house)
 
     # ---- asking ---------------------------------------------------------------------------------
+
+    def held_up(self) -> str:
+        states = self._house.worker_states()
+        return who_is_held_up(self._house, next(state for state in states if state.name == "PositionMonitor"))
 
     def status(self) -> JsonObject:
         house = self._house
@@ -204,6 +211,9 @@ class Desk:
         self._house.account.forgive_losses()
         log.info("resumed")
         return {"paused": False}
+
+    def reload(self) -> JsonObject:
+        return self._reloader.reload()
 
     def _mark(self, position: Position) -> Decimal | None:
         price = self._house.prices.get(position.symbol)

@@ -47,7 +47,7 @@ class Outlets:
 
 
 def load_outlets(folders: Iterable[Path], environ: Mapping[str, str] | None = None) -> Outlets:
-    """Return what is set: each from the environment, else systemd, else the first `.env` of *folders*.
+    """Return what is set: each from the environment, else systemd, or without that the first `.env` of *folders*.
 
     Raises:
         ConfigError: a file that should hold them cannot be read, or there are too many.
@@ -71,6 +71,7 @@ def _sources(folders: Iterable[Path], environ: Mapping[str, str]) -> Iterator[Ma
         folder = Path(environ["CREDENTIALS_DIRECTORY"])
         there = sorted(file.name.upper() for file in folder.iterdir()) if folder.is_dir() else []
         yield read_credentials(folder, [name for name in there if name == TOKEN or _NAME.fullmatch(name)])
+        return                     # a service may not even read the file its credentials come from
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         yield read_dotenv(folder / ".env")
 

@@ -69,8 +69,8 @@ def test_an_address_nobody_understands_is_refused_without_showing_it(capfd: pyte
     assert TOKEN not in f"{refused.value}{out}{err}"
 
 
-def test_addresses_come_from_three_places_the_first_wins(tmp_path: Path) -> None:
-    """The environment over systemd over `.env`; what is set empty is not set."""
+def test_addresses_come_from_the_environment_or_systemd_or_a_file(tmp_path: Path) -> None:
+    """The first to say one wins; what is set empty is not set; a service's file is not its own to read."""
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     (credentials / "notify_url_mail").write_text("mailto://systemd\n")
@@ -80,10 +80,12 @@ def test_addresses_come_from_three_places_the_first_wins(tmp_path: Path) -> None
         "NOTIFY_URL=json://dotenv/\nNOTIFY_URL_MAIL=mailto://dotenv\nTELEGRAM_TOKEN=1:dotenv\nNOTIFY_URL_NONE=\n"
     )
     environ = {"CREDENTIALS_DIRECTORY": str(credentials), "NOTIFY_URL_PHONE": "ntfy://environment"}
+    served = load_outlets([tmp_path], environ)
+    assert served.urls == {"mail": "mailto://systemd", "phone": "ntfy://environment"}
+    assert served.telegram_token == ""
+    del environ["CREDENTIALS_DIRECTORY"]
     outlets = load_outlets([tmp_path], environ)
-    assert outlets.urls == {
-        "main": "json://dotenv/", "mail": "mailto://systemd", "phone": "ntfy://environment",
-    }
+    assert outlets.urls == {"main": "json://dotenv/", "mail": "mailto://dotenv", "phone": "ntfy://environment"}
     assert outlets.telegram_token == "1:dotenv"
     assert repr(outlets) == "Outlets(main, mail, phone; telegram set)"
 
