@@ -26,6 +26,7 @@ FILE_BYTES = 20_000_000
 FILES_KEPT = 5             # beside the one being written
 FOLD_S = 60.0              # in which of one line ...
 FOLD_FIRST = 5             # ... so many are written, and the rest counted
+NEVER_FOLDED = frozenset({"audit"})        # who commanded what, each time
 
 # At DEBUG these would tell of every byte on the wire; their troubles are heard at any level.
 _TALKATIVE = ("urllib3", "ccxt", "asyncio", "aiohttp", "sqlalchemy", "apprise", "markdown")
@@ -137,7 +138,7 @@ class LogRuntime:
 
     def _write_unless_repeated(self, record: logging.LogRecord) -> None:
         key = repeat_key(record, self._words.said(record))
-        if self._folding.admit(key, self._words.kept(record), monotonic()):
+        if record.name in NEVER_FOLDED or self._folding.admit(key, self._words.kept(record), monotonic()):
             self._write(record)
 
     def _write_repeats(self, *, at_the_end: bool = False) -> None:
