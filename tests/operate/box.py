@@ -117,8 +117,10 @@ class Box:
             **os.environ, "BOX_PROJECT": str(PROJECT), "BOX_PYTHON": str(base), "BOX_VENV": sys.prefix,
             "BOX_PYTHON_NAME": Path(sys.executable).resolve().name,
         }
-        join = f'echo $$ > "{self._cgroup}/cgroup.procs"; exec unshare {" ".join(NAMESPACES)} --fork --kill-child ' \
-               f'sh -c "$SET_UP" box "{self._folder}"'
+        join = (
+            f'echo $$ > "{self._cgroup}/cgroup.procs"; '
+            f'exec unshare {" ".join(NAMESPACES)} --fork --kill-child sh -c "$SET_UP" box "{self._folder}"'
+        )
         self._unshare = subprocess.Popen(
             ["sh", "-c", join], env={**environment, "SET_UP": SET_UP}, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=(self._folder.parent / f"{self._folder.name}.err").open("wb"),

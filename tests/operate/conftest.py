@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from sandbox.embedded import RunningSandbox, run_sandbox
 from tests.sandbox.fake_market import FakeMarket
+
+NUMBERS = itertools.count()        # no two tests share an account
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +38,9 @@ def live(
     clean: None, exchange: RunningSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., dict[str, str]]:
     """Point mode live at the exchange with a key of one's own; returns key, secret and passphrase."""
-    number = iter(range(1000))
-
     def point(**wish: Any) -> dict[str, str]:
         keys = {
-            "key": f"65f0c0ffee01234567{next(number):06d}", "secret": "1f2e3d4c-5b6a-7988-9a0b-0c1d2e3f4a5b",
+            "key": f"65f0c0ffee01234567{next(NUMBERS):06d}", "secret": "1f2e3d4c-5b6a-7988-9a0b-0c1d2e3f4a5b",
             "passphrase": "correct horse",
         }
         exchange.control("keys", {**keys, **wish})

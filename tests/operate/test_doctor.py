@@ -14,6 +14,7 @@ from console.__main__ import main
 from daemon import doctor_machine
 from daemon.doctor import examine
 from runtime.options import KEY_OVERRIDE, RunOptions
+from runtime.secrets import Secrets, secrets_in
 from runtime.service_unit import State
 from runtime.settings import load_settings
 from sandbox.embedded import RunningSandbox
@@ -64,7 +65,8 @@ def test_permissions_too_few_or_unheard_of(live: Live) -> None:
     live(permissions=["General", "Teleport"])
     found = looked_at()
     assert "lacks Futures" in found["may trade"]["said"]
-    assert (found["cannot withdraw"]["verdict"], "Teleport" in found["cannot withdraw"]["said"]) == ("warning", True)
+    assert found["cannot withdraw"]["verdict"] == "warning"
+    assert "Teleport" in found["cannot withdraw"]["said"]
     assert found[""]["exit_code"] == 4
 
 
@@ -145,7 +147,7 @@ def test_no_money_at_all(live: Live) -> None:
 def test_no_keys(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is asked with half a key; init is named."""
     live()
-    monkeypatch.setattr("daemon.doctor.load_secrets", lambda _folders: __import__("runtime.secrets").secrets.Secrets())
+    monkeypatch.setattr("daemon.doctor.load_secrets", lambda _folders: Secrets())
     found = looked_at()
     assert "KUCOIN_API_SECRET" in found["keys"]["said"]
     assert (found[""]["exit_code"], found[""]["exchange"]) == (4, None)
@@ -158,7 +160,9 @@ def test_wrong_settings_are_named_all_at_once(live: Live, monkeypatch: pytest.Mo
     monkeypatch.setenv("RAD_POSITIONS__LEVERAGE", "1000")
     found = looked_at()
     assert set(found) == {"", "configuration"}
-    assert {"scanner.workers", "positions.leverage"} <= set(found["configuration"]["said"].replace(":", " ").split())
+    said = found["configuration"]["said"]
+    assert "scanner.workers" in said
+    assert "positions.leverage" in said
 
 
 # ---- this machine -------------------------------------------------------------------------------
@@ -194,8 +198,6 @@ def test_keys_that_others_can_read(live: Live, tmp_path: Path, monkeypatch: pyte
     live()
     file = tmp_path / ".env"
     file.write_text("KUCOIN_API_KEY=k\nKUCOIN_API_SECRET=s\nKUCOIN_API_PASSPHRASE=p\n")
-    from runtime.secrets import secrets_in
-
     monkeypatch.setenv("RAD_MODE", "live")
     file.chmod(0o640)
     (finding,) = doctor_machine.look_at_keys(load_settings(), secrets_in(file))
