@@ -34,7 +34,7 @@ from runtime.prices import PriceBook
 from runtime.secrets import Secrets, load_secrets
 from runtime.settings import Settings, load_settings
 from runtime.stream import MarketStream
-from runtime.worker import WorkerState
+from runtime.watch import Watch
 from trading.errors import ConfigError, ExchangeError, RadError
 from trading.facts import ClosedTrade, ExitReason, Price, Priority
 from trading.ports import Clock
@@ -44,6 +44,8 @@ from trading.strategies import load as load_strategy
 log = logging.getLogger("house")
 
 EXIT_WORKERS = 8
+NO_EXIT_WORKER_S = 60.0        # how long RAD may go on with one that is stuck and cannot be replaced
+LAST_LINES_S = 1.0             # for the log, when RAD is ended at once
 FLATTEN_WORKERS = 16           # most positions closed at the same moment
 EMBEDDED = "embedded"         # stands for the key of the exchange RAD brings itself
 STALE_PAUSE_S = 1.0            # between two REST calls for stale prices
@@ -74,7 +76,10 @@ class House:
         self.stop = threading.Event()          # everything but exits ends
         self.abandon = threading.Event()       # exits end too
         self.status = Status()
-        self.workers: Sequence[Any] = ()
+        self.watch = Watch(
+            settings.data_dir / "stacks.log", clock, self.stop, tell=self.status.set_stuck,
+            flush=lambda: logs is None or logs.flush(LAST_LINES_S),
+        )
         self.exchange_process: ExchangeProcess | None = None
         self.guard: Instance | None = None
         self.look_soon = threading.Event()     # something calls for a reconciliation
@@ -89,7 +94,7 @@ class House:
         )
         self.prices = PriceBook(clock)
         self.account = Account(self.journal, self.monitor, clock)
-        self.exit_pool = UrgentPool("exit", EXIT_WORKERS)
+        self.exit_pool = UrgentPool("exit", EXIT_WORKERS, vital_s=NO_EXIT_WORKER_S)
         self._flattening = UrgentPool("flatten", FLATTEN_WORKERS)
         self.price_pool = UrgentPool("price", 1)     # its own: look-ups may hold the exit workers for a while
         self.stream = MarketStream(
@@ -252,6 +257,8 @@ class House:
             found.append(f"journal: {self.journal.failure}")
         if self.exchange_process is not None and not self.exchange_process.is_alive:
             found.append("the embedded exchange has died")
+        if self.watch.heart.state().is_stuck:
+            found.append("the watch over the threads is stuck itself")
         unprotected = [p.symbol for p in self.manager.snapshot() if p.protective_stop is None]
         if unprotected and self.settings.protect.enabled:
             found.append(f"no stop on the exchange yet: {', '.join(unprotected)}")
@@ -260,10 +267,6 @@ class House:
             for position, leaving in self.manager.exits_in_trouble()
         ]
         return found
-
-    def worker_states(self) -> list[WorkerState]:
-        """Return what each supervised thread is doing."""
-        return [worker.state() for worker in self.workers]
 
     # ---- end ------------------------------------------------------------------------------------
 

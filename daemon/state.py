@@ -11,6 +11,7 @@ from execution.reconcile import Reconciliation
 from performance_monitor import PerformanceMonitor
 from runtime.journal import SqlJournal
 from runtime.locks import named_lock
+from runtime.watch import Trouble
 from trading.facts import Balance
 from trading.ports import Clock
 from trading.reconciliation import Difference
@@ -26,9 +27,10 @@ class Status:
         self._phase = "starting"
         self._paused = False
         self._problems: dict[str, str] = {}
-        self._stuck: tuple[str, ...] = ()
         self._unexplained: tuple[Difference, ...] = ()
         self._reconciled_ms = 0
+        # Replaced whole and not guarded: a stuck thread may hold the lock, and that must be said too.
+        self._stuck: tuple[Trouble, ...] = ()
 
     @property
     def state(self) -> str:
@@ -54,9 +56,8 @@ class Status:
 
     @property
     def stuck(self) -> tuple[str, ...]:
-        """Return the names of threads that make no progress."""
-        with self._lock:
-            return self._stuck
+        """Return the names of threads that do not get on."""
+        return tuple(trouble.name for trouble in self._stuck)
 
     @property
     def unexplained(self) -> tuple[Difference, ...]:
@@ -98,10 +99,9 @@ class Status:
         with self._lock:
             return self._problems.pop(what, None) is not None
 
-    def set_stuck(self, names: list[str]) -> None:
-        """Note which threads make no progress."""
-        with self._lock:
-            self._stuck = tuple(names)
+    def set_stuck(self, troubles: tuple[Trouble, ...]) -> None:
+        """Note which threads do not get on; called by the watch, and waits for nothing."""
+        self._stuck = troubles
 
     def reconciled(self, result: Reconciliation, now_ms: int) -> None:
         """Note what the last comparison of book and exchange found."""
@@ -113,7 +113,7 @@ class Status:
         """Return everything that is wrong, a sentence each."""
         with self._lock:
             found = [f"{what}: {text}" for what, text in self._problems.items()]
-            found += [f"thread {name} makes no progress" for name in self._stuck]
+            found += [f"thread {trouble.name} {trouble.why}" for trouble in self._stuck]
             found += [
                 f"{d.symbol}: book says {d.book}, exchange says {d.exchange} ({d.kind.value})"
                 for d in self._unexplained

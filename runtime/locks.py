@@ -44,6 +44,8 @@ _held = _Held()
 _checks = _Checks(strict=os.environ.get("RAD_LOCK_CHECK") == "1")
 _registry: weakref.WeakSet[NamedLock] = weakref.WeakSet()
 _registry_lock = threading.Lock()   # bare: it guards the set the named ones are listed in
+# By thread: each puts in and takes out its own entry, in one step each; read from a copy.
+_waiting: dict[int, NamedLock] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,7 @@ class NamedLock:
             if not blocking:
                 return False
             asked = perf_counter()
-            if not self._lock.acquire(True, timeout):
+            if not self._wait(timeout):
                 return False
             waited = perf_counter() - asked
             self._contended += 1
@@ -97,6 +99,15 @@ class NamedLock:
         held.append(self)
         self._since = perf_counter()
         return True
+
+    def _wait(self, timeout: float) -> bool:
+        """Wait for the holder; meanwhile others can see who waits for what."""
+        me = threading.get_ident()
+        _waiting[me] = self
+        try:
+            return self._lock.acquire(True, timeout)
+        finally:
+            del _waiting[me]
 
     def release(self) -> None:
         """Give the lock back; raises if another thread holds it."""
@@ -168,6 +179,23 @@ def lock_stats() -> tuple[LockStats, ...]:
     with _registry_lock:
         locks = list(_registry)
     return tuple(sorted((lock.stats() for lock in locks), key=lambda stats: stats.name))
+
+
+def lock_waits() -> dict[int, tuple[str, int | None]]:
+    """Return, by the ident of each thread that waits for a lock, that lock's name and its holder's ident."""
+    return {ident: (lock.name, lock._holder) for ident, lock in _waiting.copy().items()}
+
+
+def locks_held() -> dict[int, tuple[str, ...]]:
+    """Return the names of the locks held just now, by the ident of the thread that holds them."""
+    with _registry_lock:
+        locks = list(_registry)
+    held: dict[int, tuple[str, ...]] = {}
+    for lock in locks:
+        holder = lock._holder
+        if holder is not None:
+            held[holder] = (*held.get(holder, ()), lock.name)
+    return held
 
 
 def assert_no_lock_held(doing: str) -> None:

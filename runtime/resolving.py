@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from runtime.heartbeat import Heart
 from runtime.locks import condition_on, guarded_dict, named_lock
+
+LOOK_UP_LIMIT_S = 60.0                 # a system's resolver gives up after half of that, by default
 
 Answer = list[tuple[int, str]]         # (address family, numeric address)
 
@@ -36,7 +39,7 @@ class Resolver:
             if host not in self._asking:
                 self._asking.add(host)
                 # getaddrinfo cannot be interrupted: it blocks a thread of its own, not the caller.
-                threading.Thread(target=self._look_up, args=(host, port), name="Resolver", daemon=True).start()
+                Heart("Resolver", limit_s=LOOK_UP_LIMIT_S).start(partial(self._look_up, host, port))
             self._answered.wait_for(lambda: host not in self._asking, timeout_s)
             known = self._known.get(host)
             failure = self._failures.get(host)
