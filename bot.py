@@ -231,7 +231,8 @@ class Bot:
     def _monitor_step(self) -> None:
         """Wait for a tick of a held symbol, at most the monitor's interval, and look at every stop."""
         house = self._house
-        self._tick = house.prices.wait_for_tick(self._tick, house.settings.monitor.interval_s)
+        with doing(IDLE, "tick", MONITOR_LIMIT_S):
+            self._tick = house.prices.wait_for_tick(self._tick, house.settings.monitor.interval_s)
         if not self._monitor.is_current():
             return                   # woken up after another has taken over
         house.manager.update_positions()

@@ -408,7 +408,7 @@ class MarketScanner:
         candle_ms = TIMEFRAME_MINUTES[self._rules.timeframe] * 60_000
         until_candle_s = (candle_ms - (self._clock.now_ms() - SETTLE_MS) % candle_ms) / 1000
         pause_s = min(self._rules.interval_s, until_candle_s)
-        with doing(IDLE, "", pause_s + IDLE_LIMIT_S):
+        with doing(IDLE, "next scan", pause_s + IDLE_LIMIT_S):
             self._clock.wait(stop, pause_s)
 
     def stop(self, timeout_s: float = 1.0) -> bool:

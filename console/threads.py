@@ -24,6 +24,8 @@ def _doing(row: JsonObject) -> str:
         said = f"lock {waits['lock']}, held by {waits['held_by']}"
     elif not row.get("supervised"):
         said = text(row.get("at"))
+    elif row.get("doing") == "idle" and row.get("what"):
+        said = f"waits for {row['what']}"
     else:
         said = f"{text(row.get('doing'))} {row.get('what') or ''}".rstrip()
     return f"STUCK {said}" if row.get("state") == "stuck" else said
@@ -60,20 +62,23 @@ THREADS = (
 )
 
 
-def _micros(kind: str, figure: str) -> Any:
+def _micros(kind: str) -> Any:
+    """Return a cell with the three figures of a lock's waits or holds."""
     def cell(row: JsonObject) -> str:
-        value = (row.get(f"{kind}_us") or {}).get(figure)
-        return NOTHING if value is None else _time(value)
+        figures = row.get(f"{kind}_us") or {}
+        return "".join(f"{_time(figures.get(name)):>6}" for name in ("p50", "p99", "max")).strip()
 
     return cell
 
 
-def _time(us: float) -> str:
+def _time(us: float | None) -> str:
     """Return microseconds in five characters: `0.4µ`, `12µ`, `3.1m` for milliseconds, `2.0s`."""
-    for size, unit in ((1.0, "µ"), (1e3, "m"), (1e6, "s")):
-        if us < size * 1000 or unit == "s":
+    if us is None:
+        return NOTHING
+    for size, unit in ((1.0, "µ"), (1e3, "m")):
+        if us < size * 1000:
             return f"{us / size:.1f}{unit}" if us / size < 10 else f"{us / size:.0f}{unit}"
-    return NOTHING
+    return f"{us / 1e6:.1f}s"
 
 
 def _held_by(row: JsonObject) -> str:
@@ -84,10 +89,10 @@ def _held_by(row: JsonObject) -> str:
 LOCKS = (
     Column("lock", lambda row: text(row.get("name"))),
     Column("taken", _count("acquisitions"), right=True),
-    Column("contended", _count("contended"), right=True),
-    *(Column(f"{kind} {figure}", _micros(kind, figure), right=True, spare=1 if figure == "p50" else 0)
-      for kind in ("wait", "hold") for figure in ("p50", "p99", "max")),
-    Column("held by", _held_by, style=lambda row: "bold red" if row.get("waiting") else ""),
+    Column("waited", _count("contended"), right=True),
+    Column("wait p50 p99 max", _micros("wait"), right=True),
+    Column("hold p50 p99 max", _micros("hold"), right=True),
+    Column("held by", _held_by, grows=True, style=lambda row: "bold red" if row.get("waiting") else ""),
 )
 
 
@@ -114,8 +119,7 @@ def show_stacks(rows: Iterable[JsonObject]) -> None:
     for row in rows:
         if row.get("stack"):
             print()
-            lines = [line for each in row["stack"] for line in each.split("\n")]
-            show_note(f"{row.get('name')}: {_doing(row)}", lines, "bold")
+            show_note(f"{row.get('name')}: {_doing(row)}", row["stack"], "bold")
 
 
 def _is_in_strip(row: JsonObject) -> bool:

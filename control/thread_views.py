@@ -2,7 +2,7 @@
 
     threads   name, state (running, stuck, dead), doing (idle, working, wire, rate, lock), what, for_s,
               idle_s (since it got something done), heartbeat_s (since it gave a sign of life), stuck_after_s,
-              steps, failures, restarts, last_error, supervised, vital, at (file:line function),
+              steps, failures, failing_s (since the first of the latest ones in a row), restarts, last_error, supervised, vital, at (file:line function),
               waits_for (null, or lock and held_by), holds (names of locks), stack (a list, when asked for)
     locks     name, acquisitions, contended, wait_us and hold_us (p50, p99, max), holder, waiting (thread names)
     strips    scan, exit, flatten: one character for each worker of a pool, as LETTERS has them
@@ -47,7 +47,7 @@ def threads_view(
         by_ident = [state.ident for state in known] + [i for i in sorted(places) if i not in idents]
         for row, ident in zip(rows, by_ident, strict=True):
             place = places.get(ident or 0)
-            row["stack"] = [] if place is None else list(place.stack)
+            row["stack"] = [] if place is None else place.stack()
     busiest = sorted(locks, key=lambda each: (-each.acquisitions, each.name))
     return {
         "threads": rows,
@@ -70,6 +70,7 @@ def _supervised(state: ThreadState, place: Place | None, vital: frozenset[str]) 
         "stuck_after_s": _rounded(state.stuck_after_s),
         "steps": state.steps,
         "failures": state.failures,
+        "failing_s": _rounded(state.failing_s),
         "restarts": state.restarts,
         "last_error": state.last_error,
         "supervised": True,
@@ -80,7 +81,7 @@ def _supervised(state: ThreadState, place: Place | None, vital: frozenset[str]) 
 
 def _unsupervised(place: Place) -> JsonObject:
     nothing = dict.fromkeys(
-        ("for_s", "idle_s", "heartbeat_s", "stuck_after_s", "steps", "failures", "restarts")
+        ("for_s", "idle_s", "heartbeat_s", "stuck_after_s", "steps", "failures", "failing_s", "restarts")
     )
     return {
         "name": place.name, "state": "running", "doing": "lock" if place.waits_for else None,

@@ -49,6 +49,7 @@ LAST_LINES_S = 1.0             # for the log, when RAD is ended at once
 FLATTEN_WORKERS = 16           # most positions closed at the same moment
 EMBEDDED = "embedded"         # stands for the key of the exchange RAD brings itself
 STALE_PAUSE_S = 1.0            # between two REST calls for stale prices
+STALE_LOST_S = 90.0            # longer than any such call may take: its worker is stuck, another is there
 STREAM_TRUSTED_AFTER_S = 5.0   # without stale prices, before the stream counts as alive again
 
 
@@ -145,7 +146,8 @@ class House:
     def ask_for_stale_prices(self) -> None:
         """Have one REST call made for held symbols whose stream is silent; never in the caller's thread."""
         now = self.clock.monotonic()
-        if now - self._stale_asked_at < STALE_PAUSE_S or self._stale_asking.is_set():
+        asked_s = now - self._stale_asked_at
+        if asked_s < STALE_PAUSE_S or (self._stale_asking.is_set() and asked_s < STALE_LOST_S):
             return
         stale = self.prices.stale(self.settings.monitor.stale_after_s)
         if stale:
@@ -257,6 +259,8 @@ class House:
             found.append(f"journal: {self.journal.failure}")
         if self.exchange_process is not None and not self.exchange_process.is_alive:
             found.append("the embedded exchange has died")
+        if self.logs is not None and self.logs.trouble:
+            found.append(self.logs.trouble)
         if self.watch.heart.state().is_stuck:
             found.append("the watch over the threads is stuck itself")
         unprotected = [p.symbol for p in self.manager.snapshot() if p.protective_stop is None]

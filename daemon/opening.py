@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from daemon.house import House
 from execution.book import NotOpened
+from runtime.heartbeat import IDLE, IDLE_LIMIT_S, doing
 from trading.errors import UnknownInstrument
 from trading.exits import initial_stop
 from trading.facts import Instrument, Opportunity, Position, Priority, ScanResult, Side, Ticker
@@ -30,7 +31,8 @@ class Opener:
 
     def step(self) -> None:
         """Wait a second for a scan result; open its best opportunities unless entries are blocked."""
-        result = self._house.scanner.wait_for_result(self._consumed, WAIT_S)
+        with doing(IDLE, "a scan", WAIT_S + IDLE_LIMIT_S):
+            result = self._house.scanner.wait_for_result(self._consumed, WAIT_S)
         if result is None:
             return
         self._consumed = result.sequence

@@ -51,6 +51,7 @@ class ThreadState:
     task_limit_s: float
     beat_s: float              # since it last gave a sign of life
     idle_s: float              # since it last got something done
+    failing_s: float           # since the first of its failures in a row; 0 for none
     steps: int
     failures: int
     restarts: int
@@ -94,6 +95,7 @@ class Heart:
         self._failures = 0
         self._restarts = -1
         self._last_error = ""
+        self._failing_since: float | None = None
         self._ended = False
         self._born = True                      # False from being enlisted until its thread has started
         self._progress_at = self._beat_at = monotonic()
@@ -154,11 +156,14 @@ class Heart:
         if self.is_mine():
             self._steps += 1
             self._progress_at = self._monotonic()
+            self._failing_since = None
 
     def failed(self, error: BaseException) -> None:
         """The task has failed, and the thread goes on."""
         if self.is_mine():
             self._failures += 1
+            if self._failing_since is None:
+                self._failing_since = self._monotonic()
             self._last_error = f"{type(error).__name__}: {error}"
 
     # ---- what others ask ------------------------------------------------------------------------
@@ -170,7 +175,7 @@ class Heart:
 
     def state(self, not_before: float = -inf) -> ThreadState:
         """Return how it is doing; time before *not_before*, when the process stood still, does not count."""
-        now, doing, thread = self._monotonic(), self._doing, self.thread
+        now, doing, thread, failing_since = self._monotonic(), self._doing, self.thread, self._failing_since
         return ThreadState(
             name=self.name,
             ident=None if thread is None else thread.ident,
@@ -183,6 +188,7 @@ class Heart:
             task_limit_s=doing.task_limit_s,
             beat_s=max(0.0, now - self._beat_at),
             idle_s=max(0.0, now - self._progress_at),
+            failing_s=0.0 if failing_since is None else now - failing_since,
             steps=self._steps,
             failures=self._failures,
             restarts=max(self._restarts, 0),

@@ -95,7 +95,7 @@ class LogRuntime:
         self._words = words
         self._intake = _Intake(limit)
         self._reported = 0
-        self.failed = 0        # lines a sink did not even fail to take in the way it should
+        self.failed = 0        # lines that a sink could not take, and could not say so either
         root = logging.getLogger()
         self._before = (root.level, sys.excepthook, threading.excepthook)
         self._levels_before = {name: logging.getLogger(name).level for name in _TALKATIVE}
@@ -117,6 +117,11 @@ class LogRuntime:
     def dropped(self) -> int:
         """How many records found no room."""
         return self._intake.dropped
+
+    @property
+    def trouble(self) -> str:
+        """Return what keeps lines from where they belong; empty when nothing does."""
+        return next((sink.trouble for sink in self._sinks if isinstance(sink, _FileSink) and sink.trouble), "")
 
     def redact(self, text: str) -> str:
         """Return *text* as the log would write it: without secrets."""
@@ -211,8 +216,12 @@ class _FileSink(logging.handlers.RotatingFileHandler):
         failed_before, self._failed = self._failed, False
         super().emit(record)
         if self._failed and not failed_before:
-            print(f"log file {self.baseFilename} cannot be written; lines go to the terminal only",
-                  file=self._stream, flush=True)
+            print(self.trouble, file=self._stream, flush=True)
+
+    @property
+    def trouble(self) -> str:
+        """Return what is wrong; empty when nothing is."""
+        return f"log file {self.baseFilename} cannot be written; lines go to the terminal only" * self._failed
 
     def handleError(self, record: logging.LogRecord) -> None:
         self._failed = True

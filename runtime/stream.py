@@ -14,6 +14,7 @@ import random
 import re
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -142,6 +143,7 @@ class MarketStream:
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="MarketStream"))
         self._changed = asyncio.Event()
         tasks = [asyncio.create_task(self._forever(self._quotes, private=False))]
         if self._config().get("apiKey"):

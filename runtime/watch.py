@@ -22,6 +22,8 @@ from runtime.locks import lock_waits, locks_held
 from runtime.stacks import Place, append, places, report
 from trading.ports import Clock
 
+Places = dict[int, Place]
+
 log = logging.getLogger("watch")
 
 STUCK = 70                     # exit code
@@ -30,6 +32,7 @@ LATE_S = 3.0                   # after so long without a look it was the process
 MOST_REPLACED = 2              # of one thread, within REPLACED_WITHIN_S: the next would get stuck as well
 REPLACED_WITHIN_S = 60.0
 HAUNTED_S = 60.0               # how long a thread given up on may go on: it may be eating the processor
+FAILING_S = 10.0               # of nothing but failed steps, after which nothing new is entered
 END_PATIENCE_S = 20.0          # ten seconds are promised
 DEAF_S = 30.0                  # after which stacks are written even if no Python runs at all
 
@@ -147,6 +150,7 @@ class Watch:
             self._see_it_end(now)
             return
         found, news = [], []
+        where = places()
         for heart in self._watched():
             case = self._cases.setdefault(id(heart), _Case())
             state = heart.state(self._judged_from)
@@ -156,20 +160,21 @@ class Watch:
                 if case.since is None:
                     case.since = now
                     news.append(state)
-                found.append(Trouble(name=heart.name, why=_why_stuck(state)))
-            elif case.since is not None:
-                log.warning("thread moves again name=%s after=%.0fs", heart.name, now - case.since)
-                case.since = None
+                found.append(Trouble(name=heart.name, why=_why_stuck(state, where)))
+            else:
+                if case.since is not None:
+                    log.warning("thread moves again name=%s after=%.0fs", heart.name, now - case.since)
+                    case.since = None
+                if state.failing_s > FAILING_S:
+                    found.append(Trouble(name=heart.name, why=f"fails again and again: {state.last_error}"))
             found += self._haunted(heart, state, case, now)
-        self._act(found, news, now)
+        self._act(found, news, where, now)
 
-    def _act(self, found: list[Trouble], news: list[ThreadState], now: float) -> None:
+    def _act(self, found: list[Trouble], news: list[ThreadState], where: Places, now: float) -> None:
         """Halt entries first, then bring back what can be had back; the disk, which may hang, comes last."""
         if tuple(found) != self.troubles:
             self.troubles = tuple(found)
             self._tell(self.troubles)
-        # As they are now, before anybody is replaced.
-        stacks = self._report(f"stuck: {', '.join(state.name for state in news)}") if news else ""
         for heart in self._watched():
             case = self._cases.get(id(heart))
             if case is not None and case.since is not None:
@@ -177,8 +182,8 @@ class Watch:
         for state in news:
             log.error("thread stuck name=%s at=%s %s for=%.0fs stacks=%s", state.name, state.kind, state.what,
                       max(state.for_s, state.task_s), self._path)
-        if stacks:
-            append(self._path, stacks)
+        if news:
+            append(self._path, self._report(f"stuck: {', '.join(state.name for state in news)}", where))
 
     def _raise_the_dead(self, heart: Heart, state: ThreadState) -> list[Trouble]:
         if heart.ended:
@@ -232,7 +237,7 @@ class Watch:
             self._end_now()
 
     def _end_now(self) -> None:
-        append(self._path, self._report("ended at once"))
+        append(self._path, self._report("ended at once", places()))
         self._flush()
         self._leave(STUCK)
 
@@ -249,16 +254,16 @@ class Watch:
             if heart.thread is not None and not state.alive and not heart.ended:
                 return f"{heart.name} has died"
             if state.is_stuck:
-                return f"{heart.name} {_why_stuck(state)}"
+                return f"{heart.name} {_why_stuck(state, places())}"
         return self.given_up
 
-    def _report(self, headline: str) -> str:
-        return report(headline, [heart.state() for heart in self._watched()], places())
+    def _report(self, headline: str, where: Places) -> str:
+        return report(headline, [heart.state() for heart in self._watched()], where)
 
 
-def _why_stuck(state: ThreadState) -> str:
+def _why_stuck(state: ThreadState, where: Places) -> str:
     """Return a sentence without figures: it is the same at each look."""
-    place: Place | None = places().get(state.ident) if state.ident is not None else None
+    place = where.get(state.ident or 0)
     at = f"makes no progress at {state.kind} {state.what}".rstrip()
     return f"{at}: {place.words()}" if place is not None and place.words() else at
 
