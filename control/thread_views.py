@@ -2,7 +2,8 @@
 
     threads   name, state (running, stuck, dead), doing (idle, working, wire, rate, lock), what, for_s,
               idle_s (since it got something done), heartbeat_s (since it gave a sign of life), stuck_after_s,
-              steps, failures, failing_s (since the first of the latest ones in a row), restarts, last_error, supervised, vital, at (file:line function),
+              steps, failures, failing_s (since the first of the latest ones in a row), restarts, last_error,
+              supervised, vital, at (file:line function),
               waits_for (null, or lock and held_by), holds (names of locks), stack (a list, when asked for)
     locks     name, acquisitions, contended, wait_us and hold_us (p50, p99, max), holder, waiting (thread names)
     strips    scan, exit, flatten: one character for each worker of a pool, as LETTERS has them
