@@ -66,13 +66,14 @@ def _micros(kind: str) -> Any:
     """Return a cell with the three figures of a lock's waits or holds."""
     def cell(row: JsonObject) -> str:
         figures = row.get(f"{kind}_us") or {}
-        return "".join(f"{_time(figures.get(name)):>6}" for name in ("p50", "p99", "max")).strip()
+        p50, p99, most = (_time(figures.get(name)) for name in ("p50", "p99", "max"))
+        return f"{p50} {p99:>4} {most:>4}"
 
     return cell
 
 
 def _time(us: float | None) -> str:
-    """Return microseconds in five characters: `0.4µ`, `12µ`, `3.1m` for milliseconds, `2.0s`."""
+    """Return microseconds in four characters: `0.4µ`, `12µ`, `3.1m` for milliseconds, `2.0s`."""
     if us is None:
         return NOTHING
     for size, unit in ((1.0, "µ"), (1e3, "m")):
@@ -90,8 +91,8 @@ LOCKS = (
     Column("lock", lambda row: text(row.get("name"))),
     Column("taken", _count("acquisitions"), right=True),
     Column("waited", _count("contended"), right=True),
-    Column("wait p50 p99 max", _micros("wait"), right=True),
-    Column("hold p50 p99 max", _micros("hold"), right=True),
+    Column("wait 50 99 max", _micros("wait"), right=True),
+    Column("hold 50 99 max", _micros("hold"), right=True),
     Column("held by", _held_by, grows=True, style=lambda row: "bold red" if row.get("waiting") else ""),
 )
 
@@ -109,7 +110,7 @@ def show_threads(facts: JsonObject) -> None:
         print(", ".join(f"{letter} {meaning}" for letter, meaning in MEANINGS.items()
                         if letter in ".wrc" or any(letter in strip for strip in strips.values())))
     print()
-    show_table(LOCKS, facts.get("locks") or [], title="Locks (µ: microseconds, m: milliseconds)",
+    show_table(LOCKS, facts.get("locks") or [], title="Locks: median, 99th percentile and longest, in µ(s) and m(s)",
                empty="No locks reported.")
     show_stacks(rows)
 

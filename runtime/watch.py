@@ -34,6 +34,7 @@ REPLACED_WITHIN_S = 60.0
 HAUNTED_S = 60.0               # how long a thread given up on may go on: it may be eating the processor
 FAILING_S = 10.0               # of nothing but failed steps, after which nothing new is entered
 END_PATIENCE_S = 20.0          # ten seconds are promised
+MOST_BEHIND = 3                # looks at which the main thread waits for a lock, when RAD is to end
 DEAF_S = 30.0                  # after which stacks are written even if no Python runs at all
 
 
@@ -84,6 +85,7 @@ class Watch:
         self._cases: dict[int, _Case] = {}
         self._looked_at = self._judged_from = clock.monotonic()
         self._ending_since: float | None = None
+        self._behind = 0                       # looks in a row at which the main thread waited for a lock
         self._deaf_file: TextIO | None = None
 
     # ---- the thread -----------------------------------------------------------------------------
@@ -230,9 +232,11 @@ class Watch:
             self._stop.set()
 
     def _see_it_end(self, now: float) -> None:
-        """Told to end: see that it does."""
+        """Told to end: see that it does. After giving up, a main thread behind a lock will not."""
         self._ending_since = max(self._ending_since or now, self._judged_from)
-        if now - self._ending_since > END_PATIENCE_S:
+        is_behind = bool(self.given_up) and threading.main_thread().ident in lock_waits()
+        self._behind = self._behind + 1 if is_behind else 0
+        if now - self._ending_since > END_PATIENCE_S or self._behind >= MOST_BEHIND:
             log.critical("told to end %.0f s ago and has not: ending now", now - self._ending_since)
             self._end_now()
 
