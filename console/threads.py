@@ -110,8 +110,8 @@ def show_threads(facts: JsonObject) -> None:
         print(", ".join(f"{letter} {meaning}" for letter, meaning in MEANINGS.items()
                         if letter in ".wrc" or any(letter in strip for strip in strips.values())))
     print()
-    show_table(LOCKS, facts.get("locks") or [], title="Locks: median, 99th percentile and longest, in µ(s) and m(s)",
-               empty="No locks reported.")
+    show_table(LOCKS, facts.get("locks") or [], empty="No locks reported.",
+               title="Locks: median, 99th percentile and longest, in µ(s) and m(s)")
     show_stacks(rows)
 
 

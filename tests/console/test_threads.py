@@ -30,6 +30,7 @@ KNOT = {"lock": "positions", "held_by": "exit-3"}
 def test_nothing_that_matters_is_left_out_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of threads what they are at, since when, their progress, beat and restarts; of locks everything."""
     row = a_row("BackgroundScanner", state="stuck", waits_for=KNOT)
+    monkeypatch.setattr("console.tables.NARROWEST_TEXT", len("STUCK lock positions"))
     shown = fitting(THREADS, [row], 80)
     assert {"thread", "doing", "for", "progress", "beat", "restarts"} <= {column.title for column in shown}
     assert _width(shown, [row]) <= 80
