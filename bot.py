@@ -29,13 +29,13 @@ from execution.reconcile import Reconciliation
 from runtime.heartbeat import IDLE, IDLE_LIMIT_S, Heart, doing
 from runtime.lease import POLL_S, RENEW_S, Lease
 from runtime.options import RunOptions, parse_run_options
-from runtime.watch import STUCK
+from runtime.supervisor import STUCK
 from runtime.worker import Worker, join_all
 from trading.errors import AuthenticationFailed, ClockSkew, ConfigError, ExchangeError, JournalError, RadError
 
 log = logging.getLogger("bot")
 
-OK, ERROR, BAD_CONFIG = 0, 1, 4                # and STUCK, of the watch
+OK, ERROR, BAD_CONFIG = 0, 1, 4                # and STUCK, of the supervisor
 OVERTAKEN = 75                   # another RAD has taken over: start again, as its standby
 
 # How long a computing thread keeps the interpreter when another wants it. At Python's 5 ms the monitor
@@ -90,7 +90,7 @@ class Bot:
         """Start, trade until told to stop, end with every position protected; return the exit code."""
         code = OK
         self._heart.adopt()
-        self._house.watch.start()
+        self._house.supervisor.start()
         self._hurrying.start(self._hurry)
         try:
             self._control.start()
@@ -102,11 +102,11 @@ class Bot:
             code = BAD_CONFIG
         finally:
             self._end()
-            self._house.watch.finish()
+            self._house.supervisor.finish()
             self._heart.leave()
         if self._is_overtaken():
             return OVERTAKEN
-        return STUCK if self._house.watch.given_up else code
+        return STUCK if self._house.supervisor.given_up else code
 
     # ---- start ----------------------------------------------------------------------------------
 
@@ -256,7 +256,7 @@ class Bot:
 
     def _loop(self) -> int:
         while not self.stop.is_set():
-            self._house.watch.ensure()
+            self._house.supervisor.ensure()
             self._guarded("control", self._keep_control)
             self._guarded("connection", self._stay_connected_if_due)
             self._guarded("account", self._refresh_account_if_due)

@@ -34,7 +34,7 @@ from runtime.prices import PriceBook
 from runtime.secrets import Secrets, load_secrets
 from runtime.settings import Settings, load_settings
 from runtime.stream import MarketStream
-from runtime.watch import Watch
+from runtime.supervisor import Supervisor
 from trading.errors import ConfigError, ExchangeError, RadError
 from trading.facts import ClosedTrade, ExitReason, Price, Priority
 from trading.ports import Clock
@@ -77,7 +77,7 @@ class House:
         self.stop = threading.Event()          # everything but exits ends
         self.abandon = threading.Event()       # exits end too
         self.status = Status()
-        self.watch = Watch(
+        self.supervisor = Supervisor(
             settings.data_dir / "stacks.log", clock, self.stop, tell=self.status.set_stuck,
             flush=lambda: logs is None or logs.flush(LAST_LINES_S),
         )
@@ -261,8 +261,8 @@ class House:
             found.append("the embedded exchange has died")
         if self.logs is not None and self.logs.trouble:
             found.append(self.logs.trouble)
-        if self.watch.heart.state().is_stuck:
-            found.append("the watch over the threads is stuck itself")
+        if self.supervisor.heart.state().is_stuck:
+            found.append("the supervisor over the threads is stuck itself")
         unprotected = [p.symbol for p in self.manager.snapshot() if p.protective_stop is None]
         if unprotected and self.settings.protect.enabled:
             found.append(f"no stop on the exchange yet: {', '.join(unprotected)}")

@@ -67,8 +67,8 @@ class Opener:
             return "book and exchange differ, unexplained"
         if house.status.stuck:
             return f"thread stuck: {', '.join(house.status.stuck)}"
-        if house.watch.trouble():
-            return f"thread stuck: {house.watch.trouble()}"
+        if house.supervisor.trouble():
+            return f"thread stuck: {house.supervisor.trouble()}"
         return ""
 
     def open_by_hand(self, symbol: str, side: Side, notional: Decimal | None) -> Position | NotOpened:

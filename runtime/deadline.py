@@ -24,7 +24,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from runtime.heartbeat import BEAT_S, OVERDUE_S, Heart, doing
-from runtime.locks import condition_on, named_lock
+from runtime.locks import condition_on, guard, named_lock
 from runtime.resolving import Resolver
 
 DEFAULT_CONNECT_S = 10.0       # outside a deadline
@@ -95,6 +95,7 @@ class Deadlines:
         self._serial = itertools.count()
         self._stopped = False
         self._latest = inf                     # beyond which no call may last
+        guard(self, self._lock, "_calls", "_serial", "_stopped", "_latest")
         self._heart = Heart(name, vital_s=vital_s)
         self._heart.revive = self._begin
         self._heart.supersede = self._replace

@@ -2,7 +2,7 @@
 
 A thread that merely lives says nothing: it may be in an endless loop. So each one tells its `Heart`
 when it begins something, when that is done, and, every few seconds, that it waits for work. Each thing
-has a limit; who is at it for longer is stuck. `runtime/watch.py` looks after them all.
+has a limit; who is at it for longer is stuck. `runtime/supervisor.py` looks after them all.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Heart:
 
     *vital_s*: how long RAD may go on while it is stuck and cannot be replaced; None: as long as it takes.
     *revive* starts it again when it has died; *supersede* starts another in the place of a stuck one and
-    returns whether it did. Both are called by the watch, which they must not hold up.
+    returns whether it did. Both are called by the supervisor, which they must not hold up.
     """
 
     def __init__(
@@ -243,7 +243,7 @@ class _Mine(threading.local):
 
 _mine = _Mine()
 # By identity. Put in and taken out in one step each, and read from a copy: nobody ever waits here,
-# least of all the watch.
+# least of all the supervisor.
 _hearts: dict[int, Heart] = {}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from runtime.heartbeat import BEAT_S, LIMIT_S, Heart
-from runtime.locks import condition_on, named_lock
+from runtime.locks import condition_on, guard, named_lock
 from trading.facts import Priority
 
 log = logging.getLogger("pool")
@@ -46,12 +46,13 @@ class UrgentPool:
         self._serial = 0
         self._ended = 0                          # threads that take nothing any more
         self._stopping = False
-        self._replacements = workers             # left; the watch's alone
+        self._at: list[Priority | None] = [None] * workers            # of the task each is carrying out
+        self._lives = [0] * workers              # how many came before the one there is
+        guard(self, self._lock, "_queues", "_running", "_later", "_serial", "_ended", "_stopping", "_at", "_lives")
+        self._replacements = workers             # left; the supervisor's alone
         self._most = {
             Priority.HIGH: max(1, workers * 3 // 4), Priority.NORMAL: max(1, workers // 2),
         }                                        # at work with this or anything less urgent
-        self._at: list[Priority | None] = [None] * workers            # of the task each is carrying out
-        self._lives = [0] * workers              # how many came before the one there is
         self.hearts = tuple(
             Heart(f"{name}-{index}", limit_s=limit_s, task_limit_s=TASK_LIMIT_S, vital_s=vital_s)
             for index in range(workers)
@@ -63,7 +64,7 @@ class UrgentPool:
     def start(self) -> None:
         """Start the threads."""
         for index in range(len(self.hearts)):
-            self._begin(index)
+            self._begin(index, life=0)
 
     def submit(self, task: Task, priority: Priority, after_s: float = 0.0) -> None:
         """Hand over a task, not to be begun for *after_s*; it must not raise (if it does, that is survived).
@@ -97,8 +98,8 @@ class UrgentPool:
 
     # ---- the workers ----------------------------------------------------------------------------
 
-    def _begin(self, index: int) -> None:
-        self.hearts[index].start(partial(self._run, index, self._lives[index]))
+    def _begin(self, index: int, life: int) -> None:
+        self.hearts[index].start(partial(self._run, index, life))
 
     def _replace(self, index: int) -> bool:
         """Give up on a stuck worker and start another; False once that has been done too often."""
@@ -115,10 +116,11 @@ class UrgentPool:
             if self._stopping:
                 return False
             self._lives[index] += 1
+            life = self._lives[index]
             self._let_go(index)
         finally:
             self._lock.release()
-        self._begin(index)
+        self._begin(index, life)
         return True
 
     def _run(self, index: int, life: int) -> None:

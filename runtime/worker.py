@@ -1,4 +1,4 @@
-"""Threads that outlive their failures; `runtime/watch.py` looks after those that do not."""
+"""Threads that outlive their failures; `runtime/supervisor.py` looks after those that do not."""
 
 from __future__ import annotations
 

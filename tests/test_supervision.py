@@ -26,13 +26,13 @@ from runtime.locks import named_lock
 from runtime.logs import start_logging
 from runtime.pool import UrgentPool
 from runtime.resolving import Resolver
-from runtime.watch import (
+from runtime.supervisor import (
     END_PATIENCE_S,
     FAILING_S,
     LATE_S,
     MOST_REPLACED,
     STUCK,
-    Watch,
+    Supervisor,
 )
 from runtime.worker import Worker
 from tests.fakes import CloseIsScore
@@ -187,9 +187,9 @@ def test_time_that_the_whole_process_stood_still_is_nobodys_fault(clock: ManualC
         assert entered.wait(PATIENCE_S)
         onlooker.after(1.0)
         clock.advance(3600)
-        onlooker.watch.look()
-        assert onlooker.watch.troubles == ()
-        assert onlooker.watch.trouble() == ""
+        onlooker.supervisor.look()
+        assert onlooker.supervisor.troubles == ()
+        assert onlooker.supervisor.trouble() == ""
         assert onlooker.after(STUCK_AFTER_S + 1) == {"frozen": "makes no progress at working step"}
     assert LATE_S < STUCK_AFTER_S                         # or a late look would excuse everybody for ever
 
@@ -542,7 +542,7 @@ def test_a_monitor_that_hangs_is_replaced_and_no_exit_is_doubled(
         assert monitor.state().restarts == 1
     exits = [order for order in house.exchange.received if order.reduce_only and order.stop_price is None]
     assert len(exits) == 1
-    assert onlooker.watch.given_up == ""
+    assert onlooker.supervisor.given_up == ""
 
 
 @pytest.mark.parametrize("whose", ["holder", "PositionMonitor"])
@@ -576,7 +576,7 @@ def test_a_monitor_entangled_with_a_lock_ends_rad(clock: ManualClock, tmp_path: 
     )
     assert monitor.state().restarts == 0
     assert onlooker.stop.is_set()
-    assert onlooker.watch.given_up == "PositionMonitor is stuck and cannot be replaced"
+    assert onlooker.supervisor.given_up == "PositionMonitor is stuck and cannot be replaced"
     assert onlooker.left_with == []                       # the main thread ends RAD in order
 
 
@@ -595,18 +595,18 @@ def test_a_monitor_that_hangs_again_and_again_ends_rad(clock: ManualClock, tmp_p
         for life in range(MOST_REPLACED + 1):
             assert entered.acquire(timeout=PATIENCE_S)
             assert monitor.state().restarts == life
-            assert not onlooker.watch.given_up
+            assert not onlooker.supervisor.given_up
             onlooker.after(STUCK_AFTER_S + 1)
         onlooker.after(5.0)
         assert monitor.state().restarts == MOST_REPLACED
-        assert onlooker.watch.given_up == "PositionMonitor is stuck and cannot be replaced"
+        assert onlooker.supervisor.given_up == "PositionMonitor is stuck and cannot be replaced"
 
 
 def test_a_replaced_monitor_that_loops_for_ever_ends_rad(
     clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The new one does the work, the old one eats the processor that exits need: not for ever."""
-    monkeypatch.setattr("runtime.watch.HAUNTED_S", 3.0)
+    monkeypatch.setattr("runtime.supervisor.HAUNTED_S", 3.0)
     stop, leave, loops = threading.Event(), threading.Event(), threading.Event()
     lives: list[int] = []
 
@@ -625,11 +625,11 @@ def test_a_replaced_monitor_that_loops_for_ever_ends_rad(
         for _ in range(3):
             until(lambda: monitor.state().beat_s == 0.0)
             onlooker.after(1.0)
-        assert not onlooker.watch.given_up
+        assert not onlooker.supervisor.given_up
         for _ in range(2):
             until(lambda: monitor.state().beat_s == 0.0)
             onlooker.after(1.0)
-        assert onlooker.watch.given_up == "PositionMonitor was replaced, and the one before will not end"
+        assert onlooker.supervisor.given_up == "PositionMonitor was replaced, and the one before will not end"
 
 
 # ---- exit workers -------------------------------------------------------------------------------
@@ -666,9 +666,9 @@ def test_a_stuck_exit_worker_is_replaced_and_takes_up_no_room(clock: ManualClock
     assert sum(heart.state().restarts for heart in pool.hearts) == 2
     leave.set()
     until(lambda: not any(heart.state().given_up for heart in pool.hearts))
-    until(lambda: all(not running for running in pool._running.values()))
     assert pool.stop(PATIENCE_S)
-    assert set(pool._running.values()) == {0}
+    with pool._lock:
+        assert set(pool._running.values()) == {0}
 
 
 def test_a_task_that_ends_its_thread_does_not() -> None:
@@ -683,7 +683,7 @@ def test_a_task_that_ends_its_thread_does_not() -> None:
     assert pool.stop(PATIENCE_S)
 
 
-# ---- the main thread, and the watch itself ------------------------------------------------------
+# ---- the main thread, and the supervisor itself ------------------------------------------------------
 
 
 def test_a_stuck_main_thread_ends_the_process(clock: ManualClock, tmp_path: Path) -> None:
@@ -694,9 +694,9 @@ def test_a_stuck_main_thread_ends_the_process(clock: ManualClock, tmp_path: Path
     heart.begin("entries")
     try:
         assert onlooker.after(60.0) == {}
-        assert onlooker.watch.trouble() == ""
+        assert onlooker.supervisor.trouble() == ""
         assert onlooker.after(2.0) == {"MainThread": "makes no progress at working entries"}
-        assert onlooker.watch.trouble() == "MainThread makes no progress at working entries"
+        assert onlooker.supervisor.trouble() == "MainThread makes no progress at working entries"
         assert onlooker.after(20.0)
         assert not onlooker.left_with
         onlooker.after(15.0)
@@ -721,7 +721,7 @@ def test_an_end_that_does_not_come_is_made(clock: ManualClock, tmp_path: Path) -
 def test_the_watch_is_watched(clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It survives what goes wrong in a look; dead, the main thread starts it again; stuck, a watchdog is told."""
     stop, looked = threading.Event(), threading.Event()
-    watch = Watch(tmp_path / "stacks.log", SystemClock(), stop, watched=lambda: ())
+    supervisor = Supervisor(tmp_path / "stacks.log", SystemClock(), stop, watched=lambda: ())
     wrong: list[BaseException] = [SystemExit(), ValueError("a stumble")]
 
     def look() -> None:
@@ -729,29 +729,29 @@ def test_the_watch_is_watched(clock: ManualClock, tmp_path: Path, monkeypatch: p
             raise wrong.pop()
         looked.set()
 
-    monkeypatch.setattr(watch, "look", look)
-    monkeypatch.setattr("runtime.watch.LOOK_S", 0.01)
-    watch.start()
-    until(lambda: not watch.heart.state().alive, "its death")
-    assert watch.heart.state().failures == 1
-    assert watch.trouble() == "Watch has died"
-    watch.ensure()
+    monkeypatch.setattr(supervisor, "look", look)
+    monkeypatch.setattr("runtime.supervisor.LOOK_S", 0.01)
+    supervisor.start()
+    until(lambda: not supervisor.heart.state().alive, "its death")
+    assert supervisor.heart.state().failures == 1
+    assert supervisor.trouble() == "Supervisor has died"
+    supervisor.ensure()
     assert looked.wait(PATIENCE_S)
-    assert watch.trouble() == ""
-    watch.heart._monotonic = lambda: SystemClock().monotonic() + 100      # no beat for so long
-    assert watch.trouble().startswith("Watch makes no progress")
-    watch.finish()
-    assert not watch.heart.state().alive
+    assert supervisor.trouble() == ""
+    supervisor.heart._monotonic = lambda: SystemClock().monotonic() + 100      # no beat for so long
+    assert supervisor.trouble().startswith("Supervisor makes no progress")
+    supervisor.finish()
+    assert not supervisor.heart.state().alive
 
 
 def test_stacks_are_written_even_when_no_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that keeps the interpreter to itself stops the watch as well: the system writes the stacks."""
-    monkeypatch.setattr("runtime.watch.DEAF_S", 0.3)
-    watch = Watch(tmp_path / "stacks.log", SystemClock(), threading.Event(), watched=lambda: ())
-    watch.start()
-    until(lambda: watch.heart.state().steps)
+    """A call that keeps the interpreter to itself stops the supervisor as well: the system writes the stacks."""
+    monkeypatch.setattr("runtime.supervisor.DEAF_S", 0.3)
+    supervisor = Supervisor(tmp_path / "stacks.log", SystemClock(), threading.Event(), watched=lambda: ())
+    supervisor.start()
+    until(lambda: supervisor.heart.state().steps)
     ctypes.PyDLL(None).usleep(700_000)                    # holds the interpreter, as ctypes.CDLL would not
-    watch.finish()
+    supervisor.finish()
     written = (tmp_path / "stacks.log").read_text()
     assert "Timeout" in written
     assert "test_stacks_are_written_even_when_no_python_runs" in written
@@ -760,7 +760,7 @@ def test_stacks_are_written_even_when_no_python_runs(tmp_path: Path, monkeypatch
 def test_what_is_stuck_is_said_though_the_status_is_locked() -> None:
     """The stuck thread may be the one that holds the status: telling waits for nothing."""
     status = Status()
-    from runtime.watch import Trouble
+    from runtime.supervisor import Trouble
 
     with held(status._lock):
         status.set_stuck((Trouble(name="PositionMonitor", why="makes no progress"),))

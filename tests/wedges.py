@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.heartbeat import Heart, hearts
-from runtime.watch import Trouble, Watch
+from runtime.supervisor import Supervisor, Trouble
 from tests.manual_clock import ManualClock
 
 PATIENCE_S = 20.0
@@ -46,7 +46,7 @@ class Onlooker:
             heart._failing_since = None
             heart._beat_at = clock.monotonic()
             heart._doing = heart._doing._replace(since=clock.monotonic(), task_since=clock.monotonic())
-        self.watch = Watch(
+        self.supervisor = Supervisor(
             self.path, clock, self.stop, tell=self.told.append, leave=self.left_with.append,
             watched=lambda: watched,
         )
@@ -57,8 +57,8 @@ class Onlooker:
             step = min(1.0, seconds)
             seconds -= step
             self.clock.advance(step)
-            self.watch.look()
-        return {trouble.name: trouble.why for trouble in self.watch.troubles}
+            self.supervisor.look()
+        return {trouble.name: trouble.why for trouble in self.supervisor.troubles}
 
     @property
     def stacks(self) -> str:

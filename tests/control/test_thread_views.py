@@ -33,8 +33,7 @@ def a_place(name: str = "Journal", ident: int = 1, **overrides: object) -> Place
 
 def a_lock(name: str, **overrides: object) -> LockStats:
     """A lock that nobody has taken yet."""
-    stats = LockStats(name=name, acquisitions=0, contended=0, waits=(), holds=(), holder=None)
-    return replace(stats, **overrides)      # type: ignore[arg-type]
+    return replace(LockStats(name=name, acquisitions=0, contended=0), **overrides)      # type: ignore[arg-type]
 
 
 def test_who_is_over_the_limit_is_stuck_and_who_is_not_alive_is_dead() -> None:
@@ -111,10 +110,11 @@ def test_busy_locks_come_first_with_their_times_in_microseconds() -> None:
     """Without an acquisition there is no time to tell: null, not zero."""
     locks = [
         a_lock("idle"),
-        a_lock("busy", acquisitions=2, contended=1, waits=(1e-6, 3e-6), holds=(2e-6, 2e-6), holder="MainThread"),
+        a_lock("busy", acquisitions=3, contended=2, waited=(1e-6, 3e-6), waited_among=3, holds=(2e-6, 4e-6),
+               longest_wait=5e-6, longest_hold=4e-6, holder="MainThread"),
     ]
     view = threads_view([], {}, locks)
     assert [lock["name"] for lock in view["locks"]] == ["busy", "idle"]
-    assert view["locks"][0]["wait_us"]["max"] == 3.0
-    assert view["locks"][0]["hold_us"] == {"p50": 2.0, "p99": 2.0, "max": 2.0}
+    assert view["locks"][0]["wait_us"] == {"p50": 1.0, "p99": 3.0, "max": 5.0}      # of 0, 1 and 3
+    assert view["locks"][0]["hold_us"] == {"p50": 2.0, "p99": 4.0, "max": 4.0}
     assert view["locks"][1]["hold_us"] == {"p50": None, "p99": None, "max": None}

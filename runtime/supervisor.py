@@ -1,9 +1,9 @@
-"""The watch: sees that every thread gets on, and does something about each that does not.
+"""The supervisor: sees that every thread gets on, and does something about each that does not.
 
 A thread that died is started again. One that is stuck is told of with the stacks of all, nothing new is
 entered until it moves, and where another may take its place another does. What RAD cannot go on without
 and cannot be had back ends RAD with its own exit code: starting again is always harmless. In all of that
-the watch waits for no lock of RAD's: the stuck thread may be the one that holds it.
+the supervisor waits for no lock of RAD's: the stuck thread may be the one that holds it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trading.ports import Clock
 
 Places = dict[int, Place]
 
-log = logging.getLogger("watch")
+log = logging.getLogger("threads")
 
 STUCK = 70                     # exit code
 LOOK_S = 1.0                   # between two looks
@@ -48,17 +48,17 @@ class Trouble:
 
 @dataclass(slots=True, kw_only=True)
 class _Case:
-    """What the watch remembers of one thread."""
+    """What the supervisor remembers of one thread."""
 
     since: float | None = None         # found stuck; None: it gets on
     replaced: list[float] = field(default_factory=list)
     haunted_since: float | None = None
 
 
-class Watch:
-    """The thread `Watch`; any thread may ask it.
+class Supervisor:
+    """The thread `Supervisor`; any thread may ask it.
 
-    *tell* is called with all troubles whenever they change, in the watch's own thread, and must not wait.
+    *tell* is called with all troubles whenever they change, in the supervisor's own thread, and must not wait.
     *flush* is given a moment before the process is ended from here; *leave* ends it.
     """
 
@@ -69,7 +69,7 @@ class Watch:
         leave: Callable[[int], object] = os._exit,
         watched: Callable[[], Iterable[Heart]] = hearts,
     ) -> None:
-        self.heart = Heart("Watch", monotonic=clock.monotonic)
+        self.heart = Heart("Supervisor", monotonic=clock.monotonic)
         self.heart.revive = self.start
         self._path = path
         self._clock = clock
@@ -79,7 +79,7 @@ class Watch:
         self._leave = leave
         self._watched = watched
         self._over = threading.Event()
-        # Written by the watch's own thread alone; read by any.
+        # Written by the supervisor's own thread alone; read by any.
         self.troubles: tuple[Trouble, ...] = ()
         self.given_up = ""                     # why RAD has to end; empty while it has not
         self._cases: dict[int, _Case] = {}
@@ -105,7 +105,7 @@ class Watch:
     def ensure(self) -> None:
         """Start again if it died; called by the main thread, which it watches in turn."""
         if self.heart.thread is not None and not self.heart.state().alive and not self._over.is_set():
-            log.error("the watch died, started again error=%s", self.heart.state().last_error)
+            log.error("the supervisor died, started again error=%s", self.heart.state().last_error)
             self.start()
 
     def _run(self) -> None:
@@ -117,7 +117,7 @@ class Watch:
                     self.look()
                 except Exception as error:  # noqa: BLE001 - the one who looks after all others goes on
                     self.heart.failed(error)
-                    log.exception("the watch stumbled")
+                    log.exception("the supervisor stumbled")
                 else:
                     self.heart.done()
                 self.heart.idle()
@@ -250,7 +250,7 @@ class Watch:
     def trouble(self) -> str:
         """Return why RAD is not alive enough to be left running; empty when it is. For a watchdog.
 
-        Looks at the vital threads and at the watch itself, by the limits of each; waits for nothing.
+        Looks at the vital threads and at the supervisor itself, by the limits of each; waits for nothing.
         """
         vital = [heart for heart in self._watched() if heart.vital_s is not None and heart is not self.heart]
         for heart in (self.heart, *vital):
