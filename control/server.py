@@ -23,6 +23,7 @@ from control.address import ControlAddress
 from control.calls import Calls, TooBusy, Urgency
 from control.steering import BAD_CONFIG, ERROR, NOT_FOUND, TIMED_OUT, JsonObject, Steering, exit_code_of
 from control.views import moment
+from runtime.heartbeat import Heart, beat
 from trading.errors import ConfigError, RadError
 
 log = logging.getLogger("control")
@@ -66,6 +67,7 @@ class ControlServer:
         self._ask_timeout_s = ask_timeout_s
         self._act_timeout_s = act_timeout_s
         self._calls = Calls()
+        self._heart = Heart("Control")
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = asyncio.Event()
@@ -79,8 +81,7 @@ class ControlServer:
         Raises:
             ConfigError: the address cannot be listened on, or control.json not written.
         """
-        self._thread = threading.Thread(target=self._run, name="Control", daemon=True)
-        self._thread.start()
+        self._thread = self._heart.start(self._run)
         if not self._listening.wait(START_TIMEOUT_S):
             raise ConfigError(f"control: could not listen on {self._host} within {START_TIMEOUT_S:g} s")
         if self._failure is not None or self.address is None:
@@ -103,6 +104,7 @@ class ControlServer:
 
     def stop(self, timeout_s: float = 3.0) -> None:
         """Stop listening and take control.json away; calls still under way are left to themselves."""
+        self._heart.retire()
         if self.address is not None:
             self.address.remove(self._data_dir)
         if self._loop is not None and self._thread is not None and self._thread.is_alive():
@@ -124,6 +126,7 @@ class ControlServer:
         self._loop = asyncio.get_running_loop()
         runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
+        beating = asyncio.create_task(beat(self._heart))
         try:
             site = web.TCPSite(runner, self._host, self._port)
             await site.start()
@@ -138,12 +141,14 @@ class ControlServer:
             self._listening.set()
             await self._ended.wait()
         finally:
+            beating.cancel()
             await runner.cleanup()
 
     def _app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard], client_max_size=64 * 1024)
         app.router.add_get("/healthz", self._healthz)
-        for name in ("status", "positions", "opportunities", "threads"):
+        app.router.add_get("/api/threads", self._threads)
+        for name in ("status", "positions", "opportunities"):
             app.router.add_get(f"/api/{name}", self._asking(name))
         app.router.add_get("/api/trades", self._trades)
         for name in ("orders", "verify"):
@@ -206,6 +211,10 @@ class ControlServer:
             return await self._act(getattr(self._steering, name), urgency)
 
         return act
+
+    async def _threads(self, request: web.Request) -> web.Response:
+        stacks = request.query.get("stacks") == "1"
+        return await self._ask(lambda: self._steering.threads(stacks))
 
     async def _trades(self, request: web.Request) -> web.Response:
         text = request.query.get("limit", "100")

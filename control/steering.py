@@ -44,8 +44,8 @@ class Steering(Protocol):
     def trades(self, limit: int) -> list[JsonObject]:
         """Return the latest closed trades, newest first."""
 
-    def threads(self) -> JsonObject:
-        """Return `threads` and `locks`, lists of what each is doing."""
+    def threads(self, stacks: bool = False) -> JsonObject:
+        """Return `threads` and `locks`, lists of what each is doing, and `strips`; *stacks*: and every stack."""
 
     def verify(self) -> JsonObject:
         """Compare the journal with the exchange now."""

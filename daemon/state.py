@@ -10,7 +10,8 @@ from math import inf
 from execution.reconcile import Reconciliation
 from performance_monitor import PerformanceMonitor
 from runtime.journal import SqlJournal
-from runtime.locks import named_lock
+from runtime.locks import guard, named_lock
+from runtime.supervisor import Trouble
 from trading.facts import Balance
 from trading.ports import Clock
 from trading.reconciliation import Difference
@@ -26,9 +27,11 @@ class Status:
         self._phase = "starting"
         self._paused = False
         self._problems: dict[str, str] = {}
-        self._stuck: tuple[str, ...] = ()
         self._unexplained: tuple[Difference, ...] = ()
         self._reconciled_ms = 0
+        guard(self, self._lock, "_phase", "_paused", "_problems", "_unexplained", "_reconciled_ms")
+        # Replaced whole and not guarded: a stuck thread may hold the lock, and that must be said too.
+        self._stuck: tuple[Trouble, ...] = ()
 
     @property
     def state(self) -> str:
@@ -54,9 +57,8 @@ class Status:
 
     @property
     def stuck(self) -> tuple[str, ...]:
-        """Return the names of threads that make no progress."""
-        with self._lock:
-            return self._stuck
+        """Return the names of threads that do not get on."""
+        return tuple(trouble.name for trouble in self._stuck)
 
     @property
     def unexplained(self) -> tuple[Difference, ...]:
@@ -98,10 +100,9 @@ class Status:
         with self._lock:
             return self._problems.pop(what, None) is not None
 
-    def set_stuck(self, names: list[str]) -> None:
-        """Note which threads make no progress."""
-        with self._lock:
-            self._stuck = tuple(names)
+    def set_stuck(self, troubles: tuple[Trouble, ...]) -> None:
+        """Note which threads do not get on; called by the supervisor, and waits for nothing."""
+        self._stuck = troubles
 
     def reconciled(self, result: Reconciliation, now_ms: int) -> None:
         """Note what the last comparison of book and exchange found."""
@@ -113,7 +114,7 @@ class Status:
         """Return everything that is wrong, a sentence each."""
         with self._lock:
             found = [f"{what}: {text}" for what, text in self._problems.items()]
-            found += [f"thread {name} makes no progress" for name in self._stuck]
+            found += [f"thread {trouble.name} {trouble.why}" for trouble in self._stuck]
             found += [
                 f"{d.symbol}: book says {d.book}, exchange says {d.exchange} ({d.kind.value})"
                 for d in self._unexplained
@@ -133,15 +134,18 @@ class Account:
         self._state: AccountState | None = None
         self._read_at = 0.0
         self._day = ""
+        guard(self, self._lock, "_state", "_read_at", "_day")
 
     def update(self, balance: Balance) -> None:
         """Take in what the exchange says the account is worth now."""
         now_ms = self._clock.now_ms()
         day = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m-%d")
-        if self._day != day:
+        with self._lock:
+            before = self._state if self._day == day else None
+        if before is None:
             day_start = self._journal.day_start_equity(day) or balance.equity
         else:
-            day_start = self.state().day_start_equity
+            day_start = before.day_start_equity
         peak = max(balance.equity, self._journal.peak_equity() or balance.equity)
         losses = self._monitor.losses_in_a_row()
         with self._lock:

@@ -59,7 +59,7 @@ class FakeSteering:
     def trades(self, limit: int) -> Any:
         return self._answer("trades", [], limit)
 
-    def threads(self) -> Any:
+    def threads(self, stacks: bool = False) -> Any:
         return self._answer("threads", {"threads": [], "locks": []})
 
     def verify(self) -> Any:

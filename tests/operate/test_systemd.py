@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from decimal import Decimal
+from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from daemon.service import MONITOR_LIMIT_S, Service
+from daemon.service import FAILING_S, GRACE_S, Service
 from runtime import systemd
+from runtime.heartbeat import Doing, Heart
 from sandbox.embedded import RunningSandbox
 from tests.daemon_process import Daemon
 from tests.manual_clock import ManualClock
@@ -109,24 +112,42 @@ class Room:
     """As much of a house as the service looks at; everything is well until a test changes it."""
 
     def __init__(self, clock: ManualClock) -> None:
-        self.monitor = SimpleNamespace(alive=True, idle_s=0.1)
-        self.idle_s = 0.0
+        self.clock = clock
+        self.hearts = {name: Heart(name, limit_s=5.0, monotonic=clock.monotonic)
+                       for name in ("MainThread", "PositionMonitor", "Supervisor")}
         self.live, self.bare, self.held = True, [], 2
-        self.phase, self.troubles = "running", []
+        self.troubles: list[str] = []
         self.house: Any = SimpleNamespace(
-            clock=clock, settings=SimpleNamespace(exchange=SimpleNamespace(deadline_s=10.0)),
-            progress=SimpleNamespace(idle_s=lambda: self.idle_s),
+            clock=clock, supervisor=SimpleNamespace(heart=self.hearts["Supervisor"]),
             status=SimpleNamespace(phase="running", state="running"),
             stream=SimpleNamespace(is_live=lambda: self.live), unprotected=lambda: self.bare,
             account=SimpleNamespace(equity=lambda: Decimal("10012.345")), problems=lambda: self.troubles,
             manager=SimpleNamespace(snapshot=lambda: [object()] * self.held),
         )
-        self.service = Service(self.house, lambda: self.monitor)      # type: ignore[arg-type, return-value]
+        main, monitor, _ = self.hearts.values()
+        self.service = Service(self.house, main.state, monitor.state)
+        self.gone = threading.Event()
+        for heart in self.hearts.values():
+            heart.start(self.gone.wait)                # alive, and at something that has a limit
+
+    def all_begin(self, but: str = "") -> None:
+        """Everybody comes to the next thing, but for one."""
+        for name, heart in self.hearts.items():
+            if name != but:
+                now = self.clock.monotonic()
+                heart._doing = Doing("working", "something", now, 5.0, now, inf)
+
+    def leave(self) -> None:
+        self.gone.set()
+        for heart in self.hearts.values():
+            heart.thread.join(10)
 
 
 @pytest.fixture
-def room(clock: ManualClock) -> Room:
-    return Room(clock)
+def room(clock: ManualClock) -> Iterator[Room]:
+    found = Room(clock)
+    yield found
+    found.leave()
 
 
 def test_ready_is_said_once_and_then_it_is_fed(room: Room, listener: Listener) -> None:
@@ -162,35 +183,53 @@ def test_not_ready_before_all_of_it(room: Room, listener: Listener, missing: str
 
 def test_a_start_that_hangs_gets_no_more_time(room: Room, listener: Listener) -> None:
     """The main thread makes no progress: systemd ends the start when its time is up."""
-    room.house.status.phase, room.idle_s = "starting", 1000.0
+    room.house.status.phase = "starting"
+    room.clock.advance(5 + GRACE_S + 1)
+    room.all_begin(but="MainThread")
     room.service._beat()
     assert [line.partition("=")[0] for line in listener.heard()] == ["STATUS"]
 
 
-@pytest.mark.parametrize("who", ["main", "monitor", "dead"])
+@pytest.mark.parametrize("who", ["MainThread", "PositionMonitor", "Supervisor"])
 def test_no_food_for_one_that_stands_still(room: Room, listener: Listener, who: str) -> None:
-    """Whichever of the two stands still, the watchdog goes hungry; and is fed again when it goes on."""
+    """Whichever of the three stands still, the watchdog goes hungry; and is fed again when it goes on."""
     room.service._beat()
     listener.heard()
-    if who == "main":
-        room.idle_s = 60 + 6 * 10 + 1                  # one duty with every call at its deadline, and a little
-    elif who == "monitor":
-        room.monitor.idle_s = MONITOR_LIMIT_S + 0.1
-    else:
-        room.monitor.alive = False
+    room.clock.advance(5 + GRACE_S - 1)                # beyond its limit: the supervisor's turn
+    room.all_begin(but=who)
+    room.service._beat()
+    assert "WATCHDOG=1" in listener.heard()
+    room.clock.advance(2)
     room.service._beat()
     heard = listener.heard()
     assert "WATCHDOG=1" not in heard
-    assert "makes no progress" in heard[0]
-    room.idle_s, room.monitor.idle_s, room.monitor.alive = 0.0, 0.1, True
+    assert heard[0].startswith(f"STATUS={who} makes no progress")
+    room.all_begin()
     room.service._beat()
     assert "WATCHDOG=1" in listener.heard()
+
+
+def test_no_food_for_a_dead_monitor_or_one_that_only_fails(room: Room, listener: Listener) -> None:
+    """Alive and failing in every step is no progress either."""
+    room.service._beat()
+    listener.heard()
+    monitor = room.hearts["PositionMonitor"]
+    monitor._failing_since = room.clock.monotonic()
+    room.clock.advance(FAILING_S + 1)
+    room.all_begin()
+    room.service._beat()
+    assert "has been failing" in listener.heard()[0]
+    monitor._failing_since = None
+    room.gone.set()
+    monitor.thread.join(10)
+    room.service._beat()
+    assert "is dead" in listener.heard()[0]
 
 
 def test_without_systemd_no_thread_runs(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     room.service.start()
-    assert not room.service._thread.is_alive()
+    assert room.service._heart.thread is None
     room.service.stop()
 
 

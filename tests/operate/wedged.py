@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+import bot
 from console.__main__ import main
 from daemon import service
 
@@ -25,6 +26,6 @@ def hang(_signal: int, _frame: object) -> None:
 if __name__ == "__main__":
     if DIES_WHILE.exists():
         os._exit(70)
-    service.MAIN_GRACE_S, service.MAIN_CALLS = 2.0, 0       # or the test would wait two minutes
+    bot.DUTY_LIMIT_S, service.GRACE_S = 1.0, 1.0        # or the test would wait two minutes
     signal.signal(signal.SIGUSR1, hang)
     sys.exit(main(sys.argv[1:]))
