@@ -8,27 +8,33 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any
 
+from control.listening import listen_of
 from control.server import ControlServer
 from control.views import opportunity_view
 from daemon import scan
+from daemon.doctor import examine
 from daemon.house import House, build
+from daemon.key_facts import KeyFacts, facts_of_key
 from daemon.opening import Opener
 from daemon.recovery import recover
 from daemon.report import closing_block
+from daemon.service import Service
+from daemon.signals import end_after, end_on_signals, reload_on_hangup
 from daemon.steering import Desk
 from daemon.verify_alone import verify_alone
+from daemon.watch import Watch
 from execution.reconcile import Reconciliation
 from runtime.heartbeat import IDLE, IDLE_LIMIT_S, Heart, doing
 from runtime.lease import POLL_S, RENEW_S, Lease
 from runtime.options import RunOptions, parse_run_options
+from runtime.secrets import Secrets
+from runtime.settings import Settings
 from runtime.supervisor import STUCK
 from runtime.worker import Worker, join_all
 from trading.errors import AuthenticationFailed, ClockSkew, ConfigError, ExchangeError, JournalError, RadError
@@ -51,6 +57,7 @@ DUTIES_LIMIT_S = 600.0           # of one duty, however often it gets on
 MAIN_STUCK_S = 30.0              # how long exits go on beyond that, before RAD is ended
 MONITOR_LIMIT_S = 5.0            # of one look at all positions, the wait for a tick included
 MONITOR_STUCK_S = 5.0            # how much longer a lock may keep it
+WATCH_INTERVAL_S = 1.0
 MONITOR_BACKOFF_S = 0.25         # whatever goes wrong in it, the monitor looks again at once
 START_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 # Ten seconds are promised from the signal to the end; what follows adds up to less.
@@ -68,12 +75,14 @@ class Bot:
         self._options = options
         self._clock = house.clock
         self.stop = house.stop
+        self.hung_up = threading.Event()       # SIGHUP: the settings are to be read again
         self._opener = Opener(house, guard=options.guard)
         self._desk = Desk(house, self._opener)
         self._heart = Heart(
             "MainThread", limit_s=DUTY_LIMIT_S + 3 * house.settings.exchange.deadline_s, vital_s=MAIN_STUCK_S,
             task_limit_s=DUTIES_LIMIT_S, monotonic=self._clock.monotonic,
         )
+        self._service = Service(house)
         self._monitor, self._workers = self._make_workers()
         self._control = self._make_control()
         self._next_contact = self._clock.monotonic() + CONTACT_INTERVAL_S
@@ -81,6 +90,12 @@ class Bot:
         self._next_reconcile = 0.0
         self._next_summary = self._clock.monotonic() + SUMMARY_INTERVAL_S
         self._keeper: Worker | None = None
+        self._watch = Watch(house)
+        self._watching = threading.Event()         # set when it is to end: after everything it tells of
+        self._watcher = Worker(
+            "Watch", self._watch_step, stop=self._watching, clock=self._clock, stuck_after_s=60.0,
+            longest_backoff_s=WATCH_INTERVAL_S,
+        )
         self._started = False
         self._hurrying = Heart("Ending")
         self._tick = 0
@@ -92,8 +107,10 @@ class Bot:
         self._heart.adopt()
         self._house.supervisor.start()
         self._hurrying.start(self._hurry)
+        self._service.start()
         try:
             self._control.start()
+            self._watcher.start()
             if self._start():
                 code = self._loop()
         except (AuthenticationFailed, ConfigError) as error:
@@ -133,6 +150,7 @@ class Bot:
         self._started = True
         if not self._until_it_answers(self._reconcile):
             return False
+        house.key_check.look_if_due()      # not before: what is open is looked after, whatever the key may do
         house.status.started()
         log.info("running positions=%s recovered=%s", len(house.manager.snapshot()), recovered)
         return True
@@ -224,9 +242,7 @@ class Bot:
 
     def _make_control(self) -> ControlServer:
         settings = self._house.settings
-        return ControlServer(
-            self._desk, host=settings.control.host, port=settings.control.port, data_dir=settings.data_dir
-        )
+        return ControlServer(self._desk, data_dir=settings.data_dir, listen=listen_of(settings))
 
     # ---- the three threads ----------------------------------------------------------------------
 
@@ -239,6 +255,10 @@ class Bot:
             return                   # woken up after another has taken over
         house.manager.update_positions()
         house.ask_for_stale_prices()
+
+    def _watch_step(self) -> None:
+        self._watch.look()
+        self._clock.wait(self._watching, WATCH_INTERVAL_S)
 
     def _scan_step(self) -> None:
         house = self._house
@@ -259,6 +279,8 @@ class Bot:
             self._house.supervisor.ensure()
             self._guarded("control", self._keep_control)
             self._guarded("connection", self._stay_connected_if_due)
+            self._reload_if_asked()
+            self._guarded("key", self._house.key_check.look_if_due)
             self._guarded("account", self._refresh_account_if_due)
             self._guarded("reconcile", self._reconcile_if_due)
             self._guarded("entries", self._opener.step)
@@ -283,10 +305,20 @@ class Bot:
         except (ExchangeError, JournalError) as error:
             if self._house.status.problem(what, str(error)):
                 log.warning("%s failed, trying again error=%s", what, error)
+        except ConfigError:
+            raise                                    # nothing but a person can mend it
         except Exception as error:  # noqa: BLE001 - the main loop outlives its steps, and says so
             self._house.status.problem(what, f"{type(error).__name__}: {error}")
             log.exception("%s failed unexpectedly", what)
             self._clock.wait(self.stop, MAIN_INTERVAL_S)
+
+    def _reload_if_asked(self) -> None:
+        if self.hung_up.is_set():
+            self.hung_up.clear()
+            try:
+                self._desk.reload()
+            except RadError as error:
+                log.error("settings not reloaded, nothing has changed error=%s", error)
 
     def _stay_connected_if_due(self) -> None:
         """Keep the exits' connections open and the exchange's time known, now and then."""
@@ -338,6 +370,7 @@ class Bot:
     def _end(self) -> None:
         """Stop entries first, let exits finish, leave every position protected, say how things stand."""
         house = self._house
+        self._service.stopping()
         house.status.stopping()
         house.manager.shut("stopping")
         self.stop.set()
@@ -353,8 +386,17 @@ class Bot:
             if not self._is_overtaken():
                 self._last_look()
             self._say_last_words()
+        self._end_watch()
         house.close()
         self._control.stop()
+        self._service.stop()
+
+    def _end_watch(self) -> None:
+        """Tell what there is to tell and end the feed; what comes now is the end, and no trouble."""
+        self._watching.set()
+        if self._watcher.join(THREADS_GRACE_S):
+            self._watch.look()
+        self._house.events.close()
 
     def _hurry(self) -> None:
         """Once told to end, wait for nothing long: the main thread may be in the middle of a call."""
@@ -389,8 +431,9 @@ def run(options: RunOptions) -> int:
         print(f"rad: {error}", file=sys.stderr)
         return BAD_CONFIG if isinstance(error, ConfigError | AuthenticationFailed) else ERROR
     bot = Bot(house, options)
-    _end_on_signals(bot.stop)
-    timer = _end_after(bot.stop, options.for_seconds)
+    end_on_signals(bot.stop)
+    reload_on_hangup(bot.hung_up, bot.stop)
+    timer = end_after(bot.stop, options.for_seconds)
     try:
         return bot.run()
     finally:
@@ -422,24 +465,14 @@ def _settle_memory() -> None:
     gc.freeze()
 
 
-def _end_on_signals(stop: threading.Event) -> None:
-    def end(_signal: int, _frame: object) -> None:
-        if stop.is_set():
-            os._exit(130)        # asked twice: the person means it
-        stop.set()
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+def doctor(options: RunOptions) -> dict[str, Any]:
+    """Look at everything a person could have got wrong; sends no order and writes nothing."""
+    return examine(options)
 
 
-def _end_after(stop: threading.Event, seconds: float | None) -> threading.Timer | None:
-    if seconds is None:
-        return None
-    timer = threading.Timer(seconds, stop.set)
-    timer.name = "Timer"
-    timer.daemon = True
-    timer.start()
-    return timer
+def try_key(settings: Settings, secrets: Secrets) -> KeyFacts:
+    """Have the configured exchange say what a key may do; raises ExchangeError."""
+    return facts_of_key(settings, secrets)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -146,7 +146,17 @@ def show_paused(facts: JsonObject) -> None:
         print("Resumed: entries from scanning again.")
 
 
+def show_reloaded(facts: JsonObject) -> None:
+    for row in facts["changed"]:
+        print(f"{row['key']}: {row['from']} -> {row['to']}")
+    if facts["needs_restart"]:
+        print(f"Left as it was, because it needs a restart: {', '.join(facts['needs_restart'])}")
+    if not facts["changed"] and not facts["needs_restart"]:
+        print("Nothing has changed.")
+
+
 SCREENS: dict[str, Any] = {
+    "reload": show_reloaded,
     "status": show_status, "positions": show_positions, "opportunities": show_opportunities,
     "orders": show_orders, "trades": show_trades, "threads": show_threads, "verify": show_verify,
     "open": show_opened, "close": show_closed, "flatten": show_flattened, "pause": show_paused,

@@ -43,12 +43,17 @@ class PushWire(ccxt.pro.kucoin):  # type: ignore[misc]
 
     def __init__(
         self, config: dict[str, Any], on_quote: Callable[[Any], None], on_mark: Callable[[str, Any], None],
-        on_order: Callable[[Any], None],
+        on_order: Callable[[Any], None], on_open: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._on_quote = on_quote
         self._on_mark = on_mark
         self._on_order = on_order
+        self._on_open = on_open
+
+    def on_connected(self, client: Any, message: Any = None) -> None:
+        super().on_connected(client, message)
+        self._on_open()
 
     def sign(self, *args: Any, **more: Any) -> Any:
         """Sign as ccxt does, with the key's own version, which is no part of what is signed."""
@@ -118,6 +123,7 @@ class MarketStream:
         # Written by the stream's thread alone, read by any.
         self.connections = 0                  # how often a connection was made
         self.connected = False                # prices: something came over the connection there is
+        self.listening = False                # the socket of our own orders is open
 
     def start(self) -> None:
         """Start the thread."""
@@ -128,6 +134,11 @@ class MarketStream:
         self._ending.set()
         self.wake()
         self._worker.join(timeout_s)
+
+    def is_live(self) -> bool:
+        """Whether what is pushed reaches us: prices of what is held, and news of our own orders."""
+        has_prices = self.connected or not self._prices.followed()
+        return has_prices and (self.listening or not self._config().get("apiKey"))
 
     def wake(self) -> None:
         """The followed symbols have changed, or it is time to end."""
@@ -172,27 +183,33 @@ class MarketStream:
         while True:
             started = self._clock.monotonic()
             try:
-                await self._connection(session)
+                await self._connection(session, private=private)
             except Exception as error:  # noqa: BLE001 - whatever broke the connection, it is made anew
                 log.warning("stream lost kind=%s again_in=%.1fs error=%s: %s",
                             "orders" if private else "prices", pause_s, type(error).__name__, _fit_to_log(error))
-            if not private:
+            if private:
+                self.listening = False
+            else:
                 self.connected = False
             if self._clock.monotonic() - started > LONGEST_PAUSE_S:
                 pause_s = FIRST_PAUSE_S
             await asyncio.sleep(pause_s * random.uniform(0.75, 1.25))
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
-    async def _connection(self, session: Callable[[PushWire], Any]) -> None:
+    async def _connection(self, session: Callable[[PushWire], Any], *, private: bool) -> None:
         """Run *session* on a wire of its own and close it."""
         config = {**self._config(), "asyncio_loop": asyncio.get_running_loop()}
-        wire = PushWire(config, self._take_quote, self._take_mark, self._take_order)
+        wire = PushWire(config, self._take_quote, self._take_mark, self._take_order,
+                        on_open=lambda: self._opened(private=private))
         try:
             wire.set_markets(*self._markets())
             await session(wire)
         finally:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(wire.close(), 1.0)
+
+    def _opened(self, *, private: bool) -> None:
+        self.listening = self.listening or private
 
     async def _quotes(self, wire: PushWire) -> None:
         """Subscribe to what is followed as it changes; ends when the connection does."""
