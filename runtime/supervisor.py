@@ -152,9 +152,11 @@ class Supervisor:
             self._see_it_end(now)
             return
         found, news = [], []
-        where = places()
-        for heart in self._watched():
-            case = self._cases.setdefault(id(heart), _Case())
+        where: Places = {}                     # costs something: looked for once somebody is stuck
+        watched = tuple(self._watched())
+        self._cases = {id(heart): self._cases.get(id(heart)) or _Case() for heart in watched}
+        for heart in watched:
+            case = self._cases[id(heart)]
             state = heart.state(self._judged_from)
             if not state.alive:
                 found += self._raise_the_dead(heart, state)
@@ -162,6 +164,7 @@ class Supervisor:
                 if case.since is None:
                     case.since = now
                     news.append(state)
+                where = where or places()
                 found.append(Ailing(name=heart.name, why=_why_stuck(state, where)))
             else:
                 if case.since is not None:
@@ -170,16 +173,17 @@ class Supervisor:
                 if state.failing_s > FAILING_S:
                     found.append(Ailing(name=heart.name, why=f"fails again and again: {state.last_error}"))
             found += self._haunted(heart, state, case, now)
-        self._act(found, news, where, now)
+        self._act(watched, found, news, where, now)
 
-    def _act(self, found: list[Ailing], news: list[ThreadState], where: Places, now: float) -> None:
+    def _act(self, watched: Iterable[Heart], found: list[Ailing], news: list[ThreadState], where: Places,
+             now: float) -> None:
         """Halt entries first, then bring back what can be had back; the disk, which may hang, comes last."""
         if tuple(found) != self.ailing:
             self.ailing = tuple(found)
             self._tell(self.ailing)
-        for heart in self._watched():
-            case = self._cases.get(id(heart))
-            if case is not None and case.since is not None:
+        for heart in watched:
+            case = self._cases[id(heart)]
+            if case.since is not None:
                 self._treat(heart, case, now)
         for state in news:
             log.error("thread stuck name=%s at=%s %s for=%.0fs stacks=%s", state.name, state.kind, state.what,

@@ -713,7 +713,7 @@ def test_an_end_that_does_not_come_is_made(clock: ManualClock, tmp_path: Path) -
     assert onlooker.left_with[0] == STUCK
 
 
-def test_the_watch_is_watched(clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_supervisor_is_supervised(clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It survives what goes wrong in a look; dead, the main thread starts it again; stuck, a watchdog is told."""
     stop, looked = threading.Event(), threading.Event()
     supervisor = Supervisor(tmp_path / "stacks.log", SystemClock(), stop, watched=lambda: ())
