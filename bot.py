@@ -82,8 +82,8 @@ class Bot:
             "MainThread", limit_s=DUTY_LIMIT_S + 3 * house.settings.exchange.deadline_s, vital_s=MAIN_STUCK_S,
             task_limit_s=DUTIES_LIMIT_S, monotonic=self._clock.monotonic,
         )
-        self._service = Service(house)
         self._monitor, self._workers = self._make_workers()
+        self._service = Service(house, self._heart.state, self._monitor.state)
         self._control = self._make_control()
         self._next_contact = self._clock.monotonic() + CONTACT_INTERVAL_S
         self._next_account = 0.0
@@ -106,8 +106,8 @@ class Bot:
         code = OK
         self._heart.adopt()
         self._house.supervisor.start()
-        self._hurrying.start(self._hurry)
         self._service.start()
+        self._hurrying.start(self._hurry)
         try:
             self._control.start()
             self._watcher.start()

@@ -159,6 +159,7 @@ class Supervisor:
             case = self._cases[id(heart)]
             state = heart.state(self._judged_from)
             if not state.alive:
+                case.since = None
                 found += self._raise_the_dead(heart, state)
             elif state.is_stuck and heart is not self.heart:
                 if case.since is None:
