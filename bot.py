@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any
 
+from control.listening import listen_of
 from control.server import ControlServer
 from control.views import opportunity_view
 from daemon import scan
@@ -27,6 +28,7 @@ from daemon.service import Service
 from daemon.signals import end_after, end_on_signals, reload_on_hangup
 from daemon.steering import Desk
 from daemon.verify_alone import verify_alone
+from daemon.watch import Watch
 from execution.reconcile import Reconciliation
 from runtime.heartbeat import IDLE, IDLE_LIMIT_S, Heart, doing
 from runtime.lease import POLL_S, RENEW_S, Lease
@@ -55,6 +57,7 @@ DUTIES_LIMIT_S = 600.0           # of one duty, however often it gets on
 MAIN_STUCK_S = 30.0              # how long exits go on beyond that, before RAD is ended
 MONITOR_LIMIT_S = 5.0            # of one look at all positions, the wait for a tick included
 MONITOR_STUCK_S = 5.0            # how much longer a lock may keep it
+WATCH_INTERVAL_S = 1.0
 MONITOR_BACKOFF_S = 0.25         # whatever goes wrong in it, the monitor looks again at once
 START_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 # Ten seconds are promised from the signal to the end; what follows adds up to less.
@@ -87,6 +90,12 @@ class Bot:
         self._next_reconcile = 0.0
         self._next_summary = self._clock.monotonic() + SUMMARY_INTERVAL_S
         self._keeper: Worker | None = None
+        self._watch = Watch(house)
+        self._watching = threading.Event()         # set when it is to end: after everything it tells of
+        self._watcher = Worker(
+            "Watch", self._watch_step, stop=self._watching, clock=self._clock, stuck_after_s=60.0,
+            longest_backoff_s=WATCH_INTERVAL_S,
+        )
         self._started = False
         self._hurrying = Heart("Ending")
         self._tick = 0
@@ -101,6 +110,7 @@ class Bot:
         self._hurrying.start(self._hurry)
         try:
             self._control.start()
+            self._watcher.start()
             if self._start():
                 code = self._loop()
         except (AuthenticationFailed, ConfigError) as error:
@@ -232,9 +242,7 @@ class Bot:
 
     def _make_control(self) -> ControlServer:
         settings = self._house.settings
-        return ControlServer(
-            self._desk, host=settings.control.host, port=settings.control.port, data_dir=settings.data_dir
-        )
+        return ControlServer(self._desk, data_dir=settings.data_dir, listen=listen_of(settings))
 
     # ---- the three threads ----------------------------------------------------------------------
 
@@ -247,6 +255,10 @@ class Bot:
             return                   # woken up after another has taken over
         house.manager.update_positions()
         house.ask_for_stale_prices()
+
+    def _watch_step(self) -> None:
+        self._watch.look()
+        self._clock.wait(self._watching, WATCH_INTERVAL_S)
 
     def _scan_step(self) -> None:
         house = self._house
@@ -374,9 +386,17 @@ class Bot:
             if not self._is_overtaken():
                 self._last_look()
             self._say_last_words()
+        self._end_watch()
         house.close()
         self._control.stop()
         self._service.stop()
+
+    def _end_watch(self) -> None:
+        """Tell what there is to tell and end the feed; what comes now is the end, and no trouble."""
+        self._watching.set()
+        if self._watcher.join(THREADS_GRACE_S):
+            self._watch.look()
+        self._house.events.close()
 
     def _hurry(self) -> None:
         """Once told to end, wait for nothing long: the main thread may be in the middle of a call."""

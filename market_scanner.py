@@ -83,7 +83,6 @@ class MarketScanner:
     ) -> None:
         self._market = market
         self._strategy = strategy
-        self._universe = universe
         self._monitor = monitor
         self._clock = clock
         self._rules = rules
@@ -99,6 +98,7 @@ class MarketScanner:
         self._scan_over = condition_on(self._scan_lock)
         # Guarded by _scan_lock.
         self._latest_opportunities: ScanResult | None = None
+        self._universe = universe
         self._last_opportunity_update = 0      # our ms
         self._sequence = 0
         self._taken = 0                        # sequence of the result last consumed
@@ -118,9 +118,12 @@ class MarketScanner:
 
         self._hearts: tuple[Heart, ...] = ()   # of the workers, which the first scan starts
 
-    def go_by(self, universe: UniverseRules, rules: ScanRules) -> None:
+    def go_by(self, universe: UniverseRules, rules: ScanRules | None = None) -> None:
         """Choose pairs and judge signals otherwise from the next scan on; workers, candles and timeframe stay."""
-        self._universe, self._rules = universe, rules
+        with self._scan_lock:
+            self._universe = universe
+        if rules is not None:
+            self._rules = rules
 
     # ---- scanning -------------------------------------------------------------------------------
 
@@ -135,7 +138,9 @@ class MarketScanner:
         with self._turn():
             started, started_ms = self._clock.monotonic(), self._clock.now_ms()
             tickers = self._market.fetch_tickers()
-            symbols = select(self._market.instruments(), tickers, self._universe, started_ms)
+            with self._scan_lock:
+                universe = self._universe
+            symbols = select(self._market.instruments(), tickers, universe, started_ms)
             scan = _Scan(started=started, started_ms=started_ms, universe=len(symbols))
             self._hand_out(scan, [(symbol, tickers[symbol]) for symbol in symbols])
             try:
@@ -292,6 +297,11 @@ class MarketScanner:
         if not len(candles):
             raise BadResponse(f"{symbol} no candles in the answer")
         return candles
+
+    def candles_of(self, symbol: str) -> Candles | None:
+        """Return the candles of a symbol that are at hand; None if there are none."""
+        reading = self._cached(symbol)
+        return None if reading is None else reading.candles
 
     def atr_of(self, symbol: str) -> Decimal | None:
         """Return the ATR of a symbol whose candles are at hand; None otherwise."""

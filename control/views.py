@@ -11,7 +11,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trading.facts import ClosedTrade, Opportunity, Order, Position
+    from trading.facts import ClosedTrade, Opportunity, Order, Position, Price
 
 JsonObject = dict[str, Any]
 
@@ -114,6 +114,14 @@ def position_view(position: Position, price: Decimal | None) -> JsonObject:
         "strategy": position.strategy,
         "reasons": list(position.reasons),
         "position_id": position.position_id,
+    }
+
+
+def held_view(position: Position, price: Price | None, monotonic: float) -> JsonObject:
+    """Return one position at the latest price there is, and how old that is; null without one."""
+    return {
+        **position_view(position, None if price is None else price.mark),
+        "price_age_s": None if price is None else round(price.age_s(monotonic), 1),
     }
 
 

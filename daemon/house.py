@@ -5,25 +5,28 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from control.views import in_ms
+from daemon.blacklist import Blacklist
 from daemon.exchange_process import ExchangeAddress, ExchangeProcess
 from daemon.key_check import KeyCheck
-from daemon.scan import scanner_for
-from daemon.state import Account, Status
+from daemon.scan import scan_rules, scanner_for
+from daemon.state import Account, Status, Trouble
 from execution.orders import OrderSender
 from execution.protection import Protection, ProtectRules
 from execution.rebuild import Rebuilder
 from execution.reconcile import Reconciler
 from kucoin_client import KuCoinClient
-from performance_monitor import PerformanceMonitor
+from performance_monitor import PerformanceMonitor, Stats
 from position_manager import PositionManager, PositionRules
 from runtime.budget import RateBudget
 from runtime.clock import SystemClock
+from runtime.events import EventFeed
+from runtime.heartbeat import ThreadState, hearts
 from runtime.instance import Instance
 from runtime.journal import SqlJournal
 from runtime.lease import LEASE_S, POLL_S, Lease, account_name, lease_of
@@ -83,9 +86,11 @@ class House:
             settings.data_dir / "stacks.log", clock, self.stop, tell=self.status.set_stuck,
             flush=lambda: logs is None or logs.flush(LAST_LINES_S),
         )
+        self.events = EventFeed(clock)
         self.exchange_process: ExchangeProcess | None = None
         self.guard: Instance | None = None
         self.look_soon = threading.Event()     # something calls for a reconciliation
+        self.blacklist = Blacklist(settings.data_dir, clock)
 
         self.monitor = PerformanceMonitor(clock, exit_budget_s=settings.monitor.exit_budget_s)
         self.budget = RateBudget(settings.quotas, clock, settings.exchange.quota_address)
@@ -139,6 +144,7 @@ class House:
         self.manager = PositionManager(
             self.client, self.journal, _Followers(self.prices, self.stream), self.monitor, self.clock,
             rules=self.rules, sender=sender, protection=protection, exit_workers=self.exit_pool,
+            events=self.events,
         )
         self.rebuilder = Rebuilder(self.client, self.journal, protection, self.rules.exits, self.clock)
         self.reconciler = Reconciler(
@@ -146,8 +152,18 @@ class House:
             rebuilder=self.rebuilder,
         )
         self.scanner = scanner_for(settings, strategy, self.client, self.monitor, self.clock)
+        self.choose_pairs()
 
     # ---- what several rooms ask -----------------------------------------------------------------
+
+    def choose_pairs(self) -> None:
+        """Have the scanner go by the settings and the black list as they are now."""
+        chosen: object = None
+        while chosen != (now := (self.settings, self.blacklist.symbols())):    # another may change them meanwhile
+            chosen = now
+            rules = now[0].universe_rules()
+            universe = replace(rules, exclude=rules.exclude + tuple(sorted(now[1])))
+            self.scanner.go_by(universe, scan_rules(now[0]))
 
     def connect(self) -> None:
         """Learn the exchange's time, then its markets; raises ExchangeError."""
@@ -248,12 +264,12 @@ class House:
             for use in self.budget.usage()
         }
 
-    def exit_latency_ms(self) -> dict[str, Any]:
+    def exit_latency_ms(self, stats: Stats | None = None) -> dict[str, Any]:
         """Return p50, p95, p99 and max from price receipt to the wire, in milliseconds, and of each stage.
 
         `late`: how many left later than `monitor.exit_budget`.
         """
-        stats = self.monitor.get_stats()
+        stats = stats or self.monitor.get_stats(brief=True)
         stages = {
             name: in_ms(found.count, p50=found.p50, p95=found.p95, p99=found.p99, max=found.maximum)
             for name, found in stats.exit_stages.items()
@@ -261,33 +277,43 @@ class House:
         sent = stages.get("sent", in_ms(0, p50=None, p95=None, p99=None, max=None))
         return {**sent, "late": stats.late_exits, "stages": stages}
 
-    def problems(self) -> list[str]:
-        """Return everything that is wrong, a sentence each."""
-        found = self.status.sentences()
+    def troubles(self) -> list[Trouble]:
+        """Return everything that is wrong."""
+        found = self.status.troubles()
         if self.lease is not None and self.lease.trouble():
-            found.append(self.lease.trouble())
+            found.append(Trouble(what="lease", text=self.lease.trouble()))
         if not self.journal.healthy:
-            found.append(f"journal: {self.journal.failure}")
+            found.append(Trouble(what="journal", text=self.journal.failure or "its writer has ended"))
         if self.exchange_process is not None and not self.exchange_process.is_alive:
-            found.append("the embedded exchange has died")
+            found.append(Trouble(what="exchange", text="the embedded exchange has died"))
         if self.logs is not None and self.logs.trouble:
-            found.append(self.logs.trouble)
+            found.append(Trouble(what="log", text=self.logs.trouble))
         if self.supervisor.heart.state().is_stuck:
-            found.append("the supervisor over the threads is stuck itself")
-        unprotected = self.unprotected()
-        if unprotected:
-            found.append(f"no stop on the exchange yet: {', '.join(unprotected)}")
+            found.append(Trouble(what="thread", text="makes no progress", symbol="Supervisor"))
         found += [
-            f"{position.symbol} cannot be closed: refused {leaving.ladder.refusals} times, trying on"
+            Trouble(what="stop", text="no stop on the exchange yet", symbol=symbol)
+            for symbol in self.unprotected()
+        ]
+        found += [
+            Trouble(what="exit", text=f"cannot be closed: refused {leaving.ladder.refusals} times, trying on",
+                    symbol=position.symbol)
             for position, leaving in self.manager.exits_in_trouble()
         ]
         return found
+
+    def problems(self) -> list[str]:
+        """Return everything that is wrong, a sentence each."""
+        return [trouble.sentence for trouble in self.troubles()]
 
     def unprotected(self) -> list[str]:
         """Return the symbols held without a confirmed stop on the exchange, where there should be one."""
         if not self.settings.protect.enabled:
             return []
         return [position.symbol for position in self.manager.snapshot() if position.protective_stop is None]
+
+    def worker_states(self) -> list[ThreadState]:
+        """Return what each supervised thread is doing."""
+        return [heart.state() for heart in hearts()]
 
     # ---- end ------------------------------------------------------------------------------------
 

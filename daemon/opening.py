@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from daemon.house import House
 from execution.book import NotOpened
-from runtime.heartbeat import IDLE, IDLE_LIMIT_S, doing
+from runtime.heartbeat import IDLE, IDLE_LIMIT_S, doing, gets_on
 from trading.errors import UnknownInstrument
 from trading.exits import initial_stop
 from trading.facts import Instrument, Opportunity, Position, Priority, ScanResult, Side, Ticker
@@ -92,13 +92,15 @@ class Opener:
     def _open_best(self, result: ScanResult) -> None:
         house = self._house
         held = {position.symbol for position in house.manager.snapshot()}
-        wanted = [opportunity for opportunity in result.opportunities if opportunity.symbol not in held]
+        kept_out = held | house.blacklist.symbols()
+        wanted = [opportunity for opportunity in result.opportunities if opportunity.symbol not in kept_out]
         room = house.settings.positions.max_open - len(held)
         if not wanted or room <= 0:
             return
         tickers = house.client.fetch_tickers(Priority.HIGH)      # what the scan saw may be seconds old
         opened, refusal = 0, ""
         for opportunity in wanted:
+            gets_on()
             ticker = tickers.get(opportunity.symbol)
             if opened >= room or self.blocked_by():
                 break

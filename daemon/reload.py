@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from daemon.scan import scan_rules
 from runtime.locks import named_lock
 from runtime.settings import Settings, load_settings
 from runtime.settings_faults import contradictions
@@ -101,7 +100,7 @@ class Reloader:
         house.rules = house.rules_of(settings)
         house.manager.go_by(house.rules)
         house.rebuilder.go_by(house.rules.exits)
-        house.scanner.go_by(settings.universe_rules(), scan_rules(settings))
+        house.choose_pairs()
         logging.getLogger().setLevel(settings.log.level.upper())
 
 

@@ -252,6 +252,12 @@ def hearts() -> tuple[Heart, ...]:
     return tuple(sorted(_hearts.copy().values(), key=lambda heart: heart.name))
 
 
+def gets_on() -> None:
+    """A part of the calling thread's task is done; the clocks of its limits begin anew."""
+    if _mine.heart is not None:
+        _mine.heart.progress()
+
+
 class doing:  # noqa: N801 - reads as what it says: `with doing("wire", ...)`
     """Inside, the calling thread is at *kind*, for *limit_s* at most; coming back from it is progress.
 

@@ -39,7 +39,7 @@ DEAF_S = 30.0                  # after which stacks are written even if no Pytho
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class Ailing:
     """One thread that does not get on, and a sentence about it that stays the same while it does not."""
 
     name: str
@@ -64,7 +64,7 @@ class Supervisor:
 
     def __init__(
         self, path: Path, clock: Clock, stop: threading.Event, *,
-        tell: Callable[[tuple[Trouble, ...]], None] = lambda _: None,
+        tell: Callable[[tuple[Ailing, ...]], None] = lambda _: None,
         flush: Callable[[], object] = lambda: None,
         leave: Callable[[int], object] = os._exit,
         watched: Callable[[], Iterable[Heart]] = hearts,
@@ -80,7 +80,7 @@ class Supervisor:
         self._watched = watched
         self._over = threading.Event()
         # Written by the supervisor's own thread alone; read by any.
-        self.troubles: tuple[Trouble, ...] = ()
+        self.ailing: tuple[Ailing, ...] = ()
         self.given_up = ""                     # why RAD has to end; empty while it has not
         self._cases: dict[int, _Case] = {}
         self._looked_at = self._judged_from = clock.monotonic()
@@ -152,34 +152,39 @@ class Supervisor:
             self._see_it_end(now)
             return
         found, news = [], []
-        where = places()
-        for heart in self._watched():
-            case = self._cases.setdefault(id(heart), _Case())
+        where: Places = {}                     # costs something: looked for once somebody is stuck
+        watched = tuple(self._watched())
+        self._cases = {id(heart): self._cases.get(id(heart)) or _Case() for heart in watched}
+        for heart in watched:
+            case = self._cases[id(heart)]
             state = heart.state(self._judged_from)
             if not state.alive:
+                case.since = None
                 found += self._raise_the_dead(heart, state)
             elif state.is_stuck and heart is not self.heart:
                 if case.since is None:
                     case.since = now
                     news.append(state)
-                found.append(Trouble(name=heart.name, why=_why_stuck(state, where)))
+                where = where or places()
+                found.append(Ailing(name=heart.name, why=_why_stuck(state, where)))
             else:
                 if case.since is not None:
                     log.warning("thread moves again name=%s after=%.0fs", heart.name, now - case.since)
                     case.since = None
                 if state.failing_s > FAILING_S:
-                    found.append(Trouble(name=heart.name, why=f"fails again and again: {state.last_error}"))
+                    found.append(Ailing(name=heart.name, why=f"fails again and again: {state.last_error}"))
             found += self._haunted(heart, state, case, now)
-        self._act(found, news, where, now)
+        self._act(watched, found, news, where, now)
 
-    def _act(self, found: list[Trouble], news: list[ThreadState], where: Places, now: float) -> None:
+    def _act(self, watched: Iterable[Heart], found: list[Ailing], news: list[ThreadState], where: Places,
+             now: float) -> None:
         """Halt entries first, then bring back what can be had back; the disk, which may hang, comes last."""
-        if tuple(found) != self.troubles:
-            self.troubles = tuple(found)
-            self._tell(self.troubles)
-        for heart in self._watched():
-            case = self._cases.get(id(heart))
-            if case is not None and case.since is not None:
+        if tuple(found) != self.ailing:
+            self.ailing = tuple(found)
+            self._tell(self.ailing)
+        for heart in watched:
+            case = self._cases[id(heart)]
+            if case.since is not None:
                 self._treat(heart, case, now)
         for state in news:
             log.error("thread stuck name=%s at=%s %s for=%.0fs stacks=%s", state.name, state.kind, state.what,
@@ -187,16 +192,16 @@ class Supervisor:
         if news:
             append(self._path, self._report(f"stuck: {', '.join(state.name for state in news)}", where))
 
-    def _raise_the_dead(self, heart: Heart, state: ThreadState) -> list[Trouble]:
+    def _raise_the_dead(self, heart: Heart, state: ThreadState) -> list[Ailing]:
         if heart.ended:
             return []                          # it ended by itself, a moment ago
         if heart.revive is None:
-            return [Trouble(name=heart.name, why="has died")]
+            return [Ailing(name=heart.name, why="has died")]
         heart.revive()
         log.error("thread died, started again name=%s last_error=%s", heart.name, state.last_error or "none")
         return []
 
-    def _haunted(self, heart: Heart, state: ThreadState, case: _Case, now: float) -> list[Trouble]:
+    def _haunted(self, heart: Heart, state: ThreadState, case: _Case, now: float) -> list[Ailing]:
         """A thread that was given up on and goes on all the same is trouble too, for so long and no longer."""
         if not state.given_up:
             case.haunted_since = None
@@ -204,7 +209,7 @@ class Supervisor:
         case.haunted_since = case.haunted_since or now
         if heart.vital_s is not None and now - case.haunted_since > HAUNTED_S:
             self._give_up(heart, "was replaced, and the one before will not end")
-        return [Trouble(name=heart.name, why="was stuck and replaced; the one before still runs")]
+        return [Ailing(name=heart.name, why="was stuck and replaced; the one before still runs")]
 
     def _treat(self, heart: Heart, case: _Case, now: float) -> None:
         assert case.since is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import socket
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from control.server import ControlServer
 from daemon.state import Status
 from market_scanner import ScanRules
 from runtime.clock import SystemClock
@@ -25,16 +27,21 @@ from runtime.lease import Lease
 from runtime.locks import named_lock
 from runtime.logs import start_logging
 from runtime.pool import UrgentPool
+from runtime.prices import PriceBook
 from runtime.resolving import Resolver
+from runtime.stacks import places
+from runtime.stream import MarketStream
 from runtime.supervisor import (
     END_PATIENCE_S,
     FAILING_S,
     LATE_S,
     MOST_REPLACED,
     STUCK,
+    Ailing,
     Supervisor,
 )
 from runtime.worker import Worker
+from tests.control.fake_steering import FakeSteering
 from tests.fakes import CloseIsScore
 from tests.manual_clock import ManualClock
 from tests.test_market_scanner import Room
@@ -188,7 +195,7 @@ def test_time_that_the_whole_process_stood_still_is_nobodys_fault(clock: ManualC
         onlooker.after(1.0)
         clock.advance(3600)
         onlooker.supervisor.look()
-        assert onlooker.supervisor.troubles == ()
+        assert onlooker.supervisor.ailing == ()
         assert onlooker.supervisor.trouble() == ""
         assert onlooker.after(STUCK_AFTER_S + 1) == {"frozen": "makes no progress at working step"}
     assert LATE_S < STUCK_AFTER_S                         # or a late look would excuse everybody for ever
@@ -224,8 +231,6 @@ def behind(lock: Any, name: str, onlooker: Onlooker) -> str:
 
 
 def _waits_of(name: str) -> str:
-    from runtime.stacks import places
-
     return "".join(place.words() for place in places().values() if place.name == name)
 
 
@@ -355,9 +360,6 @@ def test_a_resolver_that_hangs(clock: ManualClock, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("quick_beats")
 def test_an_event_loop_that_does_not_turn(clock: ManualClock, tmp_path: Path) -> None:
     """`Control` and `MarketStream` say from inside their loop that it turns; a blocking call in it stops that."""
-    from control.server import ControlServer
-    from tests.control.fake_steering import FakeSteering
-
     server = ControlServer(FakeSteering(), data_dir=tmp_path)
     server.start()
     heart = heart_of("Control")
@@ -378,9 +380,6 @@ def test_an_event_loop_that_does_not_turn(clock: ManualClock, tmp_path: Path) ->
 @pytest.mark.usefixtures("quick_beats")
 def test_the_stream_is_begun_anew_when_one_of_its_tasks_is_gone(clock: ManualClock) -> None:
     """A cancelled task says nothing to anybody: without it there would be no prices, and no thread dead."""
-    from runtime.prices import PriceBook
-    from runtime.stream import MarketStream
-
     begun: list[asyncio.Task[Any]] = []
     again = threading.Event()
 
@@ -429,8 +428,6 @@ class Terminal:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
 def test_a_full_disk_under_file_and_terminal_ends_no_thread(clock: ManualClock, tmp_path: Path) -> None:
     """Neither takes a line: the writer lives, says what is wrong to who asks, and goes on when there is room."""
-    import logging
-
     terminal = Terminal()
     terminal.full = True
     runtime = start_logging("info", Path("/dev/full"), stream=terminal)      # type: ignore[arg-type]
@@ -453,8 +450,6 @@ def test_a_full_disk_under_file_and_terminal_ends_no_thread(clock: ManualClock, 
 @pytest.mark.usefixtures("quick_beats")
 def test_a_terminal_that_takes_nothing_is_told_of_and_holds_up_nobody(clock: ManualClock, tmp_path: Path) -> None:
     """Somebody pressed Ctrl-S: lines wait in memory, the stacks go to their own file."""
-    import logging
-
     terminal = Terminal()
     runtime = start_logging("info", stream=terminal)             # type: ignore[arg-type]
     try:
@@ -718,7 +713,7 @@ def test_an_end_that_does_not_come_is_made(clock: ManualClock, tmp_path: Path) -
     assert onlooker.left_with[0] == STUCK
 
 
-def test_the_watch_is_watched(clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_supervisor_is_supervised(clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It survives what goes wrong in a look; dead, the main thread starts it again; stuck, a watchdog is told."""
     stop, looked = threading.Event(), threading.Event()
     supervisor = Supervisor(tmp_path / "stacks.log", SystemClock(), stop, watched=lambda: ())
@@ -760,11 +755,10 @@ def test_stacks_are_written_even_when_no_python_runs(tmp_path: Path, monkeypatch
 def test_what_is_stuck_is_said_though_the_status_is_locked() -> None:
     """The stuck thread may be the one that holds the status: telling waits for nothing."""
     status = Status()
-    from runtime.supervisor import Trouble
 
     with held(status._lock):
-        status.set_stuck((Trouble(name="PositionMonitor", why="makes no progress"),))
+        status.set_stuck((Ailing(name="PositionMonitor", why="makes no progress"),))
         assert status.stuck == ("PositionMonitor",)
-    assert status.sentences() == ["thread PositionMonitor makes no progress"]
+    assert [trouble.sentence for trouble in status.troubles()] == ["thread PositionMonitor makes no progress"]
     status.started()
     assert status.state == "degraded"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.heartbeat import Heart, hearts
-from runtime.supervisor import Supervisor, Trouble
+from runtime.supervisor import Ailing, Supervisor
 from tests.manual_clock import ManualClock
 
 PATIENCE_S = 20.0
@@ -38,7 +38,7 @@ class Onlooker:
     def __init__(self, folder: Path, clock: ManualClock, *watched: Heart) -> None:
         self.clock = clock
         self.stop = threading.Event()
-        self.told: list[tuple[Trouble, ...]] = []
+        self.told: list[tuple[Ailing, ...]] = []
         self.left_with: list[int] = []
         self.path = folder / "stacks.log"
         for heart in watched:
@@ -58,7 +58,7 @@ class Onlooker:
             seconds -= step
             self.clock.advance(step)
             self.supervisor.look()
-        return {trouble.name: trouble.why for trouble in self.supervisor.troubles}
+        return {ailing.name: ailing.why for ailing in self.supervisor.ailing}
 
     @property
     def stacks(self) -> str:

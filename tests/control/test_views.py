@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control.views import (
@@ -124,6 +124,7 @@ def test_amounts_read_as_people_write_them(value: str, told: str) -> None:
     assert amount(D(value)) == told
 
 
+@settings(deadline=None)
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=10, min_value=-(10**12), max_value=10**12))
 def test_amounts_lose_nothing(value: Decimal) -> None:
     """Any amount of up to 12 decimals comes back as it was."""
@@ -133,6 +134,7 @@ def test_amounts_lose_nothing(value: Decimal) -> None:
     assert D(told) == value
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=1, max_value=4_000_000_000_000))
 def test_moments_come_back(ms: int) -> None:
     """ISO times keep every millisecond."""
