@@ -74,6 +74,8 @@ def _build() -> argparse.ArgumentParser:
     for name, summary in QUESTIONS.items():
         asking = command(name, summary)
         _add_mode(asking, "whose journal to read when the daemon is down (default: the latest)")
+        if name == "threads":
+            asking.add_argument("--stacks", action="store_true", help="print where in the code each thread is")
         if name == "trades":
             asking.add_argument("--limit", type=_count, default=100, metavar="N",
                                 help="how many of the latest (default: 100)")

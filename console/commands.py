@@ -47,6 +47,8 @@ def sandbox(said: Namespace) -> int:
 def ask(said: Namespace) -> int:
     """Ask the daemon; without one, what it left behind answers where it can."""
     query = {"limit": said.limit} if said.command == "trades" else {}
+    if said.command == "threads" and said.stacks:
+        query = {"stacks": 1}
     # Orders are the exchange's to tell, so the daemon may need its time.
     timeout_s = ACT_TIMEOUT_S if said.command == "orders" else ASK_TIMEOUT_S
     place = find_place(from_caller(said.config), said.mode)

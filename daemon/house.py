@@ -17,7 +17,6 @@ from daemon.exchange_process import ExchangeAddress, ExchangeProcess
 from daemon.key_check import KeyCheck
 from daemon.messages import notifier_for
 from daemon.scan import scan_rules, scanner_for
-from daemon.service import Progress
 from daemon.state import Account, Status, Trouble
 from execution.orders import OrderSender
 from execution.protection import Protection, ProtectRules
@@ -29,6 +28,7 @@ from position_manager import PositionManager, PositionRules
 from runtime.budget import RateBudget
 from runtime.clock import SystemClock
 from runtime.events import EventFeed
+from runtime.heartbeat import ThreadState, hearts
 from runtime.instance import Instance
 from runtime.journal import SqlJournal
 from runtime.lease import LEASE_S, POLL_S, Lease, account_name, lease_of
@@ -42,7 +42,7 @@ from runtime.prices import PriceBook
 from runtime.secrets import Secrets, load_secrets
 from runtime.settings import Settings, load_settings
 from runtime.stream import MarketStream
-from runtime.worker import WorkerState
+from runtime.supervisor import Supervisor
 from trading.errors import ConfigError, ExchangeError, RadError
 from trading.facts import ClosedTrade, ExitReason, Price, Priority
 from trading.ports import Clock
@@ -52,9 +52,12 @@ from trading.strategies import load as load_strategy
 log = logging.getLogger("house")
 
 EXIT_WORKERS = 8
+NO_EXIT_WORKER_S = 60.0        # how long RAD may go on with one that is stuck and cannot be replaced
+LAST_LINES_S = 1.0             # for the log, when RAD is ended at once
 FLATTEN_WORKERS = 16           # most positions closed at the same moment
 EMBEDDED = "embedded"         # stands for the key of the exchange RAD brings itself
 STALE_PAUSE_S = 1.0            # between two REST calls for stale prices
+STALE_LOST_S = 90.0            # longer than any such call may take: its worker is stuck, another is there
 STREAM_TRUSTED_AFTER_S = 5.0   # without stale prices, before the stream counts as alive again
 
 
@@ -87,12 +90,14 @@ class House:
         self.notifier: Notifier | None = None
         self.telegram: Telegram | None = None
         self.outlets = Outlets()
-        self.workers: Sequence[Any] = ()
+        self.supervisor = Supervisor(
+            settings.data_dir / "stacks.log", clock, self.stop, tell=self.status.set_stuck,
+            flush=lambda: logs is None or logs.flush(LAST_LINES_S),
+        )
         self.exchange_process: ExchangeProcess | None = None
         self.guard: Instance | None = None
         self.look_soon = threading.Event()     # something calls for a reconciliation
         self.blacklist = Blacklist(settings.data_dir, clock)
-        self.progress = Progress(clock)        # of the main thread
 
         self.monitor = PerformanceMonitor(clock, exit_budget_s=settings.monitor.exit_budget_s)
         self.budget = RateBudget(settings.quotas, clock, settings.exchange.quota_address)
@@ -107,7 +112,7 @@ class House:
         )
         self.prices = PriceBook(clock)
         self.account = Account(self.journal, self.monitor, clock)
-        self.exit_pool = UrgentPool("exit", EXIT_WORKERS)
+        self.exit_pool = UrgentPool("exit", EXIT_WORKERS, vital_s=NO_EXIT_WORKER_S)
         self._flattening = UrgentPool("flatten", FLATTEN_WORKERS)
         self.price_pool = UrgentPool("price", 1)     # its own: look-ups may hold the exit workers for a while
         self.stream = MarketStream(
@@ -175,7 +180,8 @@ class House:
     def ask_for_stale_prices(self) -> None:
         """Have one REST call made for held symbols whose stream is silent; never in the caller's thread."""
         now = self.clock.monotonic()
-        if now - self._stale_asked_at < STALE_PAUSE_S or self._stale_asking.is_set():
+        asked_s = now - self._stale_asked_at
+        if asked_s < STALE_PAUSE_S or (self._stale_asking.is_set() and asked_s < STALE_LOST_S):
             return
         stale = self.prices.stale(self.settings.monitor.stale_after_s)
         if stale:
@@ -287,6 +293,10 @@ class House:
             found.append(Trouble(what="journal", text=self.journal.failure or "its writer has ended"))
         if self.exchange_process is not None and not self.exchange_process.is_alive:
             found.append(Trouble(what="exchange", text="the embedded exchange has died"))
+        if self.logs is not None and self.logs.trouble:
+            found.append(Trouble(what="log", text=self.logs.trouble))
+        if self.supervisor.heart.state().is_stuck:
+            found.append(Trouble(what="thread", text="makes no progress", symbol="Supervisor"))
         found += [
             Trouble(what="stop", text="no stop on the exchange yet", symbol=symbol)
             for symbol in self.unprotected()
@@ -312,9 +322,9 @@ class House:
             return []
         return [position.symbol for position in self.manager.snapshot() if position.protective_stop is None]
 
-    def worker_states(self) -> list[WorkerState]:
+    def worker_states(self) -> list[ThreadState]:
         """Return what each supervised thread is doing."""
-        return [worker.state() for worker in self.workers]
+        return [heart.state() for heart in hearts()]
 
     # ---- end ------------------------------------------------------------------------------------
 

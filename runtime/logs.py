@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 import os
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from runtime.folding import Folding
+from runtime.heartbeat import BEAT_S, Heart
 from runtime.log_lines import JsonLines, Lines, lines_for, repeat_key
 from runtime.redaction import Redactor
 from trading.errors import ConfigError
@@ -68,6 +70,7 @@ class LogRuntime:
         self._folding = Folding[logging.LogRecord](FOLD_S, first=FOLD_FIRST)      # the writer's own
         self._intake = _Intake(limit)
         self._reported = 0
+        self.failed = 0        # lines that a sink could not take, and could not say so either
         root = logging.getLogger()
         self._before = (root.level, sys.excepthook, threading.excepthook)
         self._levels_before = {name: logging.getLogger(name).level for name in _TALKATIVE}
@@ -78,13 +81,22 @@ class LogRuntime:
         logging.captureWarnings(True)
         sys.excepthook = _log_uncaught
         threading.excepthook = _log_uncaught_in_thread
-        self._thread = threading.Thread(target=self._run, name="LogWriter", daemon=True)
-        self._thread.start()
+        self._heart = Heart("LogWriter")
+        self._heart.revive = self._begin
+        self._begin()
+
+    def _begin(self) -> None:
+        self._heart.start(self._run)
 
     @property
     def dropped(self) -> int:
         """How many records found no room."""
         return self._intake.dropped
+
+    @property
+    def trouble(self) -> str:
+        """Return what keeps lines from where they belong; empty when nothing does."""
+        return next((sink.trouble for sink in self._sinks if isinstance(sink, _FileSink) and sink.trouble), "")
 
     def redact(self, text: str) -> str:
         """Return *text* as the log would write it: without secrets."""
@@ -110,29 +122,37 @@ class LogRuntime:
             logging.getLogger(name).setLevel(before)
         logging.captureWarnings(False)
         self._intake.waiting.put(None)
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        thread = self._heart.thread
+        assert thread is not None
+        thread.join(timeout_s)
+        return not thread.is_alive()
 
     def _run(self) -> None:
+        heart = self._heart
         while (item := self._next()) is not None:
             if isinstance(item, threading.Event):
                 self._report_dropped()
                 item.set()
                 continue
+            heart.begin("writing")
             if isinstance(item, logging.LogRecord):
                 self._write_unless_repeated(item)
             self._write_repeats()
+            heart.done()
             if self._intake.waiting.empty():
                 self._report_dropped()
         self._write_repeats(at_the_end=True)
         self._report_dropped()
         for sink in self._sinks:
-            sink.close()
+            with contextlib.suppress(OSError, ValueError):       # of a full disk, or a terminal that has gone away
+                sink.close()
 
     def _next(self) -> _Item | _Nothing:
-        """Wait for something to do; at most until repeats are to be told of."""
+        """Wait for something to do; at most until repeats are to be told of, or a sign of life is due."""
+        self._heart.idle()
+        due_s = self._folding.next_due_s(monotonic())
         try:
-            return self._intake.waiting.get(timeout=self._folding.next_due_s(monotonic()))
+            return self._intake.waiting.get(timeout=BEAT_S if due_s is None else min(due_s, BEAT_S))
         except queue.Empty:
             return _NOTHING
 
@@ -147,7 +167,10 @@ class LogRuntime:
 
     def _write(self, record: logging.LogRecord) -> None:
         for sink in self._sinks:
-            sink.handle(record)
+            try:
+                sink.handle(record)
+            except Exception:  # noqa: BLE001 - one sink's trouble is not the other's, and ends no thread
+                self.failed += 1
 
     def _report_dropped(self) -> None:
         """Say how many lines are missing, once there is room to say it."""
@@ -187,8 +210,12 @@ class _FileSink(logging.handlers.RotatingFileHandler):
         failed_before, self._failed = self._failed, False
         super().emit(record)
         if self._failed and not failed_before:
-            print(f"log file {self.baseFilename} cannot be written; lines go to the terminal only",
-                  file=self._stream, flush=True)
+            print(self.trouble, file=self._stream, flush=True)
+
+    @property
+    def trouble(self) -> str:
+        """Return what is wrong; empty when nothing is."""
+        return f"log file {self.baseFilename} cannot be written; lines go to the terminal only" * self._failed
 
     def handleError(self, record: logging.LogRecord) -> None:
         self._failed = True
