@@ -20,6 +20,7 @@ from control.listening import Listen, token_of
 from control.routes import ACT_TIMEOUT_S, ASK_TIMEOUT_S
 from control.steering import Steering
 from control.views import moment
+from runtime.heartbeat import Heart, beat
 from trading.errors import ConfigError
 
 START_TIMEOUT_S = 10.0
@@ -47,6 +48,7 @@ class ControlServer:
         self._listen = listen or Listen()
         self._ask_timeout_s = ask_timeout_s
         self._act_timeout_s = act_timeout_s
+        self._heart = Heart("Control")
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = asyncio.Event()
@@ -62,8 +64,7 @@ class ControlServer:
         """
         self._listen.check()
         tls, token = self._listen.tls(), token_of(self._data_dir)
-        self._thread = threading.Thread(target=self._run, args=(token, tls), name="Control", daemon=True)
-        self._thread.start()
+        self._thread = self._heart.start(partial(self._run, token, tls))
         if not self._listening.wait(START_TIMEOUT_S):
             raise ConfigError(f"control: could not listen on {self._listen.host} within {START_TIMEOUT_S:g} s")
         if self._failure is not None or self.address is None:
@@ -86,6 +87,7 @@ class ControlServer:
 
     def stop(self, timeout_s: float = 3.0) -> None:
         """Stop listening and take control.json away; calls still under way are left to themselves."""
+        self._heart.retire()
         if self.address is not None:
             self.address.remove(self._data_dir)
         if self._loop is not None and self._thread is not None and self._thread.is_alive():
@@ -117,6 +119,7 @@ class ControlServer:
             Talk, runner.server, loop=self._loop, keepalive_timeout=IDLE_S,
             access_log=None,  # type: ignore[arg-type]  # aiohttp itself means none by it
         )
+        beating = asyncio.create_task(beat(self._heart))
         try:
             server = await self._loop.create_server(
                 Doors(talk), self._listen.host, self._listen.port, ssl=tls,
@@ -129,6 +132,7 @@ class ControlServer:
             finally:
                 server.close()
         finally:
+            beating.cancel()
             await runner.cleanup()
 
     def _address(self, port: int, token: str) -> ControlAddress:
