@@ -18,7 +18,6 @@ from daemon.house import House, build
 from daemon.opening import Opener
 from daemon.steering import Desk
 from runtime.options import RunOptions
-from runtime.worker import Worker
 from tests.builders import a_price, an_instrument, candles_from
 from tests.runtime.journal_facts import SYMBOL, a_fill, a_position, a_trade
 from trading.events import Kind
@@ -37,7 +36,6 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     monkeypatch.setenv("RAD_SCANNER__EXCLUDE", "DOGE*")
     with build(RunOptions()) as built:
         monkeypatch.setattr(built.client, "instrument", an_instrument)
-        built.workers = [Worker("PositionMonitor", lambda: None, stop=built.stop, clock=built.clock)]
         yield built
 
 
@@ -119,7 +117,8 @@ def test_figures_are_those_of_the_daemon(house: House, desk: Desk) -> None:
     assert figures[("rad_api_calls_total", "RateLimited", "tickers")] == 1
     assert figures[("rad_api_call_seconds_sum", "tickers")] == pytest.approx(0.1)
     assert figures[("rad_state", "starting")] == 1
-    assert figures[("rad_thread_alive", "PositionMonitor")] == 0        # it has not been started
+    assert figures[("rad_thread_alive", "Journal")] == 1
+    assert figures[("rad_thread_heartbeat_seconds", "Journal")] >= 0
     assert figures[("rad_lock_acquisitions_total", "positions")] > 0
     assert figures[("rad_journal_healthy",)] == 1
 
