@@ -40,7 +40,9 @@ AIM_MB = 250.0
 JUDGED_FROM_S = 300.0          # a shorter run says nothing about growth
 
 # Of each figure, by how much it may grow in an hour (of the journal: with each trade).
-BOUNDS = {"rss_mb": 2.0, "threads": 1.0, "handles": 2.0, "sockets": 2.0, "wal_mb": 1.0, "journal_kb_per_trade": 10.0}
+BOUNDS = {
+    "rss_mb": 2.0, "threads": 1.0, "handles": 2.0, "sockets": 2.0, "wal_mb": 1.0, "journal_kb_per_trade": 10.0,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +90,10 @@ def _plan(wish: argparse.Namespace) -> Plan:
                     look_s=0.2, settings=HURRIED)
     total_s = wish.minutes * 60
     if wish.real:
-        return Plan(minutes=wish.minutes, pairs=wish.pairs, seed=wish.seed, gust_s=20.0, calm_s=280.0, grace_s=60.0,
-                    settling_s=total_s / 4, settings={"SCANNER__INTERVAL": "5s"})
-    return Plan(minutes=wish.minutes, pairs=wish.pairs, seed=wish.seed, gust_s=10.0, calm_s=50.0, grace_s=30.0,
-                settling_s=total_s / 4, settings=HURRIED)
+        return Plan(minutes=wish.minutes, pairs=wish.pairs, seed=wish.seed, gust_s=20.0, calm_s=280.0,
+                    grace_s=60.0, settling_s=total_s / 4, settings={"SCANNER__INTERVAL": "5s"})
+    return Plan(minutes=wish.minutes, pairs=wish.pairs, seed=wish.seed, gust_s=10.0, calm_s=50.0,
+                grace_s=30.0, settling_s=total_s / 4, settings=HURRIED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +290,8 @@ def _table(soak: Soak, trends: Mapping[str, Trend], verdicts: Mapping[str, str])
     how = "hurried" if soak.plan.settings is HURRIED else "as configured"
     done = ", ".join(f"{count:,} {what} ({count / DAY[what]:.1f} days)" for what, count in soak.work.items())
     print(f"{soak.took_s / 60:.0f} minutes, {soak.plan.pairs} pairs, {how}: {done}")
-    print("faults that struck: " + ", ".join(f"{kind} {count}" for kind, count in sorted(soak.struck.items()) if count))
+    struck = ", ".join(f"{kind} {count}" for kind, count in sorted(soak.struck.items()) if count)
+    print(f"faults that struck: {struck}")
     causes = Counter((_folded(alarm.text), alarm.cause) for alarm in soak.alarms if alarm.cause)
     print(f"alarms seen in {len(soak.alarms)} looks and log lines, the commonest and what they came of:")
     for (text, cause), count in causes.most_common(8):

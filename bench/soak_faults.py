@@ -57,7 +57,8 @@ def _draw(dice: random.Random) -> dict[str, Any]:
     kind = dice.choice(ANSWERS + ENGINE + PUSHES + SILENCES)
     if kind in SILENCES:
         return {"kind": kind, "delay_ms": 4000}
-    wish: dict[str, Any] = {"kind": kind, "probability": dice.choice((0.1, 0.3, 1.0)), "seed": dice.getrandbits(16)}
+    wish: dict[str, Any] = {"kind": kind, "seed": dice.getrandbits(16)}
+    wish["probability"] = dice.choice((0.1, 0.3, 1.0))
     if kind in ANSWERS:
         wish["method"], wish["path"] = dice.choice(PATHS)
         wish["delay_ms"] = 20 if kind == "drip" else dice.choice((50, 500))
@@ -73,9 +74,13 @@ Explains = Callable[[Fault], bool]
 
 def _trades(fault: Fault) -> bool:
     """Whether it touches orders: their way in, their look-up, or what became of them."""
-    return fault.kind in ENGINE or fault.is_on("DELETE", "/api/v1/orders/1") or fault.is_on("POST", "/api/v1/orders") \
+    return (
+        fault.kind in ENGINE
+        or fault.is_on("DELETE", "/api/v1/orders/1")
+        or fault.is_on("POST", "/api/v1/orders")
         or fault.is_on("GET", "/api/v1/orders", "/api/v1/orders/1", "/api/v1/orders/byClientOid",
                        "/api/v1/stopOrders", "/api/v1/recentFills", "/api/v1/positions")
+    )
 
 
 def _answers(*paths: str) -> Explains:

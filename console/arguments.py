@@ -89,6 +89,11 @@ def _build() -> argparse.ArgumentParser:
     scanning.add_argument("--once", action="store_true", required=True)
     _add_mode(scanning)
     _add_mode(command("verify", "compare journal and exchange; exit 0 only when they agree"))
+    saving = command("backup", "save journals and settings to one file, also while the daemon runs")
+    saving.add_argument("file", type=Path, nargs="?", metavar="FILE",
+                        help="a new file (default: one in data_dir/backups, of which the latest 14 are kept)")
+    command("restore", "put a backup in place, while no daemon runs; what it replaces is kept").add_argument(
+        "file", type=Path, metavar="FILE")
     command("sandbox", "run RAD's own KuCoin alone", asks=False)
     settings = command("config", "what is configured (show), and whether it is right (check)")
     settings.add_argument("what", choices=("show", "check"))

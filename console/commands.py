@@ -94,6 +94,26 @@ def verify(said: Namespace) -> int:
     return OK if facts.get("agree") else ERROR
 
 
+def backup(said: Namespace) -> int:
+    """What must survive, in one file."""
+    from console import backup as saving
+
+    file = from_caller(said.config)
+    with waiting("copying and checking"):
+        _tell(saving.backup(find_place(file), file, from_caller(said.file)), said)
+    return OK
+
+
+def restore(said: Namespace) -> int:
+    """A backup in place of what is there."""
+    from console import restore as restoring
+
+    file = from_caller(said.config)
+    with waiting("checking and restoring"):
+        _tell(restoring.restore(find_place(file), file, CALLER / said.file), said)
+    return OK
+
+
 def config(said: Namespace) -> int:
     """The settings, each with where it came from; or all their faults."""
     from console.settings_report import check, show
@@ -127,6 +147,7 @@ def _tell(facts: Any, said: Namespace, show: str = "") -> None:
 
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "run": run, "sandbox": sandbox, "scan": scan, "verify": verify, "config": config,
+    "backup": backup, "restore": restore,
     **dict.fromkeys(("status", "positions", "opportunities", "orders", "trades", "threads"), ask),
     **dict.fromkeys(("open", "close", "flatten", "pause", "resume"), act),
 }

@@ -179,11 +179,30 @@ def show_paused(facts: JsonObject) -> None:
         print("Resumed: entries from scanning again.")
 
 
+def show_backup(facts: JsonObject) -> None:
+    for member in facts["members"]:
+        print(f"  {member['name']:<28} {short(member['size'])}B")
+    print(f"Backed up to {facts['file']} ({short(facts['size'])}B), read back and found whole.")
+    if facts["hidden_passwords"]:
+        print("The passwords in config.yaml's addresses were left out: note them elsewhere.")
+
+
+def show_restored(facts: JsonObject) -> None:
+    for file in facts["restored"]:
+        print(f"Restored {file}, as of {facts['made_at']}.")
+    print(f"What was there before is kept in {facts['kept']}." if facts["kept"] else "Nothing was there before.")
+    if facts["settings"]:
+        print(f"The backup's settings differ from yours or you had none: they are in {facts['settings']}.")
+    if facts["hidden_passwords"]:
+        print("The passwords in their addresses were left out of the backup: fill them in where it says ***.")
+    print("Now ./rad verify compares the journal with the exchange; ./rad run reconciles the two.")
+
+
 SCREENS: dict[str, Any] = {
     "status": show_status, "positions": show_positions, "opportunities": show_opportunities,
     "orders": show_orders, "trades": show_trades, "threads": show_threads, "verify": show_verify,
     "open": show_opened, "close": show_closed, "flatten": show_flattened, "pause": show_paused,
-    "resume": show_paused,
+    "resume": show_paused, "backup": show_backup, "restore": show_restored,
 }
 
 
