@@ -27,6 +27,7 @@ CONFIG = "config.yaml"
 JOURNAL = re.compile(r"\w[\w.-]*")
 BOOKS = re.compile(r"(sandbox|paper)-exchange\.json")
 LARGEST_MANIFEST = 1_000_000
+BLOCK = 1_000_000
 HIDDEN = "***"
 _PASSWORD = re.compile(rb"(://[^/@:\s]*):[^/@\s]*@")
 
@@ -56,7 +57,10 @@ class Manifest:
 
 
 def fingerprint(file: IO[bytes]) -> str:
-    return hashlib.file_digest(file, "sha256").hexdigest()
+    found = hashlib.sha256()
+    while block := file.read(BLOCK):
+        found.update(block)
+    return found.hexdigest()
 
 
 def member_of(file: Path, **more: str) -> Member:

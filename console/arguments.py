@@ -76,6 +76,8 @@ def _build() -> argparse.ArgumentParser:
         if name == "trades":
             asking.add_argument("--limit", type=_count, default=100, metavar="N",
                                 help="how many of the latest (default: 100)")
+    watching = command("top", "everything at a glance, on a terminal; keys steer", asks=False)
+    watching.add_argument("--config", type=Path, metavar="FILE", help="settings instead of config.yaml")
     opening = command("open", "open a position by hand, also while paused")
     _add_symbol(opening)
     opening.add_argument("--side", choices=("long", "short"), required=True)

@@ -94,6 +94,14 @@ def verify(said: Namespace) -> int:
     return OK if facts.get("agree") else ERROR
 
 
+def top(said: Namespace) -> int:
+    """The terminal dashboard, until somebody quits."""
+    from console.top import run as show
+
+    place = find_place(from_caller(said.config))
+    return show(place.data_dir, place.log_file)
+
+
 def backup(said: Namespace) -> int:
     """What must survive, in one file."""
     from console import backup as saving
@@ -147,7 +155,7 @@ def _tell(facts: Any, said: Namespace, show: str = "") -> None:
 
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "run": run, "sandbox": sandbox, "scan": scan, "verify": verify, "config": config,
-    "backup": backup, "restore": restore,
+    "top": top, "backup": backup, "restore": restore,
     **dict.fromkeys(("status", "positions", "opportunities", "orders", "trades", "threads"), ask),
     **dict.fromkeys(("open", "close", "flatten", "pause", "resume"), act),
 }

@@ -11,7 +11,7 @@ from console.wording import NOTHING, colour_of, percent, rounded, short, signed,
 
 JsonObject = dict[str, Any]
 
-_STATE_COLOURS = {
+STATE_COLOURS = {
     "running": "bold green", "starting": "bold cyan", "paused": "bold yellow", "degraded": "bold yellow",
     "stopping": "bold yellow", "down": "bold red",
 }
@@ -134,7 +134,7 @@ def show_status(facts: JsonObject) -> None:
     state = text(facts.get("state"))
     positions, protected = facts.get("positions") or 0, facts.get("protected") or 0
     lines = [
-        ("state", state, _STATE_COLOURS.get(state, "")),
+        ("state", state, STATE_COLOURS.get(state, "")),
         ("mode", f"{text(facts.get('mode'))}, {text(facts.get('market'))}",
          "bold red" if facts.get("mode") == "live" else ""),
         ("equity", rounded(facts.get("equity")), ""),

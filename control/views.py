@@ -91,8 +91,8 @@ def status_view(
     }
 
 
-def position_view(position: Position, price: Decimal | None) -> JsonObject:
-    """Return one position valued at *price*; without a price, what depends on it is null."""
+def position_view(position: Position, price: Decimal | None, price_age_s: float | None = None) -> JsonObject:
+    """Return one position valued at *price*, seen so long ago; without a price, what depends on it is null."""
     stop = position.protective_stop
     return {
         "symbol": position.symbol,
@@ -102,6 +102,7 @@ def position_view(position: Position, price: Decimal | None) -> JsonObject:
         "base_qty": amount(position.base_qty),
         "entry_price": amount(position.entry_price),
         "price": amount(price),
+        "price_age_s": None if price is None or price_age_s is None else round(price_age_s, 3),
         "notional": None if price is None else amount(position.notional(price)),
         "stop_price": amount(position.stop_price),
         "stop_reason": position.stop_reason.value,

@@ -68,10 +68,15 @@ class Desk:
     def positions(self) -> list[JsonObject]:
         positions = self._house.manager.snapshot()
         prices = self._house.prices.snapshot(position.symbol for position in positions)
-        return [
-            views.position_view(position, prices[position.symbol].mark if position.symbol in prices else None)
-            for position in positions
-        ]
+        now = self._house.clock.monotonic()
+
+        def view(position: Position) -> JsonObject:
+            price = prices.get(position.symbol)
+            return views.position_view(position, None) if price is None else views.position_view(
+                position, price.mark, price.age_s(now)
+            )
+
+        return [view(position) for position in positions]
 
     def opportunities(self) -> list[JsonObject]:
         return [views.opportunity_view(found) for found in self._house.scanner.get_best_pairs(50)]
