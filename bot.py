@@ -23,6 +23,7 @@ from daemon.recovery import recover
 from daemon.report import closing_block
 from daemon.steering import Desk
 from daemon.verify_alone import verify_alone
+from daemon.watch import Watch
 from execution.reconcile import Reconciliation
 from runtime.lease import POLL_S, RENEW_S, Lease
 from runtime.options import RunOptions, parse_run_options
@@ -42,6 +43,7 @@ ACCOUNT_INTERVAL_S = 5.0
 CONTACT_INTERVAL_S = 30.0        # idle connections get closed, and a clock drifts or is set
 RECONCILE_SOON_S = 1.0           # after anything uncertain
 SUMMARY_INTERVAL_S = 60.0
+WATCH_INTERVAL_S = 1.0
 MONITOR_BACKOFF_S = 0.25         # whatever goes wrong in it, the monitor looks again at once
 START_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 # Ten seconds are promised from the signal to the end; what follows adds up to less.
@@ -74,6 +76,12 @@ class Bot:
         self._next_reconcile = 0.0
         self._next_summary = self._clock.monotonic() + SUMMARY_INTERVAL_S
         self._keeper: Worker | None = None
+        self._watch = Watch(house)
+        self._watching = threading.Event()         # set when it is to end: after everything it tells of
+        self._watcher = Worker(
+            "Watch", self._watch_step, stop=self._watching, clock=self._clock, stuck_after_s=60.0,
+            longest_backoff_s=WATCH_INTERVAL_S,
+        )
         self._started = False
         self._hurrying = threading.Thread(target=self._hurry, name="Ending", daemon=True)
         self._tick = 0
@@ -85,6 +93,8 @@ class Bot:
         self._hurrying.start()
         try:
             self._control.start()
+            self._watcher.start()
+            self._supervisor.workers.append(self._watcher)
             if self._start():
                 code = self._loop()
         except (AuthenticationFailed, ConfigError) as error:
@@ -212,6 +222,10 @@ class Bot:
         house.manager.update_positions()
         house.ask_for_stale_prices()
 
+    def _watch_step(self) -> None:
+        self._watch.look()
+        self._clock.wait(self._watching, WATCH_INTERVAL_S)
+
     def _scan_step(self) -> None:
         house = self._house
         self._note_universe(house.scanner.scan().universe)
@@ -308,8 +322,10 @@ class Bot:
         self.stop.set()
         house.scanner.stop()
         house.prices.wake()
-        if self._keeper is not None:
-            self._supervisor.workers.remove(self._keeper)      # it works to the end of the very end
+        # These work to the very end.
+        for worker in (self._keeper, self._watcher):
+            if worker in self._supervisor.workers:
+                self._supervisor.workers.remove(worker)
         if self._started:
             house.manager.await_entries(THREADS_GRACE_S)          # by hand, in other threads
             late = self._supervisor.join(THREADS_GRACE_S, self._clock)
@@ -320,8 +336,16 @@ class Bot:
             if not self._is_overtaken():
                 self._last_look()
             self._say_last_words()
+        self._end_watch()
         house.close()
         self._control.stop()
+
+    def _end_watch(self) -> None:
+        """Tell what there is to tell and end the feed; what comes now is the end, and no trouble."""
+        self._watching.set()
+        if self._watcher.join(THREADS_GRACE_S):
+            self._watch.look()
+        self._house.events.close()
 
     def _hurry(self) -> None:
         """Once told to end, wait for nothing long: the main thread may be in the middle of a call."""

@@ -80,7 +80,6 @@ class MarketScanner:
     ) -> None:
         self._market = market
         self._strategy = strategy
-        self._universe = universe
         self._monitor = monitor
         self._clock = clock
         self._rules = rules
@@ -95,6 +94,7 @@ class MarketScanner:
         self._scan_over = condition_on(self._scan_lock)
         # Guarded by _scan_lock.
         self._latest_opportunities: ScanResult | None = None
+        self._universe = universe
         self._last_opportunity_update = 0      # our ms
         self._sequence = 0
         self._taken = 0                        # sequence of the result last consumed
@@ -122,7 +122,9 @@ class MarketScanner:
         with self._turn():
             started, started_ms = self._clock.monotonic(), self._clock.now_ms()
             tickers = self._market.fetch_tickers()
-            symbols = select(self._market.instruments(), tickers, self._universe, started_ms)
+            with self._scan_lock:
+                universe = self._universe
+            symbols = select(self._market.instruments(), tickers, universe, started_ms)
             scan = _Scan(started=started, started_ms=started_ms, universe=len(symbols))
             self._hand_out(scan, [(symbol, tickers[symbol]) for symbol in symbols])
             try:
@@ -280,6 +282,11 @@ class MarketScanner:
             raise BadResponse(f"{symbol} no candles in the answer")
         return candles
 
+    def candles_of(self, symbol: str) -> Candles | None:
+        """Return the candles of a symbol that are at hand; None if there are none."""
+        reading = self._cached(symbol)
+        return None if reading is None else reading.candles
+
     def atr_of(self, symbol: str) -> Decimal | None:
         """Return the ATR of a symbol whose candles are at hand; None otherwise."""
         reading = self._cached(symbol)
@@ -367,6 +374,11 @@ class MarketScanner:
         with self._scan_lock:
             result = self._latest_opportunities
         return () if result is None else result.opportunities[:count]
+
+    def go_by(self, universe: UniverseRules) -> None:
+        """Scan another choice of pairs from the next scan on."""
+        with self._scan_lock:
+            self._universe = universe
 
     def take_result(self, after: int) -> ScanResult | None:
         """Return the latest result if it is newer than the *after*th and nobody has taken it yet."""

@@ -20,7 +20,7 @@ from runtime.locks import named_lock
 EVERY_S = 1.0
 TIMEOUT_S = 3.0
 QUESTIONS: Mapping[str, dict[str, int]] = {
-    "status": {}, "positions": {}, "opportunities": {}, "trades": {"limit": 50}, "threads": {},
+    "positions": {}, "opportunities": {}, "trades": {"limit": 50}, "threads": {},
     "events": {"limit": 50},
 }
 LEAVE_S = 0.3                  # for the threads at the end: a call under way is the daemon's to finish
@@ -98,11 +98,21 @@ class Feed:
     def _ask_once(self) -> None:
         asked_at = time.monotonic()
         try:
-            answers = {name: self._ask(name, query) for name, query in QUESTIONS.items()}
+            answers = {"status": self._ask("status", {})}
+            answers |= {name: self._if_it_can(name, query) for name, query in QUESTIONS.items()}
         except Failure as failure:
             self._change(trouble=str(failure), is_down=isinstance(failure, NotRunning), log=self._tail())
             return
         self._change(answers=answers, asked_at=asked_at, trouble="", is_down=False, log=self._tail())
+
+    def _if_it_can(self, name: str, query: dict[str, int]) -> Any:
+        """Return the answer; None where the daemon lives but has none to this: its part of the screen says so."""
+        try:
+            return self._ask(name, query)
+        except NotRunning:
+            raise
+        except Failure:
+            return None
 
     def _ask(self, name: str, query: dict[str, int]) -> Any:
         if self._stop.is_set():

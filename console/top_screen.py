@@ -72,7 +72,7 @@ def _body(facts: Facts, look: Look, width: int, height: int, stale: bool) -> Ren
     if look.page == top_keys.THREADS:
         return _threads(threads, width, height)
     if look.page == top_keys.LOCKS:
-        return _part("Locks", screens.LOCKS, threads.get("locks") or (), width, height)
+        return _part("Locks", screens.LOCKS, threads.get("locks"), width, height)
     return _main(facts.answers, look, width, height)
 
 
@@ -89,7 +89,8 @@ def _head(facts: Facts, width: int, stale: bool, now: float) -> list[Text]:
         title.append(word, style="bold red")
         if facts.answers:
             title.append(f"  for {facts.age_s(now):.0f} s", style="bold red")
-        return [_clock(title, width), Text(facts.trouble, style="red"), Text("")]
+        trouble = "" if facts.is_down else facts.trouble
+        return [_clock(title, width), Text(trouble, style="red"), Text("")]
     mode = text(status.get("mode"))
     title.append(f"{mode} {text(status.get('market'))}  ", style="bold red" if mode == "live" else "")
     state = text(status.get("state"))
@@ -203,10 +204,11 @@ def _share(row: JsonObject) -> Decimal | None:
 
 
 def _main(answers: Mapping[str, Any], look: Look, width: int, height: int) -> RenderableType:
-    positions = answers.get("positions") or []
-    numbers = {row.get("symbol", ""): number for number, row in enumerate(positions, 1)}
+    positions = answers.get("positions")
+    rows = positions or ()
+    numbers = {row.get("symbol", ""): number for number, row in enumerate(rows, 1)}
     figures = _figures(answers, width)
-    wanted = len(positions) + 2
+    wanted = len(rows) + 2
     of_positions = max(4, min(wanted, (height - len(figures)) * 3 // 5))
     rest = max(0, height - of_positions - len(figures))
     layout = Layout()
@@ -220,8 +222,9 @@ def _main(answers: Mapping[str, Any], look: Look, width: int, height: int) -> Re
 
 
 def _lower(answers: Mapping[str, Any], width: int, height: int) -> RenderableType:
-    opportunities, trades = answers.get("opportunities") or [], answers.get("trades") or []
-    events = list(reversed(answers.get("events") or []))
+    opportunities, trades = answers.get("opportunities"), answers.get("trades")
+    told = answers.get("events")
+    events = None if told is None else list(reversed(told))
     layout = Layout()
     if width < WIDE:
         third = height // 3
@@ -245,8 +248,10 @@ def _lower(answers: Mapping[str, Any], width: int, height: int) -> RenderableTyp
 _SHORT_OPPORTUNITIES = tuple(column for column in screens.OPPORTUNITIES if column.title != "because")
 
 
-def _events(events: Sequence[JsonObject], width: int, height: int) -> RenderableType:
+def _events(events: Sequence[JsonObject] | None, width: int, height: int) -> RenderableType:
     lines = [_heading("Events")]
+    if events is None:
+        return _lines([*lines, Text("no answer", style="red")])
     for event in events[: max(0, height - 1)]:
         style = _LEVELS.get(text(event.get("level")), "")
         told = " ".join(text(event.get("text")).split())
@@ -315,7 +320,7 @@ def _threads(facts: JsonObject, width: int, height: int) -> RenderableType:
     head = [_named_strip(name, strip) for name, strip in strips.items()]
     room = max(1, height - len(head))
     layout = Layout()
-    parts = [Layout(_part("Threads", screens.THREADS, facts.get("threads") or (), width, room), size=room)]
+    parts = [Layout(_part("Threads", screens.THREADS, facts.get("threads"), width, room), size=room)]
     if head:
         parts.insert(0, Layout(_lines([_cut(line, width) for line in head]), size=len(head)))
     layout.split_column(*parts)
@@ -343,13 +348,18 @@ def _log(lines: Sequence[str], height: int) -> RenderableType:
 
 
 def _part(
-    title: str, columns: Sequence[Column], rows: Sequence[JsonObject], width: int, height: int, *, keep: int = 0
+    title: str, columns: Sequence[Column], rows: Sequence[JsonObject] | None, width: int, height: int, *,
+    keep: int = 0,
 ) -> RenderableType:
-    """Return a table of exactly *height* rows with its title as the first column's; row *keep* is among them."""
+    """Return a table of at most *height* lines with its title as the first column's; row *keep* is among them.
+
+    *rows*: None where there was no answer, which is not the same as none.
+    """
     if height < 1:
         return Text("")
     if not rows:
-        return _lines([_heading(title), Text("none", style="dim")])
+        unknown = rows is None
+        return _lines([_heading(title), Text("no answer" if unknown else "none", style="red" if unknown else "dim")])
     most = max(1, height - 1)
     first = 0 if len(rows) <= most else min(max(0, keep - most + 2), len(rows) - most + 1)
     shown = rows[first:first + most] if len(rows) <= most else rows[first:first + most - 1]

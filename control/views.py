@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runtime.locks import LockStats
     from runtime.worker import WorkerState
-    from trading.facts import ClosedTrade, Opportunity, Order, Position
+    from trading.facts import ClosedTrade, Opportunity, Order, Position, Price
 
 JsonObject = dict[str, Any]
 
@@ -91,8 +91,8 @@ def status_view(
     }
 
 
-def position_view(position: Position, price: Decimal | None, price_age_s: float | None = None) -> JsonObject:
-    """Return one position valued at *price*, seen so long ago; without a price, what depends on it is null."""
+def position_view(position: Position, price: Decimal | None) -> JsonObject:
+    """Return one position valued at *price*; without a price, what depends on it is null."""
     stop = position.protective_stop
     return {
         "symbol": position.symbol,
@@ -102,7 +102,6 @@ def position_view(position: Position, price: Decimal | None, price_age_s: float 
         "base_qty": amount(position.base_qty),
         "entry_price": amount(position.entry_price),
         "price": amount(price),
-        "price_age_s": None if price is None or price_age_s is None else round(price_age_s, 3),
         "notional": None if price is None else amount(position.notional(price)),
         "stop_price": amount(position.stop_price),
         "stop_reason": position.stop_reason.value,
@@ -117,6 +116,14 @@ def position_view(position: Position, price: Decimal | None, price_age_s: float 
         "strategy": position.strategy,
         "reasons": list(position.reasons),
         "position_id": position.position_id,
+    }
+
+
+def held_view(position: Position, price: Price | None, monotonic: float) -> JsonObject:
+    """Return one position at the latest price there is, and how old that is; null without one."""
+    return {
+        **position_view(position, None if price is None else price.mark),
+        "price_age_s": None if price is None else round(price.age_s(monotonic), 1),
     }
 
 

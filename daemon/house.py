@@ -5,24 +5,26 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from control.views import in_ms
+from daemon.blacklist import Blacklist
 from daemon.exchange_process import ExchangeAddress, ExchangeProcess
 from daemon.scan import scanner_for
-from daemon.state import Account, Status
+from daemon.state import Account, Status, Trouble
 from execution.orders import OrderSender
 from execution.protection import Protection, ProtectRules
 from execution.rebuild import Rebuilder
 from execution.reconcile import Reconciler
 from kucoin_client import KuCoinClient
-from performance_monitor import PerformanceMonitor
+from performance_monitor import PerformanceMonitor, Stats
 from position_manager import PositionManager, PositionRules
 from runtime.budget import RateBudget
 from runtime.clock import SystemClock
+from runtime.events import EventFeed
 from runtime.instance import Instance
 from runtime.journal import SqlJournal
 from runtime.lease import LEASE_S, POLL_S, Lease, account_name, lease_of
@@ -74,10 +76,12 @@ class House:
         self.stop = threading.Event()          # everything but exits ends
         self.abandon = threading.Event()       # exits end too
         self.status = Status()
+        self.events = EventFeed(clock)
         self.workers: Sequence[Any] = ()
         self.exchange_process: ExchangeProcess | None = None
         self.guard: Instance | None = None
         self.look_soon = threading.Event()     # something calls for a reconciliation
+        self.blacklist = Blacklist(settings.data_dir, clock)
 
         self.monitor = PerformanceMonitor(clock, exit_budget_s=settings.monitor.exit_budget_s)
         self.budget = RateBudget(settings.quotas, clock, settings.exchange.quota_address)
@@ -123,14 +127,21 @@ class House:
         self.manager = PositionManager(
             self.client, self.journal, _Followers(self.prices, self.stream), self.monitor, self.clock,
             rules=self.rules, sender=sender, protection=protection, exit_workers=self.exit_pool,
+            events=self.events,
         )
         self.reconciler = Reconciler(
             self.client, self.manager, sender, self.journal, protect=protect.enabled, adopt=adopt,
             rebuilder=Rebuilder(self.client, self.journal, protection, self.rules.exits, self.clock),
         )
         self.scanner = scanner_for(settings, strategy, self.client, self.monitor, self.clock)
+        self.choose_pairs()
 
     # ---- what several rooms ask -----------------------------------------------------------------
+
+    def choose_pairs(self) -> None:
+        """Have the scanner go by the settings and the black list as they are now."""
+        rules = self.settings.universe_rules()
+        self.scanner.go_by(replace(rules, exclude=rules.exclude + tuple(sorted(self.blacklist.symbols()))))
 
     def connect(self) -> None:
         """Learn the exchange's time, then its markets; raises ExchangeError."""
@@ -230,12 +241,12 @@ class House:
             for use in self.budget.usage()
         }
 
-    def exit_latency_ms(self) -> dict[str, Any]:
+    def exit_latency_ms(self, stats: Stats | None = None) -> dict[str, Any]:
         """Return p50, p95, p99 and max from price receipt to the wire, in milliseconds, and of each stage.
 
         `late`: how many left later than `monitor.exit_budget`.
         """
-        stats = self.monitor.get_stats()
+        stats = stats or self.monitor.get_stats(brief=True)
         stages = {
             name: in_ms(found.count, p50=found.p50, p95=found.p95, p99=found.p99, max=found.maximum)
             for name, found in stats.exit_stages.items()
@@ -243,23 +254,30 @@ class House:
         sent = stages.get("sent", in_ms(0, p50=None, p95=None, p99=None, max=None))
         return {**sent, "late": stats.late_exits, "stages": stages}
 
-    def problems(self) -> list[str]:
-        """Return everything that is wrong, a sentence each."""
-        found = self.status.sentences()
+    def troubles(self) -> list[Trouble]:
+        """Return everything that is wrong."""
+        found = self.status.troubles()
         if self.lease is not None and self.lease.trouble():
-            found.append(self.lease.trouble())
+            found.append(Trouble(what="lease", text=self.lease.trouble()))
         if not self.journal.healthy:
-            found.append(f"journal: {self.journal.failure}")
+            found.append(Trouble(what="journal", text=self.journal.failure or "its writer has ended"))
         if self.exchange_process is not None and not self.exchange_process.is_alive:
-            found.append("the embedded exchange has died")
-        unprotected = [p.symbol for p in self.manager.snapshot() if p.protective_stop is None]
-        if unprotected and self.settings.protect.enabled:
-            found.append(f"no stop on the exchange yet: {', '.join(unprotected)}")
+            found.append(Trouble(what="exchange", text="the embedded exchange has died"))
+        if self.settings.protect.enabled:
+            found += [
+                Trouble(what="stop", text="no stop on the exchange yet", symbol=position.symbol)
+                for position in self.manager.snapshot() if position.protective_stop is None
+            ]
         found += [
-            f"{position.symbol} cannot be closed: refused {leaving.ladder.refusals} times, trying on"
+            Trouble(what="exit", text=f"cannot be closed: refused {leaving.ladder.refusals} times, trying on",
+                    symbol=position.symbol)
             for position, leaving in self.manager.exits_in_trouble()
         ]
         return found
+
+    def problems(self) -> list[str]:
+        """Return everything that is wrong, a sentence each."""
+        return [trouble.sentence for trouble in self.troubles()]
 
     def worker_states(self) -> list[WorkerState]:
         """Return what each supervised thread is doing."""

@@ -86,7 +86,8 @@ class Opener:
     def _open_best(self, result: ScanResult) -> None:
         house = self._house
         held = {position.symbol for position in house.manager.snapshot()}
-        wanted = [opportunity for opportunity in result.opportunities if opportunity.symbol not in held]
+        kept_out = held | house.blacklist.symbols()
+        wanted = [opportunity for opportunity in result.opportunities if opportunity.symbol not in kept_out]
         room = house.settings.positions.max_open - len(held)
         if not wanted or room <= 0:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from math import inf
@@ -13,8 +13,26 @@ from runtime.journal import SqlJournal
 from runtime.locks import named_lock
 from trading.facts import Balance
 from trading.ports import Clock
-from trading.reconciliation import Difference
+from trading.reconciliation import Difference, Kind
 from trading.risk import AccountState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """One thing that is wrong: what with, and in words for whoever asks."""
+
+    what: str                  # a key of the daemon's, "thread", "difference", "journal" and the like
+    text: str
+    symbol: str = ""           # or the name of a thread
+
+    @property
+    def sentence(self) -> str:
+        """Return it as `./rad status` says it."""
+        if self.what == "lease":
+            return self.text           # it says itself whether it is a lease or a standby
+        if self.what == "thread":
+            return f"thread {self.symbol} {self.text}"
+        return f"{self.symbol or self.what}: {self.text}"
 
 
 class Status:
@@ -28,6 +46,7 @@ class Status:
         self._problems: dict[str, str] = {}
         self._stuck: tuple[str, ...] = ()
         self._unexplained: tuple[Difference, ...] = ()
+        self._foreign: tuple[Difference, ...] = ()
         self._reconciled_ms = 0
 
     @property
@@ -63,6 +82,12 @@ class Status:
         """Return differences between book and exchange that nothing explains."""
         with self._lock:
             return self._unexplained
+
+    @property
+    def foreign(self) -> tuple[Difference, ...]:
+        """Return the positions that are not RAD's, as the last comparison found them."""
+        with self._lock:
+            return self._foreign
 
     @property
     def reconciled_ms(self) -> int:
@@ -105,20 +130,24 @@ class Status:
 
     def reconciled(self, result: Reconciliation, now_ms: int) -> None:
         """Note what the last comparison of book and exchange found."""
+        foreign = tuple(difference for difference in result.found if difference.kind is Kind.FOREIGN)
         with self._lock:
             self._unexplained = result.unexplained
+            self._foreign = foreign
             self._reconciled_ms = now_ms
 
-    def sentences(self) -> list[str]:
-        """Return everything that is wrong, a sentence each."""
+    def troubles(self) -> list[Trouble]:
+        """Return everything that is wrong."""
         with self._lock:
-            found = [f"{what}: {text}" for what, text in self._problems.items()]
-            found += [f"thread {name} makes no progress" for name in self._stuck]
-            found += [
-                f"{d.symbol}: book says {d.book}, exchange says {d.exchange} ({d.kind.value})"
-                for d in self._unexplained
-            ]
+            problems, stuck, unexplained = dict(self._problems), self._stuck, self._unexplained
+        found = [Trouble(what=what, text=text) for what, text in problems.items()]
+        found += [Trouble(what="thread", text="makes no progress", symbol=name) for name in stuck]
+        found += [Trouble(what="difference", text=_differs(d), symbol=d.symbol) for d in unexplained]
         return found
+
+
+def _differs(difference: Difference) -> str:
+    return f"book says {difference.book}, exchange says {difference.exchange} ({difference.kind.value})"
 
 
 class Account:

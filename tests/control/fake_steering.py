@@ -7,6 +7,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from control.metrics import gauge
+
 POSITION = {
     "symbol": "BTC/USDT:USDT", "side": "long", "quantity": "10", "base_qty": "0.01", "entry_price": "50000",
     "price": "50500", "stop_price": "49900", "exchange_stop_price": "49750", "protected": True,
@@ -25,6 +27,20 @@ STATUS = {
 }
 
 
+EVENT = {
+    "number": 7, "at": "2026-01-02T03:04:05.678Z", "kind": "paused", "level": "info", "symbol": None,
+    "over": False, "text": "paused: nothing is entered", "fields": {},
+}
+EQUITY = {"points": [
+    {"at": "2026-01-02T03:04:05.678Z", "equity": "10012.3", "lowest": "10001", "drawdown": "0.01"},
+]}
+CHART = {
+    "symbol": "", "timeframe": "1m", "at": ["2026-01-02T03:04:00.000Z"], "open": [1.0], "high": [2.0],
+    "low": [0.5], "close": [1.5], "volume": [10.0], "position": None,
+    "trades": [],
+}
+
+
 class FakeSteering:
     """`control.steering.Steering`; *on* replaces what a method does, *asked* keeps what was asked."""
 
@@ -32,6 +48,7 @@ class FakeSteering:
         self.on: dict[str, Callable[..., Any]] = {}
         self.asked: list[tuple[Any, ...]] = []
         self.threads_used: list[str] = []
+        self.feed: list[dict[str, Any]] = [EVENT]
         self.released = threading.Event()     # ends every call made to hang
 
     def hang(self, *_: Any) -> dict[str, Any]:
@@ -56,8 +73,36 @@ class FakeSteering:
     def orders(self) -> Any:
         return self._answer("orders", [])
 
-    def trades(self, limit: int) -> Any:
-        return self._answer("trades", [], limit)
+    def trades(self, limit: int, **only: Any) -> Any:
+        return self._answer("trades", [], limit, *(value for value in only.values() if value))
+
+    def rate(self) -> Any:
+        return self._answer("rate", STATUS["rate"])
+
+    def latency(self) -> Any:
+        return self._answer("latency", STATUS["exit_latency_ms"])
+
+    def equity(self, since_ms: int, points: int) -> Any:
+        return self._answer("equity", EQUITY, since_ms, points)
+
+    def chart(self, symbol: str) -> Any:
+        return self._answer("chart", CHART | {"symbol": symbol}, symbol)
+
+    def events(self, after: int, limit: int) -> Any:
+        events = [event for event in self.feed if event["number"] > after][-limit:]
+        return self._answer("events", events, after, limit)
+
+    def figures(self) -> Any:
+        return self._answer("figures", (gauge("equity", "Worth of the account.", Decimal("10012.3")),))
+
+    def blacklist(self) -> Any:
+        return self._answer("blacklist", {"symbols": []})
+
+    def blacklist_add(self, symbol: str) -> Any:
+        return self._answer("blacklist_add", {"symbols": [symbol]}, symbol)
+
+    def blacklist_remove(self, symbol: str) -> Any:
+        return self._answer("blacklist_remove", {"symbols": []}, symbol)
 
     def threads(self) -> Any:
         return self._answer("threads", {"threads": [], "locks": []})

@@ -251,7 +251,7 @@ def test_slow_calls_leave_room_for_exits(steering: FakeSteering, tmp_path: Path)
 
 def test_too_many_hung_calls_say_so(server: ControlServer, steering: FakeSteering) -> None:
     """A call that could not even be started says that nothing was done."""
-    server._calls._abandoned.update(range(MOST_ABANDONED))
+    server._api._calls._abandoned.update(range(MOST_ABANDONED))
     status, answer = send(server, "/api/close", {"symbol": "X"})
     assert (status, answer["exit_code"]) == (503, 5)
     assert "nothing was done" in answer["error"]
