@@ -21,6 +21,7 @@ ANSWERS = ("refuse", "delay", "drop", "drop_before", "html", "empty", "truncate"
 ENGINE = ("order_dies", "stop_dies", "refuse_stop")
 PUSHES = ("ws_gap", "ws_duplicate")
 SILENCES = ("ws_cut", "ws_silence")
+MACHINE = "machine"            # none of ours: it had no time for anybody
 HUNG_ANSWERS = 3               # of black holes: each keeps a thread for as long as a call may take
 
 
@@ -88,7 +89,7 @@ def _answers(*paths: str) -> Explains:
 
 
 def _silences(fault: Fault) -> bool:
-    return fault.kind in (*SILENCES, *PUSHES) or fault.is_on("GET", "/api/v1/allTickers")
+    return fault.kind in (*SILENCES, *PUSHES, MACHINE) or fault.is_on("GET", "/api/v1/allTickers")
 
 
 # What is not here nothing explains: a stuck thread, a journal that is not written, an unforeseen exception.
@@ -104,7 +105,8 @@ EXPLANATIONS: tuple[tuple[str, Explains], ...] = (
     (r"book says .* exchange says", _trades),
     (r"entry (uncertain|accepted but not readable)", _trades),
     (r"no confirmed stop within", _trades),
-    (r"exit not finished|CANNOT BE CLOSED|nothing explains", _trades),
+    (r"exit not finished|exit refused|CANNOT BE CLOSED|nothing explains", _trades),
+    (r"step failed .* error=ExchangeUnavailable", _answers("/api/v1/allTickers", "/api/v1/contracts/active")),
     (r"scan failed pairs=", _answers("/api/v1/kline/query", "/api/v1/allTickers", "/api/v1/contracts/active")),
     (r"held symbols without any price", _silences),
 )

@@ -87,13 +87,17 @@ def _draw(columns: Sequence[Column], rows: Sequence[JsonObject], title: str) -> 
 
 
 def fill(table: Table, columns: Sequence[Column], rows: Sequence[JsonObject], *, wraps: bool = True) -> None:
-    """Add *columns* and *rows* to a table of rich's."""
+    """Add *columns* and *rows* to a table of rich's; what grows gives way to the others.
+
+    *wraps*: what does not fit goes on below, else it is cut.
+    """
     from rich.text import Text
 
     for column in columns:
         folds = column.grows and wraps
         table.add_column(column.title, justify="right" if column.right else "left",
-                         no_wrap=not folds, overflow="fold" if folds else "ellipsis")
+                         no_wrap=not folds, overflow="fold" if folds else "ellipsis",
+                         min_width=None if column.grows else _longest(column, rows))
     for row in rows:
         table.add_row(
             *(Text(column.cell(row), style=column.style(row) if column.style else "") for column in columns)
@@ -109,12 +113,13 @@ def fitting(columns: Sequence[Column], rows: Sequence[JsonObject], width: int) -
 
 
 def _width(columns: Sequence[Column], rows: Sequence[JsonObject]) -> int:
-    longest = (max(len(column.title), *(len(column.cell(row)) for row in rows)) for column in columns)
-    needed = (
-        min(length, NARROWEST_TEXT) if column.grows else length
-        for column, length in zip(columns, longest, strict=True)
-    )
+    lengths = ((column, _longest(column, rows)) for column in columns)
+    needed = (min(length, NARROWEST_TEXT) if column.grows else length for column, length in lengths)
     return sum(needed) + GAP * (len(columns) - 1) + 2   # the box keeps a space at either end
+
+
+def _longest(column: Column, rows: Sequence[JsonObject]) -> int:
+    return max((len(column.title), *(len(column.cell(row)) for row in rows)))
 
 
 def _align(columns: Sequence[Column], rows: Sequence[JsonObject]) -> None:

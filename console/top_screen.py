@@ -18,6 +18,7 @@ from console.tables import Column, fill, fitting
 from console.top_feed import Facts
 from console.top_keys import Look
 from console.wording import NOTHING, colour_of, percent, rounded, signed, since, text, when
+from console.wording import price as price_in_words
 
 JsonObject = dict[str, Any]
 
@@ -187,11 +188,16 @@ def _positions_columns(look: Look, numbers: Mapping[str, int]) -> tuple[Column, 
         lambda row: f"{numbers[row['symbol']]} {symbol.cell(row)}" if look.asks else symbol.cell(row),
         style=lambda row: "reverse" if look.asks and row.get("symbol") == look.chosen else "",
     )
-    age = Column("age", _age, right=True, spare=2, style=lambda row: "" if _is_priced(row) else "bold red")
-    share = Column("PnL %", lambda row: percent(_share(row), 2), right=True, spare=5,
+    age = Column("age", _age, right=True, spare=1, style=lambda row: "" if _is_priced(row) else "bold red")
+    share = Column("%", lambda row: percent(_share(row), 1), right=True, spare=5,
                    style=lambda row: colour_of(row.get("unrealised_pnl")))
-    return (marked, side, quantity, entry, _valued(price), age, stop, resting, _valued(r_multiple), _valued(pnl),
-            _valued(share), held)
+    return (marked, side, quantity, _priced(replace(entry, spare=2), "entry_price"), _valued(price), age, stop,
+            resting, _valued(r_multiple), _valued(pnl), _valued(share), replace(held, spare=6))
+
+
+def _priced(column: Column, key: str) -> Column:
+    """Return a column of prices in digits that count: averages of fills have many more."""
+    return replace(column, cell=lambda row: price_in_words(row.get(key)))
 
 
 def _share(row: JsonObject) -> Decimal | None:
@@ -230,7 +236,7 @@ def _lower(answers: Mapping[str, Any], width: int, height: int) -> RenderableTyp
         third = height // 3
         layout.split_column(
             Layout(_part("Opportunities", _SHORT_OPPORTUNITIES, opportunities, width, third), size=max(1, third)),
-            Layout(_part("Trades", screens.TRADES, trades, width, third), size=max(1, third)),
+            Layout(_part("Trades", _TRADES, trades, width, third), size=max(1, third)),
             Layout(_events(events, width, height - 2 * third), size=max(1, height - 2 * third)),
         )
         return layout
@@ -239,13 +245,17 @@ def _lower(answers: Mapping[str, Any], width: int, height: int) -> RenderableTyp
     columns = Layout(size=max(1, upper))
     columns.split_row(
         Layout(_part("Opportunities", screens.OPPORTUNITIES, opportunities, half - 1, upper), size=half),
-        Layout(_part("Trades", screens.TRADES, trades, width - half, upper)),
+        Layout(_part("Trades", _TRADES, trades, width - half, upper)),
     )
     layout.split_column(columns, Layout(_events(events, width, height - upper), size=max(1, height - upper)))
     return layout
 
 
 _SHORT_OPPORTUNITIES = tuple(column for column in screens.OPPORTUNITIES if column.title != "because")
+_PRICES = {"entry": "entry_price", "exit": "exit_price"}
+_TRADES = tuple(
+    _priced(column, _PRICES[column.title]) if column.title in _PRICES else column for column in screens.TRADES
+)
 
 
 def _events(events: Sequence[JsonObject] | None, width: int, height: int) -> RenderableType:
@@ -358,15 +368,17 @@ def _part(
     if height < 1:
         return Text("")
     if not rows:
-        unknown = rows is None
-        return _lines([_heading(title), Text("no answer" if unknown else "none", style="red" if unknown else "dim")])
-    most = max(1, height - 1)
-    first = 0 if len(rows) <= most else min(max(0, keep - most + 2), len(rows) - most + 1)
-    shown = rows[first:first + most] if len(rows) <= most else rows[first:first + most - 1]
+        said = Text("no answer", style="red") if rows is None else Text("none", style="dim")
+        return _lines([_heading(title), said])
+    room = height - 1
+    fits = len(rows) <= room
+    most = room if fits or room < 2 else room - 1      # the last line says how many more there are
+    first = 0 if fits else min(max(0, keep - most + 1), len(rows) - most)
+    shown = rows[first:first + most]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", expand=False)
     told = [replace(columns[0], title=title), *columns[1:]]
-    fill(table, fitting(told, shown, width), shown, wraps=False)
-    if len(shown) == len(rows):
+    fill(table, fitting(told, shown, width + len(told)), shown, wraps=False)
+    if fits or room < 2:
         return table
     layout = Layout()
     layout.split_column(Layout(table, size=len(shown) + 1),

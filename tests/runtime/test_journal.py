@@ -174,6 +174,22 @@ def test_the_account_is_remembered(journal: SqlJournal, clock: ManualClock) -> N
     assert [point.equity for point in journal.equity_curve(clock.now_ms())] == [D("1010.00"), D("990")]
 
 
+def test_the_equity_curve_does_not_grow_without_end(journal: SqlJournal, clock: ManualClock) -> None:
+    """Of the last hour every point is kept, of each minute before it the last: 25 minutes and an hour of points."""
+    for number in range(85 * 12):                  # 85 minutes, a point each five seconds
+        journal.record_account("2026-11-24", D(number), D(1000), D(1000), D(900))
+        clock.advance(5)
+    journal.flush()
+    curve = journal.equity_curve()
+    hour_ago = curve[-1].at_ms - 3_600_000
+    older = [point for point in curve if point.at_ms < hour_ago - hour_ago % 60_000]
+    assert len({point.at_ms // 60_000 for point in older}) == len(older)         # one a minute ...
+    assert all(point.at_ms % 60_000 >= 55_000 for point in older[1:-1])          # ... and it is the last
+    assert 24 <= len(older) <= 26
+    assert 720 <= len(curve) - len(older) <= 732
+    assert curve[-1].equity == D(85 * 12 - 1)
+
+
 # ---- one writer, many callers --------------------------------------------------------------------
 
 
