@@ -26,6 +26,7 @@ from daemon.verify_alone import verify_alone
 from daemon.watch import Watch
 from execution.reconcile import Reconciliation
 from runtime.lease import POLL_S, RENEW_S, Lease
+from runtime.memory import keep_heap_together
 from runtime.options import RunOptions, parse_run_options
 from runtime.worker import Supervisor, Worker
 from trading.errors import AuthenticationFailed, ClockSkew, ConfigError, ExchangeError, JournalError, RadError
@@ -373,6 +374,7 @@ class Bot:
 def run(options: RunOptions) -> int:
     """Run the daemon in the foreground; return its exit code."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    keep_heap_together()
     try:
         house = build(options)
     except RadError as error:
