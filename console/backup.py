@@ -52,6 +52,7 @@ def backup(place: Place, config: Path | None, file: Path | None) -> dict[str, An
             manifest = _write(scratch, target, journals, place, config)
         if file is None:
             _sweep_old(target.parent)
+            give_to_owner(place.data_dir)
     except OSError as error:
         raise Failure(f"the backup could not be written to {target}: {error.strerror}", ERROR) from None
     return {
@@ -130,6 +131,17 @@ def _own_name(place: Place) -> Path:
 def _sweep_old(folder: Path) -> None:
     for old in sorted(folder.glob("rad-backup-*.tar.gz"))[:-KEPT]:
         old.unlink(missing_ok=True)
+
+
+def give_to_owner(data_dir: Path) -> None:
+    """Give what root made in the data folder to whoever the folder belongs to: RAD, which has to write it."""
+    if os.geteuid() != 0:
+        return
+    owner = data_dir.stat()
+    for path in (data_dir, *data_dir.rglob("*")):
+        found = path.lstat()
+        if (found.st_uid, found.st_gid) != (owner.st_uid, owner.st_gid):
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 @contextmanager

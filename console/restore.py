@@ -13,7 +13,7 @@ from typing import Any
 
 from console import archive
 from console.archive import CONFIG, Manifest
-from console.backup import ON_A_SERVER, SQLITE
+from console.backup import ON_A_SERVER, SQLITE, give_to_owner
 from console.failure import Failure
 from console.where import PROJECT, Place
 from control.steering import ERROR
@@ -48,6 +48,7 @@ def restore(place: Place, config: Path | None, file: Path) -> dict[str, Any]:
             fresh = _stage(file, manifest, Path(staged))
             replaced = [_exchange(fresh[name], target, kept) for name, target in targets.items()]
             settings = _settings(fresh.get(CONFIG), config, place)
+            give_to_owner(place.data_dir)
         except OSError as error:
             raise Failure(f"the disk refused the restoring: {error}; saying it again begins anew", ERROR) from None
     return {

@@ -135,7 +135,7 @@ def account_noted(point: EquityPoint, day: str, day_start: Decimal, peak: Decima
 
 
 def _thin_out(connection: sa.Connection, at_ms: int) -> None:
-    """Of the minute that *at_ms* lies in keep the last point alone; asked with each point, so each minute is met."""
+    """Of the minute that *at_ms* lies in keep the last point alone: each point asks, so none is missed."""
     began_ms = at_ms - at_ms % MINUTE_MS
     within = schema.equity.c.at_ms.between(began_ms, began_ms + MINUTE_MS - 1)
     last = sa.select(sa.func.max(schema.equity.c.seq)).where(within).scalar_subquery()

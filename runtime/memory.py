@@ -30,4 +30,5 @@ def keep_heap_together() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    return all([mallopt(option, value) for option, value, name in _WISHES if name not in os.environ])
+    taken = [mallopt(option, value) for option, value, name in _WISHES if name not in os.environ]
+    return all(taken)

@@ -178,7 +178,7 @@ def test_the_account_is_remembered(journal: SqlJournal, clock: ManualClock) -> N
 
 
 def test_the_equity_curve_does_not_grow_without_end(journal: SqlJournal, clock: ManualClock) -> None:
-    """Of the last hour every point is kept, of each minute before it the last: 25 minutes and an hour of points."""
+    """Of the last hour every point is kept, of each minute before it the last: 85 minutes of points."""
     with sa.create_engine(read_url(journal.url)).begin() as connection:       # as one note: a commit is long
         for number in range(85 * 12):              # 85 minutes, a point each five seconds
             point = EquityPoint(at_ms=clock.now_ms(), equity=D(number), available=D(900))
