@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -66,7 +67,10 @@ HURRIED = {
     "SCANNER__MAX_SPREAD": "none", "EXITS__MAX_AGE": "15s", "EXITS__STOP_LOSS": "0.6%",
     "EXITS__TRAILING__ACTIVATE": "0.1%", "EXITS__TRAILING__DISTANCE": "0.2%", "RECONCILE__INTERVAL": "5s",
     "LIMITS__DAILY_LOSS": "none", "LIMITS__DRAWDOWN": "none", "POSITIONS__MAX_OPEN": "20",
+    # As many requests as come of so much haste; in what KuCoin grants, a day's trades are no matter.
+    "EXCHANGE__QUOTA_FUTURES": "20000", "EXCHANGE__QUOTA_ADDRESS": "5000",
 }
+HURRIED_EXCHANGE = ("--quota-futures", "20000")
 
 
 def main() -> int:
@@ -77,8 +81,10 @@ def main() -> int:
     parser.add_argument("--real", action="store_true", help="as RAD is configured, nothing hurried")
     parser.add_argument("--quick", action="store_true", help="7 seconds, 24 pairs")
     plan = _plan(parser.parse_args())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))     # then what was started ends as well
+    more = HURRIED_EXCHANGE if plan.settings is HURRIED else ()
     with tempfile.TemporaryDirectory(prefix="rad-soak-") as folder, \
-            an_exchange(plan.pairs, "--volatility", "14") as at:
+            an_exchange(plan.pairs, "--volatility", "14", *more) as at:
         soak = Soak(Path(folder), at, plan)
         with a_daemon(Path(folder), at, **plan.settings) as process:
             soak.run(process)
@@ -120,6 +126,7 @@ class Soak:
         self.differences: list[str] = []
         self.settled = False
         self.took_s = 0.0
+        self.late_s = 0.0          # how long the machine let even the bench wait
         self._folder = folder
         self._at = at
         self._log_read = 0
@@ -181,6 +188,7 @@ class Soak:
         now = time.monotonic()
         if now - due_s > LATE_S:
             self.struck["machine"] += 1
+            self.late_s += now - due_s
             self.faults.insert(0, Fault({"kind": "machine"}, due_s - begin_s, now - begin_s))
 
     def _look(self, at_s: float, pid: int) -> list[str]:
@@ -232,6 +240,8 @@ class Soak:
     def _note(self, text: str, at_s: float) -> None:
         cause = explanation(text, at_s, self.faults, self.plan.grace_s)
         self.alarms.append(Alarm(text, at_s, cause.kind if cause else ""))
+        if cause is None:
+            print(f"{at_s:.0f} s: nothing explains: {text}", file=sys.stderr, flush=True)
 
     def _measure(self, at_s: float, pid: int) -> None:
         hours = at_s / 3600
@@ -285,6 +295,7 @@ def report(soak: Soak) -> int:
         "days": {name: round(count / DAY[name], 2) for name, count in soak.work.items()},
         "growth": {name: _row(found, name, verdicts[name]) for name, found in trends.items()},
         "alarms": {"seen": len(soak.alarms), "unexplained": dict(unexplained)},
+        "machine_late_s": round(soak.late_s, 1),
         "settled": soak.settled, "failed": failed, "ratio": {"rss": round(rss.last / rss.first, 3)},
     }))
     return int(failed)
@@ -304,6 +315,8 @@ def _table(soak: Soak, trends: Mapping[str, Trend], verdicts: Mapping[str, str])
     print(f"{soak.took_s / 60:.0f} minutes, {soak.plan.pairs} pairs, {how}: {done}")
     struck = ", ".join(f"{kind} {count}" for kind, count in sorted(soak.struck.items()) if count)
     print(f"faults that struck: {struck}")
+    if soak.late_s:
+        print(f"the machine let this process wait for {soak.late_s:.0f} s longer than asked: 'machine'")
     causes = Counter((_folded(alarm.text), alarm.cause) for alarm in soak.alarms if alarm.cause)
     print(f"alarms seen in {len(soak.alarms)} looks and log lines, the commonest and what they came of:")
     for (text, cause), count in causes.most_common(8):

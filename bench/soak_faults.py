@@ -21,7 +21,7 @@ ANSWERS = ("refuse", "delay", "drop", "drop_before", "html", "empty", "truncate"
 ENGINE = ("order_dies", "stop_dies", "refuse_stop")
 PUSHES = ("ws_gap", "ws_duplicate")
 SILENCES = ("ws_cut", "ws_silence")
-MACHINE = "machine"            # none of ours: it had no time for anybody
+MACHINE = "machine"            # none of ours: it had no time for anybody, so everything with a deadline may fail
 HUNG_ANSWERS = 3               # of black holes: each keeps a thread for as long as a call may take
 
 
@@ -71,6 +71,7 @@ def _draw(dice: random.Random) -> dict[str, Any]:
 # ---- which alarm comes of which fault ----------------------------------------------------------
 
 Explains = Callable[[Fault], bool]
+_RANK = {"delay": 1, MACHINE: 2}               # of several that may have caused it these are the least likely
 
 
 def _trades(fault: Fault) -> bool:
@@ -84,12 +85,17 @@ def _trades(fault: Fault) -> bool:
     )
 
 
+def _signed(fault: Fault) -> bool:
+    """Whether it may hold a signed request up for longer than its signature lives."""
+    return fault.kind in ("delay", "drip", "black_hole")
+
+
 def _answers(*paths: str) -> Explains:
     return lambda fault: fault.is_on("GET", *paths)
 
 
 def _silences(fault: Fault) -> bool:
-    return fault.kind in (*SILENCES, *PUSHES, MACHINE) or fault.is_on("GET", "/api/v1/allTickers")
+    return fault.kind in (*SILENCES, *PUSHES) or fault.is_on("GET", "/api/v1/allTickers")
 
 
 # What is not here nothing explains: a stuck thread, a journal that is not written, an unforeseen exception.
@@ -109,12 +115,14 @@ EXPLANATIONS: tuple[tuple[str, Explains], ...] = (
     (r"step failed .* error=ExchangeUnavailable", _answers("/api/v1/allTickers", "/api/v1/contracts/active")),
     (r"scan failed pairs=", _answers("/api/v1/kline/query", "/api/v1/allTickers", "/api/v1/contracts/active")),
     (r"held symbols without any price", _silences),
+    (r"KC-API-TIMESTAMP", _signed),
 )
 
 def explanation(alarm: str, at_s: float, faults: Sequence[Fault], grace_s: float) -> Fault | None:
     """Return the fault that *alarm* comes of: one that can cause it, in force then or less than *grace_s* ago."""
     for pattern, explains in EXPLANATIONS:
         if re.search(pattern, alarm):
-            found = [each for each in faults if each.begin_s <= at_s <= each.end_s + grace_s and explains(each)]
-            return min(found, key=lambda fault: (fault.kind == "delay", -fault.begin_s), default=None)
+            near = (each for each in faults if each.begin_s <= at_s <= each.end_s + grace_s)
+            found = [each for each in near if each.kind == MACHINE or explains(each)]
+            return min(found, key=lambda fault: (_RANK.get(fault.kind, 0), -fault.begin_s), default=None)
     return None

@@ -73,7 +73,8 @@ ORDERS = a_fault(method="POST", path="/api/v1/orders")
     ("no stop on the exchange yet: BTC/USDT:USDT", 15.0, a_fault("ws_gap"), False),
     ("prices: the stream is silent", 15.0, a_fault("ws_silence"), True),
     ("prices: the stream is silent", 15.0, a_fault("machine"), True),
-    ("account: no answer", 15.0, a_fault("machine"), False),
+    ("account: no answer", 15.0, a_fault("machine"), True),                   # no time for anything
+    ("thread PositionMonitor makes no progress", 15.0, a_fault("machine"), False),
     ("account: no answer", 15.0, a_fault("black_hole"), True),                # everything
     ("thread PositionMonitor makes no progress", 15.0, a_fault("black_hole"), False),
     ("journal: disk full", 15.0, a_fault("black_hole"), False),
