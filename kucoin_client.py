@@ -15,12 +15,13 @@ from decimal import Decimal
 from typing import Any
 
 from kucoin import endpoints, parse
+from kucoin.account import AccountFacts
 from kucoin.endpoints import Endpoint
 from kucoin.known import KnownInstruments
 from kucoin.sessions import Sessions
 from kucoin.wire import SendRule
 from runtime.budget import RateBudget
-from runtime.locks import assert_no_lock_held, condition_on, guarded_dict, named_lock
+from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 from trading.candles import Candles
 from trading.errors import (
     BadResponse,
@@ -57,7 +58,7 @@ class _Passing(threading.local):
     inside = False
 
 
-class KuCoinClient(KnownInstruments):
+class KuCoinClient(AccountFacts, KnownInstruments):
     """`trading.ports.Exchange` and `MarketData`; every method may be called from any thread.
 
     `load` comes first, once, before threads start.
@@ -90,10 +91,12 @@ class KuCoinClient(KnownInstruments):
         self._critical_call_lock = named_lock("critical calls")
         self._critical_calls_done = condition_on(self._critical_call_lock)
         self._pending_critical_calls = 0          # guarded by _critical_call_lock
+        guard(self, self._critical_call_lock, "_pending_critical_calls")
         self._passing = _Passing()
 
         # Guarded by _metadata_lock.
-        self._margin_modes: dict[str, str] = guarded_dict(self._metadata_lock, "margin modes")
+        self._margin_modes: dict[str, str] = {}
+        guard(self, self._metadata_lock, "_margin_modes")
 
     def load(self) -> None:
         """Learn every market, once, before threads start.
@@ -178,10 +181,6 @@ class KuCoinClient(KnownInstruments):
                 return total
             offset = {"offset": parse.text(page[-1], "id")}
         raise RequestRefused(f"more than {MOST_PAGES} pages of funding")
-
-    def fetch_api_key(self) -> parse.ApiKey:
-        """Return what the key may do. Source: GET /api/v1/user/api-key, at the spot address."""
-        return parse.api_key_of(self._call(endpoints.API_KEY, {}, Priority.NORMAL))
 
     def set_margin_mode(self, symbol: str, margin_mode: str, leverage: Decimal) -> None:
         """Make *symbol* isolated, or cross at *leverage*; asks only when that is news.

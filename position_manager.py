@@ -82,6 +82,10 @@ class PositionManager(Book):
             sender=sender, guard=self._guard, workers=exit_workers, events=self._events,
         )
 
+    def go_by(self, rules: PositionRules) -> None:
+        """Go by other *rules* from the next look on; how old a price may be stays as it was."""
+        self._rules = rules
+
     # ---- opening --------------------------------------------------------------------------------
 
     def open_position(self, request: EntryRequest, account: AccountState) -> Position | NotOpened:

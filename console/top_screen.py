@@ -15,10 +15,13 @@ from rich.text import Text
 
 from console import screens, top_keys
 from console.tables import Column, fill, fitting
+from console.threads import THREADS as THREAD_COLUMNS
+from console.threads import LOCKS, is_in_strip
 from console.top_feed import Facts
 from console.top_keys import Look
 from console.wording import NOTHING, colour_of, percent, rounded, signed, since, text, when
 from console.wording import price as price_in_words
+from control.thread_views import MEANINGS
 
 JsonObject = dict[str, Any]
 
@@ -42,7 +45,7 @@ HELP = (
     ("Esc", "back to the first page"),
     ("q", "quit; RAD trades on"),
     ("", ""),
-    ("strip", ". idle  w on the wire  r awaits the rate budget  c computes  L awaits a lock  ! stuck  x dead"),
+    ("strip", "  ".join(f"{mark} {meaning}" for mark, meaning in MEANINGS.items())),
     ("stop", "RAD's own, moved with the price; `on exchange` rests at KuCoin and outlives RAD"),
     ("R", "profit in multiples of what was at risk at entry"),
 )
@@ -73,7 +76,7 @@ def _body(facts: Facts, look: Look, width: int, height: int, stale: bool) -> Ren
     if look.page == top_keys.THREADS:
         return _threads(threads, width, height)
     if look.page == top_keys.LOCKS:
-        return _part("Locks", screens.LOCKS, threads.get("locks"), width, height)
+        return _part("Locks", LOCKS, threads.get("locks"), width, height)
     return _main(facts.answers, look, width, height)
 
 
@@ -311,9 +314,7 @@ def _latency(figures: JsonObject) -> Text:
 
 def _strip(threads: JsonObject) -> Text:
     line = Text("scan   ", style="bold")
-    strip = text((threads.get("strips") or {}).get("scan"))
-    for mark in strip:
-        line.append(mark, style=_MARKS.get(mark, ""))
+    _add_strip(line, (threads.get("strips") or {}).get("scan") or "")
     bad = [row["name"] for row in threads.get("threads") or () if row.get("state") in ("stuck", "dead")]
     if bad:
         line.append(f"  no progress: {', '.join(bad)}", style="bold red")
@@ -329,8 +330,10 @@ def _threads(facts: JsonObject, width: int, height: int) -> RenderableType:
     strips = facts.get("strips") or {}
     head = [_named_strip(name, strip) for name, strip in strips.items()]
     room = max(1, height - len(head))
+    rows = facts.get("threads")
+    shown = None if rows is None else [row for row in rows if not is_in_strip(row)]
     layout = Layout()
-    parts = [Layout(_part("Threads", screens.THREADS, facts.get("threads"), width, room), size=room)]
+    parts = [Layout(_part("Threads", THREAD_COLUMNS, shown, width, room), size=room)]
     if head:
         parts.insert(0, Layout(_lines([_cut(line, width) for line in head]), size=len(head)))
     layout.split_column(*parts)
@@ -339,9 +342,13 @@ def _threads(facts: JsonObject, width: int, height: int) -> RenderableType:
 
 def _named_strip(name: str, strip: str) -> Text:
     line = Text(f"{name:<9}", style="bold")
+    _add_strip(line, strip)
+    return line
+
+
+def _add_strip(line: Text, strip: str) -> None:
     for mark in text(strip):
         line.append(mark, style=_MARKS.get(mark, ""))
-    return line
 
 
 def _log(lines: Sequence[str], height: int) -> RenderableType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from functools import partial
 from typing import Any
@@ -10,8 +11,8 @@ from aiohttp import web
 
 from control.answers import answer
 from control.calls import Calls, Urgency
-from control.fields import read_body, read_query
-from control.guard import CALLER, SAID, Guard, Handler, cookie_name, open_to_all
+from control.fields import BadRequest, read_body, read_query
+from control.guard import CALLER, SAID, Caller, Guard, Handler, cookie_name, open_to_all
 from control.metrics import CONTENT_TYPE, render
 from control.openapi import document
 from control.routes import ACT_TIMEOUT_S, ASK_TIMEOUT_S, EVENTS, ROUTES, Route
@@ -22,6 +23,8 @@ from control.steering import Steering
 from control.stream import Streams
 
 LARGEST_BODY = 64 * 1024
+BODY_S = 10.0
+HEALTH_S = 2.0               # for the look at who makes progress, which waits for nothing
 
 
 class Api:
@@ -38,6 +41,7 @@ class Api:
         self._sessions = Sessions(token)
         self._guard = Guard(self._sessions, names=names)
         self._streams = Streams(steering, self._calls)
+        self._health = Shared(steering.held_up, self._calls, HEALTH_S)
         self._metrics = Shared(lambda: render(steering.figures()), self._calls, ask_timeout_s)
 
     def app(self) -> web.Application:
@@ -84,11 +88,16 @@ class Api:
     # ---- what the server answers itself ---------------------------------------------------------
 
     async def _healthz(self, request: web.Request) -> web.Response:
-        return answer({"ok": True, "pid": os.getpid(), "stalled": []})
+        try:
+            held_up = await self._health.get()
+        except TimeoutError as error:
+            held_up = str(error)
+        return answer({"ok": not held_up, "pid": os.getpid(), "held_up": held_up}, 503 if held_up else 200)
 
     async def _log_in(self, request: web.Request) -> web.Response:
         said = await _said(LOG_IN, request)
         cookie, session = self._sessions.log_in(said["token"], request.remote or "")
+        request[CALLER] = Caller(who="page", session=session, cookie=cookie)
         response = answer(self._about(session))
         response.set_cookie(
             cookie_name(request), cookie, httponly=True, samesite="Strict", path="/", secure=request.secure
@@ -127,9 +136,18 @@ async def _said(route: Route, request: web.Request) -> dict[str, Any]:
     query = read_query(() if route.is_command else route.fields, request.query.items())
     if not route.is_command:
         return query
-    said = read_body(route.fields, await request.read())
+    said = read_body(route.fields, await _body(request))
     request[SAID] = {name: value for name, value in said.items() if name != "token"}
     return said
+
+
+async def _body(request: web.Request) -> bytes:
+    """Return the whole body; whoever takes too long to send it is not waited for."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except TimeoutError:
+        raise BadRequest(f"the body did not come within {BODY_S:g} s") from None
 
 
 def _route(path: str) -> Route:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -19,6 +21,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 CSRF_HEADER = "X-RAD-CSRF"
 CLIENT_HEADER = "X-RAD-Client"
 CLIENTS = frozenset({"cli", "top"})         # of RAD's own; whoever else has the token is "api"
+
+QUIET_S = 10.0               # between two lines about somebody without the token
 
 CONTENT_POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -65,6 +69,8 @@ class Guard:
     def __init__(self, sessions: Sessions, *, names: frozenset[str]) -> None:
         self._sessions = sessions
         self._names = frozenset(name.lower() for name in names) | {"localhost"}
+        self._quiet_until = float("-inf")
+        self._passed_over = 0
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -77,7 +83,7 @@ class Guard:
             except Exception as error:  # noqa: BLE001 - every failure has an answer, the unforeseen in the log too
                 refused = failed(request, error)
         if request.method == "POST":
-            _write_down(request, caller, refused)
+            self._write_down(request, request[CALLER], refused)    # who logs in was nobody before
         return response if refused is None else refused
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
@@ -129,6 +135,25 @@ class Guard:
         session = self._sessions.find(cookie) if cookie else None
         return NOBODY if session is None else Caller(who="page", session=session, cookie=cookie)
 
+    def _write_down(self, request: web.Request, caller: Caller, refused: web.Response | None) -> None:
+        """Write a command down; of those by nobody, one in a while: the log is not theirs to fill."""
+        if caller is NOBODY and refused is not None:
+            now = time.monotonic()
+            if now < self._quiet_until:
+                self._passed_over += 1
+                return
+            self._quiet_until = now + QUIET_S
+        result = "ok" if refused is None else f"{refused.status} {_reason(refused)}"
+        if caller is NOBODY and self._passed_over:
+            result += f" (and {self._passed_over} more)"
+            self._passed_over = 0
+        what = ascii(request.path.removeprefix("/api/")[:40])[1:-1]
+        audit.record(caller.who, what, request.get(SAID, {}), result, refused=refused is not None)
+
+
+def _reason(refused: web.Response) -> str:
+    return str(json.loads(refused.text or "{}").get("error", ""))[:200]
+
 
 def cookie_name(request: web.Request) -> str:
     """Return this server's own name for its cookie: browsers tell ports of one machine not apart."""
@@ -150,9 +175,3 @@ def _is_from_here(request: web.Request) -> bool:
 def _has_csrf(request: web.Request, session: Session) -> bool:
     said = request.headers.get(CSRF_HEADER, "")
     return hmac.compare_digest(said.encode("utf-8", "replace"), session.csrf.encode())
-
-
-def _write_down(request: web.Request, caller: Caller, refused: web.Response | None) -> None:
-    what = request.path.removeprefix("/api/")[:40]
-    result = "ok" if refused is None else f"{refused.status} {(refused.text or '')[:200]}"
-    audit.record(caller.who, ascii(what)[1:-1], request.get(SAID, {}), result, refused=refused is not None)

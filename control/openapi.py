@@ -58,6 +58,8 @@ def _operation(route: Route) -> JsonObject:
     }
     if route.is_open:
         operation["security"] = []
+    if route.answer == "Health":
+        operation["responses"]["503"] = _unwell()
     if route.is_command:
         operation["requestBody"] = _body(route.fields)
     elif route.fields:
@@ -86,6 +88,13 @@ def _answered(route: Route) -> JsonObject:
     if route.path == EVENTS:
         content["text/event-stream"] = {"schema": {"type": "string"}}
     return {"description": route.summary, "content": content}
+
+
+def _unwell() -> JsonObject:
+    return {
+        "description": "It makes no progress",
+        "content": {"application/json": {"schema": reference("Health")}},
+    }
 
 
 def _refused(about: str) -> JsonObject:

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-import secrets
+import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
 
 from control.address import ControlAddress
 from control.api import Api
+from control.doors import HANDSHAKE_S, Doors
+from control.listening import Listen, token_of
 from control.routes import ACT_TIMEOUT_S, ASK_TIMEOUT_S
 from control.steering import Steering
 from control.views import moment
+from runtime.heartbeat import Heart, beat
 from trading.errors import ConfigError
 
 START_TIMEOUT_S = 10.0
+IDLE_S = 15.0                # a connection without a request, or between two
+FILE_THREADS = 2             # read the page's files
 
 
 class ControlServer:
-    """Serves *steering* on loopback and writes where to `control.json` in *data_dir*.
+    """Serves *steering* where *listen* says and writes where to `control.json` in *data_dir*.
 
     Every call but a few needs the token (`control.guard`); the calls are in `control.routes`.
     """
@@ -32,20 +40,16 @@ class ControlServer:
         steering: Steering,
         *,
         data_dir: Path,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        token: str | None = None,
+        listen: Listen | None = None,
         ask_timeout_s: float = ASK_TIMEOUT_S,
         act_timeout_s: float = ACT_TIMEOUT_S,
     ) -> None:
+        self._steering = steering
         self._data_dir = data_dir
-        self._host = host
-        self._port = port
-        self._token = token or secrets.token_urlsafe(32)
-        self._api = Api(
-            steering, token=self._token, names=frozenset({host}), ask_timeout_s=ask_timeout_s,
-            act_timeout_s=act_timeout_s,
-        )
+        self._listen = listen or Listen()
+        self._ask_timeout_s = ask_timeout_s
+        self._act_timeout_s = act_timeout_s
+        self._heart = Heart("Control")
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = asyncio.Event()
@@ -57,16 +61,17 @@ class ControlServer:
         """Listen, write control.json and return what is in it.
 
         Raises:
-            ConfigError: the address cannot be listened on, or control.json not written.
+            ConfigError: the address may not or cannot be listened on, or control.json not written.
         """
-        self._thread = threading.Thread(target=self._run, name="Control", daemon=True)
-        self._thread.start()
+        self._listen.check()
+        tls, token = self._listen.tls(), token_of(self._data_dir)
+        self._thread = self._heart.start(partial(self._run, token, tls))
         if not self._listening.wait(START_TIMEOUT_S):
-            raise ConfigError(f"control: could not listen on {self._host} within {START_TIMEOUT_S:g} s")
+            raise ConfigError(f"control: could not listen on {self._listen.host} within {START_TIMEOUT_S:g} s")
         if self._failure is not None or self.address is None:
             reason = self._failure.strerror if self._failure else "no reason given"
             raise ConfigError(
-                f"control: cannot listen on {self._host} port {self._port} ({reason}); "
+                f"control: cannot listen on {self._listen.host} port {self._listen.port} ({reason}); "
                 "change control.host or control.port, or set the port to 0"
             )
         try:
@@ -83,6 +88,7 @@ class ControlServer:
 
     def stop(self, timeout_s: float = 3.0) -> None:
         """Stop listening and take control.json away; calls still under way are left to themselves."""
+        self._heart.retire()
         if self.address is not None:
             self.address.remove(self._data_dir)
         if self._loop is not None and self._thread is not None and self._thread.is_alive():
@@ -92,30 +98,50 @@ class ControlServer:
                 pass   # it has just ended by itself
             self._thread.join(timeout_s)
 
-    def _run(self) -> None:
+    def _run(self, token: str, tls: ssl.SSLContext | None) -> None:
         try:
-            asyncio.run(self._serve())
+            asyncio.run(self._serve(token, tls))
         except OSError as error:
             self._failure = error
         finally:
             self._listening.set()
 
-    async def _serve(self) -> None:
+    async def _serve(self, token: str, tls: ssl.SSLContext | None) -> None:
         self._loop = asyncio.get_running_loop()
-        runner = web.AppRunner(self._api.app(), access_log=None, shutdown_timeout=1.0)
+        self._loop.set_default_executor(ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="control-file"))
+        api = Api(
+            self._steering, token=token, names=frozenset({self._listen.host, *self._listen.names}),
+            ask_timeout_s=self._ask_timeout_s, act_timeout_s=self._act_timeout_s,
+        )
+        runner = web.AppRunner(
+            api.app(), access_log=None, shutdown_timeout=1.0, keepalive_timeout=IDLE_S,
+            logger=logging.getLogger("control.http"),
+        )
         await runner.setup()
+        assert runner.server is not None
+        beating = asyncio.create_task(beat(self._heart))
         try:
-            site = web.TCPSite(runner, self._host, self._port)
-            await site.start()
-            port = runner.addresses[0][1]
-            host = f"[{self._host}]" if ":" in self._host else self._host
-            self.address = ControlAddress(
-                url=f"http://{host}:{port}",
-                token=self._token,
-                pid=os.getpid(),
-                started=moment(time.time_ns() // 1_000_000) or "",
+            server = await self._loop.create_server(
+                Doors(runner.server), self._listen.host, self._listen.port, ssl=tls,
+                ssl_handshake_timeout=None if tls is None else HANDSHAKE_S,
             )
-            self._listening.set()
-            await self._ended.wait()
+            try:
+                self.address = self._address(server.sockets[0].getsockname()[1], token)
+                self._listening.set()
+                await self._ended.wait()
+            finally:
+                server.close()
         finally:
+            beating.cancel()
             await runner.cleanup()
+
+    def _address(self, port: int, token: str) -> ControlAddress:
+        scheme = "http" if self._listen.cert is None else "https"
+        host = f"[{self._listen.host}]" if ":" in self._listen.host else self._listen.host
+        return ControlAddress(
+            url=f"{scheme}://{host}:{port}",
+            token=token,
+            pid=os.getpid(),
+            started=moment(time.time_ns() // 1_000_000) or "",
+            fingerprint=self._listen.fingerprint(),
+        )

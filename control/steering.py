@@ -34,6 +34,9 @@ class Steering(Protocol):
     May raise any RadError; NotFound when the symbol or position is not there.
     """
 
+    def held_up(self) -> str:
+        """Return who of those that must not be still makes no progress, in words; empty if all do."""
+
     def status(self) -> JsonObject: ...
 
     def positions(self) -> list[JsonObject]: ...
@@ -49,8 +52,8 @@ class Steering(Protocol):
     ) -> list[JsonObject]:
         """Return the latest closed trades, newest first; what is empty or 0 does not matter."""
 
-    def threads(self) -> JsonObject:
-        """Return `threads` and `locks`, lists of what each is doing."""
+    def threads(self, stacks: bool = False) -> JsonObject:
+        """Return `threads` and `locks`, lists of what each is doing, and `strips`; *stacks*: and every stack."""
 
     def verify(self) -> JsonObject:
         """Compare the journal with the exchange now."""
@@ -99,6 +102,9 @@ class Steering(Protocol):
 
     def resume(self) -> JsonObject:
         """Allow entries from scanning and return `paused`."""
+
+    def reload(self) -> JsonObject:
+        """Take in the settings file as it is now; return `changed` and `needs_restart`."""
 
 
 def exit_code_of(error: BaseException) -> int:

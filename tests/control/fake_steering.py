@@ -9,20 +9,25 @@ from typing import Any
 
 from control.metrics import gauge
 
-POSITION = {
+POSITION: dict[str, Any] = {
     "symbol": "BTC/USDT:USDT", "side": "long", "quantity": "10", "base_qty": "0.01", "entry_price": "50000",
     "price": "50500", "stop_price": "49900", "exchange_stop_price": "49750", "protected": True,
-    "unrealised_pnl": "5", "r_multiple": "1.25", "opened_at": "2026-01-02T03:04:05.678Z",
+    "unrealised_pnl": "5", "r_multiple": "1.25", "opened_at": "2026-01-02T03:04:05.678Z", "state": "open",
+    "realised_pnl": "0", "fee": "0.3", "leverage": "3", "strategy": "trend", "reasons": ["score 0.62"],
 }
-TRADE = {
+TRADE: dict[str, Any] = {
     "symbol": "BTC/USDT:USDT", "side": "long", "quantity": "10", "entry_price": "50000",
     "exit_price": "50512.5", "opened_at": "2026-01-02T03:04:05.678Z", "closed_at": "2026-01-02T04:38:05.678Z",
     "exit_reason": "manual", "fee": "0.603", "funding": "0", "realised_pnl": "4.522", "r_multiple": "1.28",
 }
-STATUS = {
+STATUS: dict[str, Any] = {
     "state": "running", "mode": "sandbox", "market": "futures", "version": "0.0", "equity": "10012.3",
-    "positions": 1, "protected": 1, "rate": {"futures": {"used": 120, "limit": 2000}},
-    "exit_latency_ms": {"p50": 1.2, "p99": 4.0, "max": 9.1, "count": 17},
+    "positions": 1, "protected": 1,
+    "rate": {"futures": {"used": 120, "quota": 2000, "waiting": 0, "held_s": 0.0, "resets_in_s": 12.5}},
+    "exit_latency_ms": {
+        "count": 17, "p50": 1.2, "p95": 3.0, "p99": 4.0, "max": 9.1, "late": 0,
+        "stages": {"sent": {"count": 17, "p50": 1.2, "p95": 3.0, "p99": 4.0, "max": 9.1}},
+    },
     "protection_gap_ms": {"p50": 31.0, "p99": 52.5, "max": 52.5, "count": 3}, "problems": [],
 }
 
@@ -60,6 +65,9 @@ class FakeSteering:
         self.asked.append((name, *said))
         self.threads_used.append(threading.current_thread().name)
         return self.on[name](*said) if name in self.on else usual
+
+    def held_up(self) -> Any:
+        return self._answer("held_up", "")
 
     def status(self) -> Any:
         return self._answer("status", STATUS)
@@ -104,8 +112,8 @@ class FakeSteering:
     def blacklist_remove(self, symbol: str) -> Any:
         return self._answer("blacklist_remove", {"symbols": []}, symbol)
 
-    def threads(self) -> Any:
-        return self._answer("threads", {"threads": [], "locks": []})
+    def threads(self, stacks: bool = False) -> Any:
+        return self._answer("threads", {"threads": [], "locks": [], "strips": {}})
 
     def verify(self) -> Any:
         return self._answer("verify", {"agree": True, "differences": []})
@@ -124,3 +132,6 @@ class FakeSteering:
 
     def resume(self) -> Any:
         return self._answer("resume", {"paused": False})
+
+    def reload(self) -> Any:
+        return self._answer("reload", {"changed": [], "needs_restart": []})
