@@ -15,8 +15,8 @@ from rich.text import Text
 
 from console import screens, top_keys
 from console.tables import Column, fill, fitting
-from console.threads import THREADS as THREAD_COLUMNS
 from console.threads import LOCKS, is_in_strip
+from console.threads import THREADS as THREAD_COLUMNS
 from console.top_feed import Facts
 from console.top_keys import Look
 from console.wording import NOTHING, colour_of, percent, rounded, signed, since, text, when
