@@ -115,11 +115,11 @@ class ControlServer:
         runner = web.AppRunner(api.app(), shutdown_timeout=1.0)
         await runner.setup()
         assert runner.server is not None
+        beating = asyncio.create_task(beat(self._heart))
         talk = partial(
             Talk, runner.server, loop=self._loop, keepalive_timeout=IDLE_S,
             access_log=None,  # type: ignore[arg-type]  # aiohttp itself means none by it
         )
-        beating = asyncio.create_task(beat(self._heart))
         try:
             server = await self._loop.create_server(
                 Doors(talk), self._listen.host, self._listen.port, ssl=tls,
