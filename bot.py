@@ -6,10 +6,12 @@ looks after the other threads. Starting and recovering are the same code: a kill
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from control.listening import listen_of
@@ -21,24 +23,26 @@ from daemon.house import House, build
 from daemon.key_facts import KeyFacts, facts_of_key
 from daemon.opening import Opener
 from daemon.recovery import recover
-from daemon.remembering import Remembrance
 from daemon.report import closing_block
 from daemon.service import Service
 from daemon.signals import end_after, end_on_signals, reload_on_hangup
 from daemon.steering import Desk
+from daemon.telling import Telling
 from daemon.verify_alone import verify_alone
-from daemon.watch import Watch
 from execution.reconcile import Reconciliation
+from runtime.heartbeat import IDLE, IDLE_LIMIT_S, Heart, doing
 from runtime.lease import POLL_S, RENEW_S, Lease
+from runtime.memory import keep_heap_together
 from runtime.options import RunOptions, parse_run_options
 from runtime.secrets import Secrets
 from runtime.settings import Settings
-from runtime.worker import Supervisor, Worker
+from runtime.supervisor import STUCK
+from runtime.worker import Worker, join_all
 from trading.errors import AuthenticationFailed, ClockSkew, ConfigError, ExchangeError, JournalError, RadError
 
 log = logging.getLogger("bot")
 
-OK, ERROR, BAD_CONFIG, STUCK = 0, 1, 4, 70
+OK, ERROR, BAD_CONFIG = 0, 1, 4                # and STUCK, of the supervisor
 OVERTAKEN = 75                   # another RAD has taken over: start again, as its standby
 
 # How long a computing thread keeps the interpreter when another wants it. At Python's 5 ms the monitor
@@ -49,7 +53,11 @@ ACCOUNT_INTERVAL_S = 5.0
 CONTACT_INTERVAL_S = 30.0        # idle connections get closed, and a clock drifts or is set
 RECONCILE_SOON_S = 1.0           # after anything uncertain
 SUMMARY_INTERVAL_S = 60.0
-WATCH_INTERVAL_S = 1.0
+DUTY_LIMIT_S = 30.0              # of one of the main thread's duties, and three calls, without any getting on
+DUTIES_LIMIT_S = 600.0           # of one duty, however often it gets on
+MAIN_STUCK_S = 30.0              # how long exits go on beyond that, before RAD is ended
+MONITOR_LIMIT_S = 5.0            # of one look at all positions, the wait for a tick included
+MONITOR_STUCK_S = 5.0            # how much longer a lock may keep it
 MONITOR_BACKOFF_S = 0.25         # whatever goes wrong in it, the monitor looks again at once
 START_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 # Ten seconds are promised from the signal to the end; what follows adds up to less.
@@ -70,40 +78,34 @@ class Bot:
         self.hung_up = threading.Event()       # SIGHUP: the settings are to be read again
         self._opener = Opener(house, guard=options.guard)
         self._desk = Desk(house, self._opener)
-        house.workers = self._workers()
-        self._service = Service(house, house.workers[0].state)
-        self._supervisor = Supervisor(house.workers, dump_path=house.settings.data_dir / "stacks.log")
-        self._control = ControlServer(
-            self._desk,
-            data_dir=house.settings.data_dir,
-            listen=listen_of(house.settings),
+        self._heart = Heart(
+            "MainThread", limit_s=DUTY_LIMIT_S + 3 * house.settings.exchange.deadline_s, vital_s=MAIN_STUCK_S,
+            task_limit_s=DUTIES_LIMIT_S, monotonic=self._clock.monotonic,
         )
+        self._monitor, self._workers = self._make_workers()
+        self._telling = Telling(house, self._desk)
+        self._service = Service(house, self._heart.state, self._monitor.state)
+        self._control = self._make_control()
         self._next_contact = self._clock.monotonic() + CONTACT_INTERVAL_S
         self._next_account = 0.0
         self._next_reconcile = 0.0
         self._next_summary = self._clock.monotonic() + SUMMARY_INTERVAL_S
         self._keeper: Worker | None = None
-        self._watch = Watch(house)
-        self._remembrance = Remembrance(house.events, house.journal)
-        self._watching = threading.Event()         # set when it is to end: after everything it tells of
-        self._watcher = Worker(
-            "Watch", self._watch_step, stop=self._watching, clock=self._clock, stuck_after_s=60.0,
-            longest_backoff_s=WATCH_INTERVAL_S,
-        )
         self._started = False
-        self._hurrying = threading.Thread(target=self._hurry, name="Ending", daemon=True)
+        self._hurrying = Heart("Ending")
         self._tick = 0
         self._connections = 0
 
     def run(self) -> int:
         """Start, trade until told to stop, end with every position protected; return the exit code."""
         code = OK
-        self._hurrying.start()
+        self._heart.adopt()
+        self._house.supervisor.start()
         self._service.start()
+        self._hurrying.start(self._hurry)
         try:
-            self._control.start()
-            self._watcher.start()
-            self._supervisor.workers.append(self._watcher)
+            self._open_control()
+            self._telling.start()
             if self._start():
                 code = self._loop()
         except (AuthenticationFailed, ConfigError) as error:
@@ -112,7 +114,11 @@ class Bot:
             code = BAD_CONFIG
         finally:
             self._end()
-        return OVERTAKEN if self._is_overtaken() else code
+            self._house.supervisor.finish()
+            self._heart.leave()
+        if self._is_overtaken():
+            return OVERTAKEN
+        return STUCK if self._house.supervisor.given_up else code
 
     # ---- start ----------------------------------------------------------------------------------
 
@@ -127,13 +133,15 @@ class Bot:
             return False
         if not self._until_it_answers(self._learn):
             return False
+        _settle_memory()
         recovered = recover(house)
         if not self._until_it_answers(house.reconciler.catch_up):
             return False
         # What was recovered is watched from here on, however long book and exchange take to agree.
         house.start_pools()
         house.stream.start()
-        self._supervisor.start()
+        for worker in self._workers:
+            worker.start()
         self._started = True
         if not self._until_it_answers(self._reconcile):
             return False
@@ -146,7 +154,7 @@ class Bot:
         """Wait, ready to start, until the lease is ours; False if stopped first."""
         warm = False
         while not self.stop.is_set():
-            self._house.progress.mark()
+            self._heart.begin("standing by")
             try:
                 if lease.held or lease.acquire():
                     self._keep_lease(lease)
@@ -173,7 +181,6 @@ class Bot:
 
         self._keeper = Worker("Lease", renew, stop=lease.ended, clock=self._clock, longest_backoff_s=RENEW_S)
         self._keeper.start()
-        self._supervisor.workers.append(self._keeper)
 
     def _give_way(self) -> None:
         """Another RAD has the lease: nothing is sent or written any more; end."""
@@ -194,7 +201,7 @@ class Bot:
         """Repeat *step* until the exchange answers; a daemon waits for its exchange as long as it takes."""
         turn = 0
         while not self.stop.is_set():
-            self._house.progress.mark()
+            self._heart.begin("waiting for the exchange")
             try:
                 step()
                 return True
@@ -207,37 +214,47 @@ class Bot:
                 turn += 1
                 self._house.status.problem("exchange", f"the exchange does not answer: {error}")
                 log.warning("exchange not ready, again in %.0fs error=%s", pause_s, error)
-                self._clock.wait(self.stop, pause_s)
+                with doing(IDLE, "", pause_s + IDLE_LIMIT_S):
+                    self._clock.wait(self.stop, pause_s)
         return False
 
     def _measure_clock(self) -> None:
         self._house.client.measure_clock_offset()
 
-    def _workers(self) -> list[Worker]:
+    def _make_workers(self) -> tuple[Worker, list[Worker]]:
         house = self._house
+        # Two of it would do no harm: exits and stop moves are claimed.
         monitor = Worker(
-            "PositionMonitor", self._monitor_step, stop=self.stop, clock=self._clock, stuck_after_s=5.0,
-            longest_backoff_s=MONITOR_BACKOFF_S,
+            "PositionMonitor", self._monitor_step, stop=self.stop, clock=self._clock,
+            stuck_after_s=MONITOR_LIMIT_S, longest_backoff_s=MONITOR_BACKOFF_S, can_be_doubled=True,
+            vital_s=MONITOR_STUCK_S,
         )
         scanner = Worker(
             "BackgroundScanner", self._scan_step, stop=self.stop, clock=self._clock,
             stuck_after_s=house.settings.scanner.time_limit_s * 2 + 30,
         )
-        return [monitor, scanner]
+        return monitor, [monitor, scanner]
+
+    def _make_control(self) -> ControlServer:
+        settings = self._house.settings
+        return ControlServer(self._desk, data_dir=settings.data_dir, listen=listen_of(settings))
+
+    def _open_control(self) -> None:
+        address = self._control.start()
+        if self._house.logs is not None:
+            self._house.logs.hide(address.token)
 
     # ---- the three threads ----------------------------------------------------------------------
 
     def _monitor_step(self) -> None:
         """Wait for a tick of a held symbol, at most the monitor's interval, and look at every stop."""
         house = self._house
-        self._tick = house.prices.wait_for_tick(self._tick, house.settings.monitor.interval_s)
+        with doing(IDLE, "tick", MONITOR_LIMIT_S):
+            self._tick = house.prices.wait_for_tick(self._tick, house.settings.monitor.interval_s)
+        if not self._monitor.is_current():
+            return                   # woken up after another has taken over
         house.manager.update_positions()
         house.ask_for_stale_prices()
-
-    def _watch_step(self) -> None:
-        self._watch.look()
-        self._remembrance.keep()
-        self._clock.wait(self._watching, WATCH_INTERVAL_S)
 
     def _scan_step(self) -> None:
         house = self._house
@@ -255,11 +272,8 @@ class Bot:
 
     def _loop(self) -> int:
         while not self.stop.is_set():
-            stuck = self._supervisor.check()
-            self._house.status.set_stuck([state.name for state in stuck])
-            if any(state.name == "PositionMonitor" for state in stuck):
-                log.critical("the position monitor is stuck and cannot be revived: ending to be restarted")
-                return STUCK
+            self._house.supervisor.ensure()
+            self._guarded("control", self._keep_control)
             self._guarded("connection", self._stay_connected_if_due)
             self._reload_if_asked()
             self._guarded("key", self._house.key_check.look_if_due)
@@ -267,11 +281,20 @@ class Bot:
             self._guarded("reconcile", self._reconcile_if_due)
             self._guarded("entries", self._opener.step)
             self._summarise_if_due()
+            self._heart.done()
         return OK
+
+    def _keep_control(self) -> None:
+        """Replace the control API if its thread has died; its address is a new one then."""
+        if not self._control.alive:
+            log.error("the control API has died, starting another")
+            self._control.stop()
+            self._control = self._make_control()
+            self._open_control()
 
     def _guarded(self, what: str, step: Callable[[], None]) -> None:
         """Run one of the main thread's duties; a failure is said in `status` and tried again next time."""
-        self._house.progress.mark()
+        self._heart.begin(what)
         try:
             step()
             self._house.status.clear(what)
@@ -349,13 +372,9 @@ class Bot:
         self.stop.set()
         house.scanner.stop()
         house.prices.wake()
-        # These work to the very end.
-        for worker in (self._keeper, self._watcher):
-            if worker in self._supervisor.workers:
-                self._supervisor.workers.remove(worker)
         if self._started:
             house.manager.await_entries(THREADS_GRACE_S)          # by hand, in other threads
-            late = self._supervisor.join(THREADS_GRACE_S, self._clock)
+            late = join_all(self._workers, THREADS_GRACE_S, self._clock)    # the lease is kept to the very end
             if late:
                 log.warning("threads still busy at the end names=%s", ",".join(late))
             if not house.finish_exits(EXITS_GRACE_S):
@@ -363,21 +382,14 @@ class Bot:
             if not self._is_overtaken():
                 self._last_look()
             self._say_last_words()
-        self._end_watch()
+        self._telling.stop()
         house.close()
         self._control.stop()
         self._service.stop()
 
-    def _end_watch(self) -> None:
-        """Tell what there is to tell and end the feed; what comes now is the end, and no trouble."""
-        self._watching.set()
-        if self._watcher.join(THREADS_GRACE_S):
-            self._watch.look()
-            self._remembrance.keep()
-        self._house.events.close()
-
     def _hurry(self) -> None:
         """Once told to end, wait for nothing long: the main thread may be in the middle of a call."""
+        self._hurrying.idle(inf)
         self.stop.wait()
         self._house.client.hurry(ENDING_CALLS_S)
 
@@ -402,6 +414,7 @@ class Bot:
 def run(options: RunOptions) -> int:
     """Run the daemon in the foreground; return its exit code."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    keep_heap_together()
     try:
         house = build(options)
     except RadError as error:
@@ -431,6 +444,15 @@ def scan_once(options: RunOptions, running: Mapping[str, Any] | None = None) -> 
 def verify(options: RunOptions) -> dict[str, Any]:
     """Compare the journal with the exchange while no daemon runs."""
     return verify_alone(options)
+
+
+def _settle_memory() -> None:
+    """Have the collector pass over what was loaded, which stays: the markets and every module.
+
+    It stops all threads while it looks, and through all that it took 90 ms.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def doctor(options: RunOptions) -> dict[str, Any]:

@@ -74,9 +74,13 @@ def _build() -> argparse.ArgumentParser:
     for name, summary in QUESTIONS.items():
         asking = command(name, summary)
         _add_mode(asking, "whose journal to read when the daemon is down (default: the latest)")
+        if name == "threads":
+            asking.add_argument("--stacks", action="store_true", help="print where in the code each thread is")
         if name == "trades":
             asking.add_argument("--limit", type=_count, default=100, metavar="N",
                                 help="how many of the latest (default: 100)")
+    watching = command("top", "everything at a glance, on a terminal; keys steer", asks=False)
+    watching.add_argument("--config", type=Path, metavar="FILE", help="settings instead of config.yaml")
     opening = command("open", "open a position by hand, also while paused")
     _add_symbol(opening)
     opening.add_argument("--side", choices=("long", "short"), required=True)
@@ -96,8 +100,15 @@ def _build() -> argparse.ArgumentParser:
     scanning.add_argument("--once", action="store_true", required=True)
     _add_mode(scanning)
     _add_mode(command("verify", "compare journal and exchange; exit 0 only when they agree"))
+    saving = command("backup", "save journals and settings to one file, also while the daemon runs")
+    saving.add_argument("file", type=Path, nargs="?", metavar="FILE",
+                        help="a new file (default: one in data_dir/backups, of which the latest 14 are kept)")
+    command("restore", "put a backup in place, while no daemon runs; what it replaces is kept").add_argument(
+        "file", type=Path, metavar="FILE")
     _add_operating(command)
     command("sandbox", "run RAD's own KuCoin alone", asks=False)
+    _add_logs(command("logs", "what the daemon has written down, whether it runs or not"))
+    command("notify-test", "send a message to each outlet and say what came of it")
     settings = command("config", "what is configured (show), and whether it is right (check)")
     settings.add_argument("what", choices=("show", "check"))
     return parser
@@ -112,6 +123,9 @@ def _add_operating(command: Callable[..., argparse.ArgumentParser]) -> None:
     add_key_override(examining)
     init_arguments.add_to(command("init", "ask what RAD has to know, try the key, write .env and config.yaml",
                                   asks=False))
+    listing = command("blacklist", "which markets are never entered from scanning; one more, or one less")
+    listing.add_argument("what", choices=("add", "remove"), nargs="?")
+    listing.add_argument("symbol", metavar="SYMBOL", nargs="?", help="BTC/USDT:USDT, or KuCoin's own XBTUSDTM")
     command("reload", "have the daemon take in its settings as they are written now")
     service_arguments.add_to(command("install-service", "make RAD a service of this machine", asks=False))
     failed = command("service-failed", "what the service's alert runs: say that RAD is down", asks=False)
@@ -120,6 +134,15 @@ def _add_operating(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _add_symbol(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("symbol", metavar="SYMBOL", help="BTC/USDT:USDT, or KuCoin's own XBTUSDTM")
+
+
+def _add_logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what is being written")
+    parser.add_argument("--level", choices=("debug", "info", "warning", "error", "fatal"),
+                        default="debug", help="this and graver (default: debug)")
+    parser.add_argument("--symbol", metavar="SYMBOL", help="lines about BTC, BTC/USDT or BTC/USDT:USDT only")
+    parser.add_argument("--lines", type=_count, default=100, metavar="N",
+                        help="how many of the latest (default: 100)")
 
 
 def _add_mode(parser: argparse.ArgumentParser, summary: str = "instead of the configured one") -> None:

@@ -47,6 +47,8 @@ def sandbox(said: Namespace) -> int:
 def ask(said: Namespace) -> int:
     """Ask the daemon; without one, what it left behind answers where it can."""
     query = {"limit": said.limit} if said.command == "trades" else {}
+    if said.command == "threads" and said.stacks:
+        query = {"stacks": 1}
     # Orders are the exchange's to tell, so the daemon may need its time.
     timeout_s = ACT_TIMEOUT_S if said.command == "orders" else ASK_TIMEOUT_S
     place = find_place(from_caller(said.config), said.mode)
@@ -118,6 +120,34 @@ def verify(said: Namespace) -> int:
     return OK if facts.get("agree") else ERROR
 
 
+def top(said: Namespace) -> int:
+    """The terminal dashboard, until somebody quits."""
+    from console.top import run as show
+
+    place = find_place(from_caller(said.config))
+    return show(place.data_dir, place.log_file)
+
+
+def backup(said: Namespace) -> int:
+    """What must survive, in one file."""
+    from console import backup as saving
+
+    file = from_caller(said.config)
+    with waiting("copying and checking"):
+        _tell(saving.backup(find_place(file), file, from_caller(said.file)), said)
+    return OK
+
+
+def restore(said: Namespace) -> int:
+    """A backup in place of what is there."""
+    from console import restore as restoring
+
+    file = from_caller(said.config)
+    with waiting("checking and restoring"):
+        _tell(restoring.restore(find_place(file), file, CALLER / said.file), said)
+    return OK
+
+
 def doctor(said: Namespace) -> int:
     """Everything a person could have got wrong, a line each."""
     from console.checkup import tell
@@ -157,11 +187,42 @@ def reload(said: Namespace) -> int:
     return OK
 
 
+def blacklist(said: Namespace) -> int:
+    """The markets never entered from scanning; or one more or less of them."""
+    if (said.what is None) != (said.symbol is None):
+        raise Failure("write add or remove, and which SYMBOL", ERROR)
+    daemon = Daemon(find_place(from_caller(said.config)).data_dir)
+    if said.what is None:
+        _tell(daemon.ask("blacklist"), said)
+    else:
+        _tell(daemon.tell(f"blacklist/{said.what}", symbol=said.symbol), said)
+    return OK
+
+
 def config(said: Namespace) -> int:
     """The settings, each with where it came from; or all their faults."""
     from console.settings_report import check, show
 
     return (show if said.what == "show" else check)(from_caller(said.config), as_json=said.as_json)
+
+
+def notify_test(said: Namespace) -> int:
+    """One message to each outlet, and what came of it."""
+    from console.notify_test import notify_test
+
+    with waiting("sending"):
+        return notify_test(from_caller(said.config), as_json=said.as_json)
+
+
+def logs(said: Namespace) -> int:
+    """What the daemon has written down, and with -f what it writes."""
+    from console.logs import logs
+    from runtime.log_files import WORDS, Wanted
+
+    wanted = Wanted(level=WORDS[said.level], symbol=said.symbol or "")
+    return logs(
+        from_caller(said.config), wanted=wanted, count=said.lines, follow=said.follow, as_json=said.as_json
+    )
 
 
 def _running(said: Namespace) -> Any:
@@ -190,8 +251,11 @@ def _tell(facts: Any, said: Namespace, show: str = "") -> None:
 
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "run": run, "sandbox": sandbox, "scan": scan, "verify": verify, "config": config,
+    "notify-test": notify_test, "logs": logs,
     "page": page, "report": report,
-    "doctor": doctor, "init": init, "reload": reload, "install-service": install_service,
+    "top": top, "backup": backup, "restore": restore,
+    "doctor": doctor, "init": init, "reload": reload, "blacklist": blacklist,
+    "install-service": install_service,
     "service-failed": service_failed,
     **dict.fromkeys(("status", "positions", "opportunities", "orders", "trades", "threads"), ask),
     **dict.fromkeys(("open", "close", "flatten", "pause", "resume"), act),

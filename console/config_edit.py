@@ -27,9 +27,11 @@ def with_values(text: str, values: Mapping[str, str]) -> str:
 def live_numbers(text: str) -> dict[str, str]:
     """Return what the comments of *text* name to begin with when the money is real, by dotted key."""
     found = {}
-    for key, (_, end) in _leaves(text):
+    for key, (start, end) in _leaves(text):
+        if "\n" in text[start:end]:
+            continue                       # a list, which ends where something else begins
         said = _LIVE.search(text[end:].partition("\n")[0])
-        if said:
+        if said and "." in key:         # what mode live is, its own line explains
             found[key] = said[1].partition(" or ")[0].strip()
     return found
 

@@ -162,7 +162,8 @@ class _Form:
         if self.keeps_keys():
             self.accept(secrets_in(self.env_file))
             return None
-        print(HOW_TO_MAKE_A_KEY, file=sys.stderr)
+        if self.asker.is_person:
+            print(HOW_TO_MAKE_A_KEY, file=sys.stderr)
         for turn in range(1, TRIES + 1):
             secrets = self.typed_keys()
             try:

@@ -13,7 +13,7 @@ from console.failure import Failure
 from control.steering import ERROR
 
 SECRET, PUBLIC = 0o600, 0o644
-_ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +62,16 @@ def _write(fresh: Path, draft: Draft) -> None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let Ctrl-C and its like wait until the body is done: of two files there is never one."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    """Let Ctrl-C and its like wait until the body is done: of two files there is never one.
+
+    By handlers and not by a mask: any thread may receive a signal, and a mask is one thread's alone.
+    """
+    caught: list[int] = []
+    before = {number: signal.signal(number, lambda caught_one, _: caught.append(caught_one)) for number in _ENDING}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+    for late in dict.fromkeys(caught):
+        signal.raise_signal(late)

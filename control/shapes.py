@@ -53,6 +53,22 @@ _LATENCY = shape(
     late=COUNT, stages=named(_TIMES),
 )
 
+_THREAD = shape(
+    "One thread; what only a supervised one tells is null for the others. Seconds.",
+    name=TEXT, state={"type": "string", "enum": ["running", "stuck", "dead"]},
+    doing=or_null({"type": "string", "enum": ["idle", "working", "wire", "rate", "lock"]}), what=TEXT,
+    for_s=or_null(FIGURE), idle_s=or_null(FIGURE), heartbeat_s=or_null(FIGURE), stuck_after_s=or_null(FIGURE),
+    steps=or_null(COUNT), failures=or_null(COUNT), failing_s=or_null(FIGURE), restarts=or_null(COUNT),
+    last_error=TEXT, supervised=FLAG, vital=FLAG, at=or_null(TEXT),
+    waits_for=or_null(shape("The lock it waits for.", lock=TEXT, held_by=TEXT)), holds=list_of(TEXT),
+)
+_MICROSECONDS = shape("Microseconds.", p50=or_null(FIGURE), p99=or_null(FIGURE), max=or_null(FIGURE))
+_LOCK = shape(
+    "One lock: how often it was taken and had to be waited for, and who holds it and waits for it now.",
+    name=TEXT, acquisitions=COUNT, contended=COUNT, wait_us=_MICROSECONDS, hold_us=_MICROSECONDS,
+    holder=or_null(TEXT), waiting=list_of(TEXT),
+)
+
 SHAPES: dict[str, JsonObject] = {
     "Error": shape("Why not, and the exit code of the command line that it amounts to.", error=TEXT,
                    exit_code={"type": "integer", "minimum": 1, "maximum": 5}),
@@ -91,8 +107,8 @@ SHAPES: dict[str, JsonObject] = {
         closed_at=or_null(MOMENT), exit_reason=TEXT, fee=AMOUNT, funding=AMOUNT, realised_pnl=AMOUNT,
         r_multiple=AMOUNT,
     ),
-    "Threads": shape("What every thread and lock is doing.", threads=list_of({"type": "object"}),
-                     locks=list_of({"type": "object"})),
+    "Threads": shape("What every thread and lock is doing; of each pool's workers a character each.",
+                     threads=list_of(_THREAD), locks=list_of(_LOCK), strips=named(TEXT)),
     "Verify": shape("Whether journal and exchange agree.", agree=FLAG, differences=list_of({"type": "object"})),
     "Rate": named(_POOL),
     "Latency": _LATENCY,

@@ -52,8 +52,8 @@ class Steering(Protocol):
     ) -> list[JsonObject]:
         """Return the latest closed trades, newest first; what is empty or 0 does not matter."""
 
-    def threads(self) -> JsonObject:
-        """Return `threads` and `locks`, lists of what each is doing."""
+    def threads(self, stacks: bool = False) -> JsonObject:
+        """Return `threads` and `locks`, lists of what each is doing, and `strips`; *stacks*: and every stack."""
 
     def verify(self) -> JsonObject:
         """Compare the journal with the exchange now."""

@@ -14,6 +14,7 @@ from runtime.budget import RateBudget
 from runtime.options import KEY_OVERRIDE
 from runtime.settings import Settings
 from runtime.socket_probe import welcome_s
+from runtime.units import show_ratio
 from trading.errors import AuthenticationFailed, ClockSkew, ExchangeError
 from trading.exits import initial_stop
 from trading.facts import Balance, Side
@@ -258,5 +259,5 @@ def _sized(pairs: tuple[str, ...], refused: list[tuple[str, Refused]], risk: Dec
         return good(check, said)
     symbol, answer = refused[0]
     said += f"; not for {symbol}: {answer.text}"
-    advice = f"more money, or more of it per trade (positions.risk_per_trade is {risk * 100:f}%), reaches more"
+    advice = f"more money, or more of it per trade (positions.risk_per_trade is {show_ratio(risk)}), reaches more"
     return warning(check, said, advice) if reached else fault(check, said, advice, BAD_CONFIG)

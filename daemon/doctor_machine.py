@@ -48,6 +48,10 @@ def _disk(data_dir: Path) -> Finding:
     if not os.access(folder, os.W_OK | os.X_OK):
         return warning("disk", f"{folder} cannot be written by this user",
                        "run this as the user RAD runs as, or as root")
+    strange = _strange_files(data_dir)
+    if strange:
+        return fault("disk", f"in {data_dir} {strange[0]} belongs to another user than the folder",
+                     f"the service cannot write it: chown -R --reference={data_dir} {data_dir}")
     free_mb = shutil.disk_usage(folder).free // MB
     try:
         commit_s = _commit_s(folder)
@@ -61,6 +65,21 @@ def _disk(data_dir: Path) -> Finding:
     if commit_s > SLOW_COMMIT_S:
         return warning("disk", said, "a slow disk: each entry waits for one commit (exits do not)")
     return good("disk", said)
+
+
+def _strange_files(data_dir: Path) -> list[str]:
+    """Return what somebody else has written there, as root does who runs RAD by hand beside the service."""
+    if not data_dir.is_dir():
+        return []
+    owner = _owner(data_dir)
+    return sorted(file.name for file in data_dir.iterdir() if _owner(file) != owner)
+
+
+def _owner(path: Path) -> int:
+    try:
+        return path.lstat().st_uid
+    except FileNotFoundError:
+        return path.parent.lstat().st_uid          # gone meanwhile: nobody's trouble
 
 
 def _commit_s(folder: Path) -> float:

@@ -10,12 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from control.telegram import Telegram
 from control.views import in_ms
 from daemon.blacklist import Blacklist
 from daemon.exchange_process import ExchangeAddress, ExchangeProcess
 from daemon.key_check import KeyCheck
+from daemon.messages import notifier_for
 from daemon.scan import scan_rules, scanner_for
-from daemon.service import Progress
 from daemon.state import Account, Status, Trouble
 from execution.orders import OrderSender
 from execution.protection import Protection, ProtectRules
@@ -27,18 +28,21 @@ from position_manager import PositionManager, PositionRules
 from runtime.budget import RateBudget
 from runtime.clock import SystemClock
 from runtime.events import EventFeed
+from runtime.heartbeat import ThreadState, hearts
 from runtime.instance import Instance
 from runtime.journal import SqlJournal
 from runtime.lease import LEASE_S, POLL_S, Lease, account_name, lease_of
 from runtime.lease_row import on_server
 from runtime.logs import LogRuntime, start_logging
+from runtime.notifier import Notifier
 from runtime.options import RunOptions, refuse_unspoken_live
+from runtime.outlets import Outlets, load_outlets
 from runtime.pool import UrgentPool
 from runtime.prices import PriceBook
 from runtime.secrets import Secrets, load_secrets
 from runtime.settings import Settings, load_settings
 from runtime.stream import MarketStream
-from runtime.worker import WorkerState
+from runtime.supervisor import Supervisor
 from trading.errors import ConfigError, ExchangeError, RadError
 from trading.facts import ClosedTrade, ExitReason, Price, Priority
 from trading.ports import Clock
@@ -48,9 +52,12 @@ from trading.strategies import load as load_strategy
 log = logging.getLogger("house")
 
 EXIT_WORKERS = 8
+NO_EXIT_WORKER_S = 60.0        # how long RAD may go on with one that is stuck and cannot be replaced
+LAST_LINES_S = 1.0             # for the log, when RAD is ended at once
 FLATTEN_WORKERS = 16           # most positions closed at the same moment
 EMBEDDED = "embedded"         # stands for the key of the exchange RAD brings itself
 STALE_PAUSE_S = 1.0            # between two REST calls for stale prices
+STALE_LOST_S = 90.0            # longer than any such call may take: its worker is stuck, another is there
 STREAM_TRUSTED_AFTER_S = 5.0   # without stale prices, before the stream counts as alive again
 
 
@@ -79,13 +86,18 @@ class House:
         self.stop = threading.Event()          # everything but exits ends
         self.abandon = threading.Event()       # exits end too
         self.status = Status()
-        self.events = EventFeed(clock)
-        self.workers: Sequence[Any] = ()
+        self.supervisor = Supervisor(
+            settings.data_dir / "stacks.log", clock, self.stop, tell=self.status.set_stuck,
+            flush=lambda: logs is None or logs.flush(LAST_LINES_S),
+        )
+        self.events = EventFeed(clock, levels=settings.notify.gravities())
+        self.notifier: Notifier | None = None
+        self.telegram: Telegram | None = None
+        self.outlets = Outlets()
         self.exchange_process: ExchangeProcess | None = None
         self.guard: Instance | None = None
         self.look_soon = threading.Event()     # something calls for a reconciliation
         self.blacklist = Blacklist(settings.data_dir, clock)
-        self.progress = Progress(clock)        # of the main thread
 
         self.monitor = PerformanceMonitor(clock, exit_budget_s=settings.monitor.exit_budget_s)
         self.budget = RateBudget(settings.quotas, clock, settings.exchange.quota_address)
@@ -100,7 +112,7 @@ class House:
         )
         self.prices = PriceBook(clock)
         self.account = Account(self.journal, self.monitor, clock)
-        self.exit_pool = UrgentPool("exit", EXIT_WORKERS)
+        self.exit_pool = UrgentPool("exit", EXIT_WORKERS, vital_s=NO_EXIT_WORKER_S)
         self._flattening = UrgentPool("flatten", FLATTEN_WORKERS)
         self.price_pool = UrgentPool("price", 1)     # its own: look-ups may hold the exit workers for a while
         self.stream = MarketStream(
@@ -168,7 +180,8 @@ class House:
     def ask_for_stale_prices(self) -> None:
         """Have one REST call made for held symbols whose stream is silent; never in the caller's thread."""
         now = self.clock.monotonic()
-        if now - self._stale_asked_at < STALE_PAUSE_S or self._stale_asking.is_set():
+        asked_s = now - self._stale_asked_at
+        if asked_s < STALE_PAUSE_S or (self._stale_asking.is_set() and asked_s < STALE_LOST_S):
             return
         stale = self.prices.stale(self.settings.monitor.stale_after_s)
         if stale:
@@ -280,10 +293,18 @@ class House:
             found.append(Trouble(what="journal", text=self.journal.failure or "its writer has ended"))
         if self.exchange_process is not None and not self.exchange_process.is_alive:
             found.append(Trouble(what="exchange", text="the embedded exchange has died"))
+        if self.logs is not None and self.logs.trouble:
+            found.append(Trouble(what="log", text=self.logs.trouble))
+        if self.supervisor.heart.state().is_stuck:
+            found.append(Trouble(what="thread", text="makes no progress", symbol="Supervisor"))
         found += [
             Trouble(what="stop", text="no stop on the exchange yet", symbol=symbol)
             for symbol in self.unprotected()
         ]
+        if self.notifier is not None and self.notifier.trouble():
+            found.append(Trouble(what="notifier", text=self.notifier.trouble()))
+        if self.telegram is not None and self.telegram.trouble():
+            found.append(Trouble(what="telegram", text=self.telegram.trouble()))
         found += [
             Trouble(what="exit", text=f"cannot be closed: refused {leaving.ladder.refusals} times, trying on",
                     symbol=position.symbol)
@@ -301,9 +322,9 @@ class House:
             return []
         return [position.symbol for position in self.manager.snapshot() if position.protective_stop is None]
 
-    def worker_states(self) -> list[WorkerState]:
+    def worker_states(self) -> list[ThreadState]:
         """Return what each supervised thread is doing."""
-        return [worker.state() for worker in self.workers]
+        return [heart.state() for heart in hearts()]
 
     # ---- end ------------------------------------------------------------------------------------
 
@@ -359,10 +380,15 @@ def build(options: RunOptions) -> House:
     refuse_unspoken_live(settings.mode, live=options.live)
     scanner = settings.scanner
     strategy = load_strategy(scanner.strategy, scanner.params, candles=scanner.candles)
-    secrets = load_secrets([Path.cwd(), Path(__file__).resolve().parents[1]])
+    folders = [Path.cwd(), Path(__file__).resolve().parents[1]]
+    secrets = load_secrets(folders)
     clock = SystemClock()
     guard = Instance.claim(settings.data_dir, clock)
-    logs = start_logging(settings.log.level, settings.log_path, secrets.redactions())
+    outlets = load_outlets(folders)
+    hidden = secrets.redactions() + outlets.redactions()
+    logs = start_logging(
+        settings.log.level, settings.log_path, hidden, as_json=settings.log.format == "json"
+    )
     process: ExchangeProcess | None = None
     journal: SqlJournal | None = None
     lease: Lease | None = None
@@ -382,6 +408,8 @@ def build(options: RunOptions) -> House:
             settings, address, clock, strategy, journal=journal, lease=lease, logs=logs, adopt=adopt,
             any_key=options.any_key,
         )
+        house.outlets = outlets
+        house.notifier = notifier_for(settings, outlets, house.events, clock, logs.redact)
     except BaseException:
         if process is not None:
             process.stop()

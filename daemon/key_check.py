@@ -19,7 +19,8 @@ RETRY_S = 15.0
 ADVICE = {
     "400001": "key, secret and passphrase are all needed; ./rad init asks for them",
     "400003": "KuCoin does not know this key: look whether it was copied whole, or has been deleted there",
-    "400004": "the passphrase is the one chosen for this key when it was made, not that of the account",
+    "400004": "passphrase or secret is wrong (the one goes signed with the other): both are those of this "
+              "key, the passphrase chosen when it was made and not that of the account",
     "400005": "the secret does not belong to this key: it was shown once, when the key was made",
     "400006": "the key is bound to other addresses: add this machine's to it at KuCoin, under API management",
     "400007": "the key lacks a permission: at KuCoin, give it General and Futures",

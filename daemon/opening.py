@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from daemon.house import House
 from execution.book import NotOpened
+from runtime.heartbeat import IDLE, IDLE_LIMIT_S, doing, gets_on
 from trading.errors import UnknownInstrument
 from trading.exits import initial_stop
 from trading.facts import Instrument, Opportunity, Position, Priority, ScanResult, Side, Ticker
@@ -30,7 +31,8 @@ class Opener:
 
     def step(self) -> None:
         """Wait a second for a scan result; open its best opportunities unless entries are blocked."""
-        result = self._house.scanner.wait_for_result(self._consumed, WAIT_S)
+        with doing(IDLE, "a scan", WAIT_S + IDLE_LIMIT_S):
+            result = self._house.scanner.wait_for_result(self._consumed, WAIT_S)
         if result is None:
             return
         self._consumed = result.sequence
@@ -67,6 +69,8 @@ class Opener:
             return "book and exchange differ, unexplained"
         if house.status.stuck:
             return f"thread stuck: {', '.join(house.status.stuck)}"
+        if house.supervisor.trouble():
+            return f"thread stuck: {house.supervisor.trouble()}"
         return ""
 
     def open_by_hand(self, symbol: str, side: Side, notional: Decimal | None) -> Position | NotOpened:
@@ -96,7 +100,7 @@ class Opener:
         tickers = house.client.fetch_tickers(Priority.HIGH)      # what the scan saw may be seconds old
         opened, refusal = 0, ""
         for opportunity in wanted:
-            house.progress.mark()
+            gets_on()
             ticker = tickers.get(opportunity.symbol)
             if opened >= room or self.blocked_by():
                 break

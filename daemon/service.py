@@ -1,8 +1,9 @@
 """RAD as seen by systemd: when it is ready, that it lives, and how it stands.
 
-The watchdog is fed by a thread of its own, and only while both the position monitor and the main thread
-make progress: a heart that beats beside a body that does nothing is what hides a hang. When it is not fed,
-systemd aborts the process, Python writes every thread's stack into the log, and RAD is started again.
+The watchdog is fed by a thread of its own, and only while the main thread, the position monitor and the
+supervisor that looks after all threads get on: a heart that beats beside a body that does nothing is what
+hides a hang. When it is not fed, systemd aborts the process, Python writes every thread's stack into the
+log, and RAD is started again.
 """
 
 from __future__ import annotations
@@ -13,56 +14,41 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from runtime import systemd
-from runtime.worker import WorkerState
-from trading.ports import Clock
+from runtime.heartbeat import IDLE_LIMIT_S, Heart, ThreadState
 
 if TYPE_CHECKING:
     from daemon.house import House
 
 log = logging.getLogger("service")
 
+MONITOR = "PositionMonitor"
 BEAT_S = 5.0                   # at the longest; a quarter of what systemd allows if that is less
-MONITOR_LIMIT_S = 10.0         # twice what the main thread lets it be still for before it ends RAD itself
-# Longest the main thread is without a mark while all is well: one duty of several calls that are answered
-# in the last moment, each within the deadline, and look-ups of an order whose answer is lost.
-MAIN_GRACE_S, MAIN_CALLS = 60.0, 6
+GRACE_S = 15.0                 # beyond its limit, for the supervisor to do something about it first
+FAILING_S = 60.0               # of a monitor that fails in every step: whatever it holds, a fresh one may not
 START_EXTENSION_S = 120
-
-
-class Progress:
-    """When the main thread last got on with something; marked by it, read by any."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._at = clock.monotonic()
-
-    def mark(self) -> None:
-        """The main thread has come to its next step."""
-        self._at = self._clock.monotonic()
-
-    def idle_s(self) -> float:
-        """Return how long ago that was."""
-        return self._clock.monotonic() - self._at
 
 
 class Service:
     """Tells systemd; where none listens it does nothing."""
 
-    def __init__(self, house: House, monitor: Callable[[], WorkerState]) -> None:
-        """*monitor* returns what the position monitor is doing."""
+    def __init__(
+        self, house: House, main: Callable[[], ThreadState], monitor: Callable[[], ThreadState]
+    ) -> None:
+        """*main* and *monitor* return what the main thread and the position monitor are doing."""
         self._house = house
-        self._monitor = monitor
+        self._watched = (main, monitor, house.supervisor.heart.state)
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="Watchdog", daemon=True)
+        self._heart = Heart("Watchdog", monotonic=house.clock.monotonic)
+        self._heart.revive = self.start
         # The Watchdog's alone.
         self._ready = False
         self._said = ""
         self._withheld = False
 
     def start(self) -> None:
-        """Begin to speak, if somebody listens."""
+        """Begin to speak, if somebody listens; also the way to begin again."""
         if systemd.is_listening():
-            self._thread.start()
+            self._heart.start(self._run)
 
     def stopping(self) -> None:
         """The end has begun."""
@@ -71,23 +57,27 @@ class Service:
     def stop(self) -> None:
         """Fall silent."""
         self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join(2.0)
+        if self._heart.thread is not None:
+            self._heart.thread.join(2.0)
 
     # ---- the thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
         limit_s = systemd.watchdog_s()
         beat_s = BEAT_S if limit_s is None else min(BEAT_S, limit_s / 4)
-        while not self._ended.is_set():
+        while self._heart.is_mine() and not self._ended.is_set():
+            self._heart.begin("telling systemd")
             self._beat()
+            self._heart.done()
             # Half a second until READY: whoever waits for the start waits for this.
-            self._house.clock.wait(self._ended, beat_s if self._ready else min(beat_s, 0.5))
+            pause_s = beat_s if self._ready else min(beat_s, 0.5)
+            self._heart.idle(pause_s + IDLE_LIMIT_S)
+            self._house.clock.wait(self._ended, pause_s)
 
     def _beat(self) -> None:
         """Say what there is to say, in one message."""
         lines = []
-        held_up = who_is_held_up(self._house, self._monitor())
+        held_up = self._held_up()
         if not self._ready and self.is_ready():
             self._ready = True
             lines.append("READY=1")
@@ -103,6 +93,18 @@ class Service:
             lines.append(text)
         if lines:
             systemd.notify(*lines)
+
+    def _held_up(self) -> str:
+        """Return who makes no progress, in words; empty if all do."""
+        for state in (look() for look in self._watched):
+            over_s = max(state.for_s - state.limit_s, state.task_s - state.task_limit_s)
+            if state.alive and over_s > GRACE_S:
+                return f"{state.name} makes no progress for {state.for_s:.0f} s ({state.kind} {state.what})"
+            if state.failing_s > FAILING_S and state.name == MONITOR:
+                return f"{state.name} has been failing for {state.failing_s:.0f} s: {state.last_error}"
+            if not state.alive and self._house.status.phase == "running":
+                return f"{state.name} is dead"
+        return ""
 
     def _note(self, held_up: str) -> None:
         if held_up and not self._withheld:
@@ -134,13 +136,3 @@ class Service:
             parts.append(f"{len(problems)} problems: {problems[0]}")
         # One line, whatever an error's text holds.
         return " ".join(", ".join(parts).split())[:300]
-
-
-def who_is_held_up(house: House, monitor: WorkerState) -> str:
-    """Return who of those that must not be still makes no progress, in words; empty if all do."""
-    idle_s = house.progress.idle_s()
-    if idle_s > MAIN_GRACE_S + MAIN_CALLS * house.settings.exchange.deadline_s:
-        return f"the main thread makes no progress for {idle_s:.0f} s"
-    if house.status.phase == "running" and not (monitor.alive and monitor.idle_s <= MONITOR_LIMIT_S):
-        return f"the position monitor makes no progress for {monitor.idle_s:.0f} s"
-    return ""

@@ -10,7 +10,8 @@ from math import inf
 from execution.reconcile import Reconciliation
 from performance_monitor import PerformanceMonitor
 from runtime.journal import SqlJournal
-from runtime.locks import named_lock
+from runtime.locks import guard, named_lock
+from runtime.supervisor import Ailing
 from trading.facts import Balance
 from trading.ports import Clock
 from trading.reconciliation import Difference, Kind
@@ -44,10 +45,12 @@ class Status:
         self._phase = "starting"
         self._paused = False
         self._problems: dict[str, str] = {}
-        self._stuck: tuple[str, ...] = ()
         self._unexplained: tuple[Difference, ...] = ()
         self._foreign: tuple[Difference, ...] = ()
         self._reconciled_ms = 0
+        guard(self, self._lock, "_phase", "_paused", "_problems", "_unexplained", "_foreign", "_reconciled_ms")
+        # Replaced whole and not guarded: a stuck thread may hold the lock, and that must be said too.
+        self._stuck: tuple[Ailing, ...] = ()
 
     @property
     def state(self) -> str:
@@ -73,9 +76,8 @@ class Status:
 
     @property
     def stuck(self) -> tuple[str, ...]:
-        """Return the names of threads that make no progress."""
-        with self._lock:
-            return self._stuck
+        """Return the names of threads that do not get on."""
+        return tuple(ailing.name for ailing in self._stuck)
 
     @property
     def unexplained(self) -> tuple[Difference, ...]:
@@ -123,10 +125,9 @@ class Status:
         with self._lock:
             return self._problems.pop(what, None) is not None
 
-    def set_stuck(self, names: list[str]) -> None:
-        """Note which threads make no progress."""
-        with self._lock:
-            self._stuck = tuple(names)
+    def set_stuck(self, ailing: tuple[Ailing, ...]) -> None:
+        """Note which threads do not get on; called by the supervisor, and waits for nothing."""
+        self._stuck = ailing
 
     def reconciled(self, result: Reconciliation, now_ms: int) -> None:
         """Note what the last comparison of book and exchange found."""
@@ -139,9 +140,9 @@ class Status:
     def troubles(self) -> list[Trouble]:
         """Return everything that is wrong."""
         with self._lock:
-            problems, stuck, unexplained = dict(self._problems), self._stuck, self._unexplained
+            problems, unexplained = dict(self._problems), self._unexplained
         found = [Trouble(what=what, text=text) for what, text in problems.items()]
-        found += [Trouble(what="thread", text="makes no progress", symbol=name) for name in stuck]
+        found += [Trouble(what="thread", text=ailing.why, symbol=ailing.name) for ailing in self._stuck]
         found += [Trouble(what="difference", text=_differs(d), symbol=d.symbol) for d in unexplained]
         return found
 
@@ -162,15 +163,18 @@ class Account:
         self._state: AccountState | None = None
         self._read_at = 0.0
         self._day = ""
+        guard(self, self._lock, "_state", "_read_at", "_day")
 
     def update(self, balance: Balance) -> None:
         """Take in what the exchange says the account is worth now."""
         now_ms = self._clock.now_ms()
         day = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m-%d")
-        if self._day != day:
+        with self._lock:
+            before = self._state if self._day == day else None
+        if before is None:
             day_start = self._journal.day_start_equity(day) or balance.equity
         else:
-            day_start = self.state().day_start_equity
+            day_start = before.day_start_equity
         peak = max(balance.equity, self._journal.peak_equity() or balance.equity)
         losses = self._monitor.losses_in_a_row()
         with self._lock:

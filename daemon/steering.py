@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from decimal import Decimal
 from statistics import median
@@ -13,16 +12,18 @@ from control import views
 from control.event_views import event_view
 from control.metrics import Family
 from control.steering import NotFound
+from control.thread_views import threads_view
 from daemon import showing
 from daemon.figures import figures
 from daemon.house import House
 from daemon.opening import Opener
 from daemon.reload import Reloader
-from daemon.service import who_is_held_up
 from daemon.verify import Parties, verify
 from execution.book import NotOpened
 from performance_monitor import Summary
+from runtime.heartbeat import hearts
 from runtime.locks import lock_stats
+from runtime.stacks import places
 from runtime.version import VERSION
 from trading.client_ids import parse
 from trading.errors import RadError
@@ -46,8 +47,7 @@ class Desk:
     # ---- asking ---------------------------------------------------------------------------------
 
     def held_up(self) -> str:
-        states = self._house.worker_states()
-        return who_is_held_up(self._house, next(state for state in states if state.name == "PositionMonitor"))
+        return self._house.supervisor.trouble()
 
     def status(self) -> JsonObject:
         house = self._house
@@ -128,11 +128,11 @@ class Desk:
     def blacklist(self) -> JsonObject:
         return {"symbols": sorted(self._house.blacklist.symbols())}
 
-    def threads(self) -> JsonObject:
-        states = self._house.worker_states()
-        supervised = {state.name for state in states}
-        others = sorted(thread.name for thread in threading.enumerate() if thread.name not in supervised)
-        return views.threads_view(states, lock_stats(), others)
+    def threads(self, stacks: bool = False) -> JsonObject:
+        watched = hearts()
+        vital = frozenset(heart.name for heart in watched if heart.vital_s is not None)
+        states = [heart.state() for heart in watched]
+        return threads_view(states, places(), lock_stats(), stacks=stacks, vital=vital)
 
     def verify(self) -> JsonObject:
         house = self._house

@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from runtime.locks import condition_on, named_lock
+from runtime.heartbeat import OVERDUE_S, doing
+from runtime.locks import condition_on, guard, named_lock
 from trading.errors import RateLimited
 from trading.facts import Priority
 from trading.ports import Clock
@@ -74,6 +75,7 @@ class RateBudget:
             self._pools[ADDRESS] = _Pool(quota=address_quota, window_s=ADDRESS_WINDOW_S)
         self._tickets = 0
         self._stopped = False
+        guard(self, self._lock, "_pools", "_tickets", "_stopped")
 
     def take(self, pool: str, weight: int, priority: Priority, longest_s: float | None = None) -> None:
         """Wait until *weight* may be spent, and spend it; *longest_s* bounds the wait, by default by priority.
@@ -91,7 +93,9 @@ class RateBudget:
             state.waiting.append(ticket)
             patience_s = LONGEST_WAIT_S[priority] if longest_s is None else longest_s
             try:
-                if not self._wait(state, ticket, costs, patience_s):
+                with doing("rate", pool, patience_s + OVERDUE_S):
+                    has_turn = self._wait(state, ticket, costs, patience_s)
+                if not has_turn:
                     raise RateLimited(f"no room in the {pool} pool for a {priority.name.lower()} request")
                 for each, cost in costs:
                     if each.window_opened is None:

@@ -20,13 +20,14 @@ from time import perf_counter
 import sqlalchemy as sa
 
 from runtime import journal_writes as writes
+from runtime.heartbeat import BEAT_S, Heart
 from runtime.journal_engine import check_integrity, writing_engine
 from runtime.journal_faults import FAULTS, is_about_the_database, worded
 from runtime.journal_migrations import prepare_schema
 from runtime.journal_reader import JournalReader
 from runtime.journal_schema import EquityPoint, Event
 from runtime.journal_writes import Apply
-from runtime.locks import assert_no_lock_held, condition_on, named_lock
+from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 from trading.client_ids import Purpose
 from trading.errors import JournalError
 from trading.facts import ClosedTrade, EntryPlan, Fill, OrderRequest, Position
@@ -89,7 +90,7 @@ class SqlJournal(JournalReader):
         self._engine = writing_engine(url)
         self._lock = named_lock("journal")
         self._changed = condition_on(self._lock)
-        # Guarded by _lock.
+        # Guarded by _lock; _failure is replaced as a whole and read without it.
         self._queue: deque[_Note] = deque()
         self._in_hand: tuple[_Note, ...] = ()
         self._unbooked: set[tuple[str, str]] = set()
@@ -98,12 +99,15 @@ class SqlJournal(JournalReader):
         self._dropped = 0
         self._closing = False
         self._tried_last = False               # the one more try after closing began has been made
+        guard(
+            self, self._lock, "_queue", "_in_hand", "_unbooked", "_has_news", "_dropped", "_closing", "_tried_last"
+        )
         # Written by the writer alone.
         self._commits_s: deque[float] = deque(maxlen=512)
         self._opened = threading.Event()
         self._opening_error: JournalError | None = None
-        self._thread = threading.Thread(target=self._run, name="Journal", daemon=True)
-        self._thread.start()
+        self._heart = Heart("Journal")         # not restarted: unhealthy without it, nothing is entered
+        self._thread = self._heart.start(self._run)
         self._opened.wait()
         if self._opening_error is not None:
             raise self._opening_error
@@ -292,7 +296,9 @@ class SqlJournal(JournalReader):
         finally:
             self._opened.set()
         while batch := self._next_batch():
+            self._heart.begin(f"{len(batch)} notes")
             connection = self._write(connection, batch)
+            self._heart.done()
         _close_quietly(connection)
 
     def _open(self) -> sa.Connection:
@@ -322,8 +328,11 @@ class SqlJournal(JournalReader):
         """Take what has gathered; empty when it is time to end."""
         with self._lock:
             if self._failure:
+                self._heart.idle()
                 self._changed.wait_for(lambda: self._has_news or self._closing, RETRY_S)
-            self._changed.wait_for(lambda: self._queue or self._closing)
+            while not (self._queue or self._closing):
+                self._heart.idle()
+                self._changed.wait(BEAT_S)
             self._has_news = False
             if self._failure and self._tried_last:
                 return ()

@@ -14,12 +14,15 @@ import random
 import re
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import ccxt.pro
 
+from runtime.heartbeat import BEAT_S, LIMIT_S
 from runtime.prices import PriceBook
+from runtime.worker import Worker
 from trading.client_ids import Purpose, parse
 from trading.errors import UnknownInstrument
 from trading.facts import Price
@@ -110,9 +113,11 @@ class MarketStream:
         self._symbol_of = symbol_of
         self._spend = spend
         self._on_stop_filled = on_stop_filled
-        self._thread = threading.Thread(target=self._run, name="MarketStream", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending = threading.Event()
+        # Its one step is the whole loop, which says itself that it turns.
+        self._worker = Worker("MarketStream", self._run, stop=self._ending, clock=clock, stuck_after_s=LIMIT_S,
+                              longest_backoff_s=LONGEST_PAUSE_S)
         self._changed: asyncio.Event | None = None
         self._marks: dict[str, Decimal] = {}  # the stream's thread alone: the latest of this connection
         # Written by the stream's thread alone, read by any.
@@ -122,14 +127,13 @@ class MarketStream:
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._worker.start()
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Close the sockets and end the thread."""
         self._ending.set()
         self.wake()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._worker.join(timeout_s)
 
     def is_live(self) -> bool:
         """Whether what is pushed reaches us: prices of what is held, and news of our own orders."""
@@ -146,25 +150,32 @@ class MarketStream:
     # ---- inside the thread ----------------------------------------------------------------------
 
     def _run(self) -> None:
-        try:
-            asyncio.run(self._main())
-        except Exception:  # noqa: BLE001 - without a stream RAD goes on by REST; the log says why
-            log.exception("price stream ended")
+        asyncio.run(self._main())
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="MarketStream"))
         self._changed = asyncio.Event()
         tasks = [asyncio.create_task(self._forever(self._quotes, private=False))]
         if self._config().get("apiKey"):
             tasks.append(asyncio.create_task(self._forever(self._orders, private=True)))
-        while not self._ending.is_set():
-            await self._changed.wait()
-            if not self._ending.is_set():
-                await asyncio.sleep(0.01)     # each quote task sees the event too before it is cleared
-                self._changed.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            while not self._ending.is_set():
+                self._worker.heart.idle()
+                if any(task.done() for task in tasks):       # they go on for ever: something has cancelled one
+                    raise RuntimeError("a connection's task has ended")
+                try:
+                    await asyncio.wait_for(self._changed.wait(), BEAT_S)
+                except TimeoutError:
+                    continue
+                if not self._ending.is_set():
+                    await asyncio.sleep(0.01)     # each quote task sees the event too before it is cleared
+                    self._changed.clear()
+        finally:
+            self.connected = False
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _forever(self, session: Callable[[PushWire], Any], *, private: bool) -> None:
         """Keep one connection alive for ever, with a pause that grows while it fails."""

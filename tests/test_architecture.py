@@ -24,7 +24,7 @@ MAY_KNOW = {
     "runtime": {"trading"},
     "kucoin": {"runtime.budget", "runtime.deadline", "runtime.locks", "trading"},
     "execution": {"runtime.locks", "trading"},
-    "market_scanner": {"runtime.locks", "trading"},
+    "market_scanner": {"runtime.heartbeat", "runtime.locks", "trading"},
     "performance_monitor": {"runtime.locks", "trading"},
     "position_manager": {"execution", "runtime.locks", "trading"},
     "kucoin_client": {"kucoin", "runtime.budget", "runtime.deadline", "runtime.locks", "trading"},

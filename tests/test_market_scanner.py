@@ -484,7 +484,9 @@ def test_scan_once_leaves_no_thread_behind(a_room: Maker) -> None:
     """`run_once` scans, and its workers are gone when it returns."""
     room = a_room()
     assert room.scanner.run_once().scanned == 3
-    assert not [thread for thread in threading.enumerate() if thread in room.scanner._threads]
+    workers = {heart.thread for heart in room.scanner._hearts}
+    assert workers
+    assert not workers & set(threading.enumerate())
 
 
 # ---- publishing ---------------------------------------------------------------------------------
@@ -698,7 +700,8 @@ def newest_kept_of_two(room: Room) -> int:
         read(CloseIsScore(), some_candles(A, last_ms, 30), asked_ms=START_MS)
         for last_ms in (START_MS, START_MS + MINUTE_MS)
     )
-    scanner.cache = cache = MeetingCache(START_MS + MINUTE_MS)
+    with scanner._cache_lock:
+        scanner.cache = cache = MeetingCache(START_MS + MINUTE_MS)
     all_at_once(lambda: scanner._keep(A, older), lambda: scanner._keep(A, newer))
     (entry,) = cache.values()
     return int(entry[0].candles.open_ms[-1])

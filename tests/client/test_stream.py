@@ -193,4 +193,4 @@ def test_it_ends_at_once(box: RunningSandbox, client: KuCoinClient, silent: bool
     started = time.monotonic()
     found.stream.stop()
     assert time.monotonic() - started < 2
-    assert not found.stream._thread.is_alive()
+    assert not found.stream._worker.state().alive

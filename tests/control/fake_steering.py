@@ -112,8 +112,8 @@ class FakeSteering:
     def blacklist_remove(self, symbol: str) -> Any:
         return self._answer("blacklist_remove", {"symbols": []}, symbol)
 
-    def threads(self) -> Any:
-        return self._answer("threads", {"threads": [], "locks": []})
+    def threads(self, stacks: bool = False) -> Any:
+        return self._answer("threads", {"threads": [], "locks": [], "strips": {}})
 
     def verify(self) -> Any:
         return self._answer("verify", {"agree": True, "differences": []})

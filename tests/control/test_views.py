@@ -19,11 +19,8 @@ from control.views import (
     position_view,
     ratio,
     status_view,
-    threads_view,
     trade_view,
 )
-from runtime.locks import LockStats
-from runtime.worker import WorkerState
 from trading.facts import ClosedTrade, ExitReason, Opportunity, Position, ProtectiveStop, Side
 from trading.lifecycle import PositionState
 
@@ -116,22 +113,6 @@ def test_status_tells_how_long_positions_had_no_stop() -> None:
     assert status_view(**facts, protection_gap_ms=gaps)["protection_gap_ms"] == {
         "count": 2, "p50": 250.0, "p99": 750.0, "max": None,
     }
-
-
-def test_threads_view_orders_locks_and_names_states() -> None:
-    """Busy locks come first, with times in microseconds; a thread past its limit is stuck."""
-    worker = WorkerState(name="PositionMonitor", alive=True, steps=9, failures=0, restarts=0, idle_s=31.0,
-                         stuck_after_s=30.0, last_error="")
-    locks = [
-        LockStats(name="idle", acquisitions=0, contended=0, waits=(), holds=(), holder=None),
-        LockStats(name="busy", acquisitions=2, contended=1, waits=(1e-6, 3e-6), holds=(2e-6, 2e-6),
-                  holder="MainThread"),
-    ]
-    view = threads_view([worker], locks)
-    assert view["threads"][0]["state"] == "stuck"
-    assert [lock["name"] for lock in view["locks"]] == ["busy", "idle"]
-    assert view["locks"][0]["wait_us"] == {"p50": 3.0, "p99": 3.0, "max": 3.0}
-    assert view["locks"][1]["hold_us"]["max"] is None
 
 
 @pytest.mark.parametrize(
