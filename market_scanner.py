@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from runtime.locks import condition_on, guard, named_lock
+from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 from trading import indicators
 from trading.candles import Candles, joined
 from trading.errors import BadResponse, ExchangeError, RadError
@@ -297,6 +297,7 @@ class MarketScanner:
     # ---- workers --------------------------------------------------------------------------------
 
     def _start_workers(self) -> None:
+        assert_no_lock_held("starting threads")
         self._threads = tuple(
             threading.Thread(target=self._work, name=f"scan-{index}", daemon=True)
             for index in range(self._rules.workers)
@@ -409,6 +410,7 @@ class MarketScanner:
 
         Those end with their call's deadline, and nothing waits for them.
         """
+        assert_no_lock_held("joining threads")
         self._stop.set()
         with self._pool_lock:
             self._pairs_waiting.notify_all()

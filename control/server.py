@@ -23,6 +23,7 @@ from control.address import ControlAddress
 from control.calls import Calls, TooBusy, Urgency
 from control.steering import BAD_CONFIG, ERROR, NOT_FOUND, TIMED_OUT, JsonObject, Steering, exit_code_of
 from control.views import moment
+from runtime.locks import assert_no_lock_held
 from trading.errors import ConfigError, RadError
 
 log = logging.getLogger("control")
@@ -79,6 +80,7 @@ class ControlServer:
         Raises:
             ConfigError: the address cannot be listened on, or control.json not written.
         """
+        assert_no_lock_held("starting the API")
         self._thread = threading.Thread(target=self._run, name="Control", daemon=True)
         self._thread.start()
         if not self._listening.wait(START_TIMEOUT_S):
@@ -103,6 +105,7 @@ class ControlServer:
 
     def stop(self, timeout_s: float = 3.0) -> None:
         """Stop listening and take control.json away; calls still under way are left to themselves."""
+        assert_no_lock_held("ending the API")
         if self.address is not None:
             self.address.remove(self._data_dir)
         if self._loop is not None and self._thread is not None and self._thread.is_alive():

@@ -27,6 +27,7 @@ from runtime.instance import Instance
 from runtime.journal import SqlJournal
 from runtime.lease import LEASE_S, POLL_S, Lease, account_name, lease_of
 from runtime.lease_row import on_server
+from runtime.locks import assert_no_lock_held, breach_sentence
 from runtime.logs import LogRuntime, start_logging
 from runtime.options import RunOptions, refuse_unspoken_live
 from runtime.pool import UrgentPool
@@ -185,6 +186,7 @@ class House:
 
         In threads of its own: the exit workers are for what the market asks for meanwhile.
         """
+        assert_no_lock_held("closing positions")
         result = Closing()
         left = threading.Semaphore(0)
 
@@ -250,6 +252,8 @@ class House:
             found.append(self.lease.trouble())
         if not self.journal.healthy:
             found.append(f"journal: {self.journal.failure}")
+        if breach_sentence():
+            found.append(breach_sentence())
         if self.exchange_process is not None and not self.exchange_process.is_alive:
             found.append("the embedded exchange has died")
         unprotected = [p.symbol for p in self.manager.snapshot() if p.protective_stop is None]

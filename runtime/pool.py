@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from runtime.locks import condition_on, guard, named_lock
+from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 from trading.facts import Priority
 
 log = logging.getLogger("pool")
@@ -49,6 +49,7 @@ class UrgentPool:
 
     def start(self) -> None:
         """Start the threads."""
+        assert_no_lock_held("starting threads")
         for thread in self._threads:
             thread.start()
 
@@ -70,6 +71,7 @@ class UrgentPool:
 
     def stop(self, timeout_s: float) -> bool:
         """Finish what is queued, what was put off at once; False if some thread is at it after *timeout_s*."""
+        assert_no_lock_held("joining threads")
         with self._work:
             self._stopping = True
             while self._later:
@@ -119,6 +121,7 @@ class UrgentPool:
 
 
 def _carry_out(task: Task) -> None:
+    assert_no_lock_held("a task")
     try:
         task()
     except Exception:  # noqa: BLE001 - the pool outlives its tasks

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from runtime.locks import condition_on, guard, named_lock
+from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 
 Answer = list[tuple[int, str]]         # (address family, numeric address)
 
@@ -48,6 +48,7 @@ class Resolver:
 
     def _start_asking(self, host: str, port: int) -> None:
         """Ask in a thread of its own: getaddrinfo cannot be interrupted, and is not to block the caller."""
+        assert_no_lock_held("starting a thread")
         try:
             threading.Thread(target=self._look_up, args=(host, port), name="Resolver", daemon=True).start()
         except RuntimeError as error:      # no thread is left for it

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.locks import assert_no_lock_held
 from trading.ports import Clock
 
 log = logging.getLogger("worker")
@@ -68,6 +69,7 @@ class Worker:
 
     def start(self) -> None:
         """Start the thread; also the way to replace a dead one."""
+        assert_no_lock_held("starting a thread")
         self._restarts += 1
         self._progress_at = self._clock.monotonic()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
@@ -79,6 +81,7 @@ class Worker:
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; False if it has not come."""
+        assert_no_lock_held("joining a thread")
         if self._thread is not None:
             self._thread.join(timeout_s)
             return not self._thread.is_alive()
@@ -160,6 +163,7 @@ class Supervisor:
         )
 
     def _dump(self, state: WorkerState) -> None:
+        assert_no_lock_held("writing stacks")
         log.error("thread stuck name=%s idle=%.0fs stacks=%s", state.name, state.idle_s, self._dump_path)
         with self._dump_path.open("a", encoding="utf-8") as file:
             file.write(f"--- {state.name} stuck for {state.idle_s:.0f} s\n")
