@@ -18,6 +18,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -75,16 +76,14 @@ def uncontended(rounds: int) -> dict[str, dict[str, float]]:
     kinds = lock_of_each_kind()
     plain = kinds["threading.Lock"][0]
     measured: dict[tuple[str, str], Callable[[], float]] = {
-        ("acquire+release", "threading.Lock"): lambda: timed_pair(plain.acquire, plain.release),
+        ("acquire+release", "threading.Lock"): partial(timed_pair, plain.acquire, plain.release),
         ("loop", ""): timed_empty_loop,
-        ("call", ""): lambda: timed_calls(lambda: None),
+        ("call", ""): partial(timed_calls, lambda: None),
     }
     for name, (lock, table) in kinds.items():
-        measured["loop", name] = lambda lock=lock: timed_loop(lock)                    # type: ignore[misc]
-        measured["call", name] = lambda take=taking(lock): timed_calls(take)           # type: ignore[misc]
-        measured["call and look", name] = (
-            lambda take=taking_and_looking(lock, table): timed_calls(take)             # type: ignore[misc]
-        )
+        measured["loop", name] = partial(timed_loop, lock)
+        measured["call", name] = partial(timed_calls, taking(lock))
+        measured["call and look", name] = partial(timed_calls, taking_and_looking(lock, table))
     samples: dict[tuple[str, str], list[float]] = {key: [] for key in measured}
     for _ in range(rounds):                        # in turn: what else the machine does meets all alike
         for key, measure in measured.items():
@@ -222,7 +221,7 @@ def tell(
     for how, costs in alone.items():
         print(f"{how:22}" + "".join(f"{costs[name]:>18.0f}" if name in costs else f"{'':>18}" for name in kinds))
     bare, within = alone["acquire+release"]["threading.Lock"], alone["loop"]["threading.Lock"]
-    print(f"the claim of {CLAIMED_NS[0]}-{CLAIMED_NS[1]} ns per acquisition: here acquire() and release() of a plain "
+    print(f"claimed: {CLAIMED_NS[0]}-{CLAIMED_NS[1]} ns per acquisition; here acquire() and release() of a plain "
           f"lock take {bare:.0f} ns, its `with` {within:.0f} ns, RAD's {alone['call']['named_lock']:.0f} ns")
     print("\nseveral threads; ms from asking to having")
     print(f"{'':18}{'threads':>8}{'per s':>10}{'p50':>9}{'p99':>9}{'p99.9':>9}{'worst':>9}")

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import ast
+import io
+import logging
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import pytest
+
+from control.address import ControlAddress, read_address
+from runtime.clock import SystemClock
+from runtime.instance import Instance
+from runtime.locks import LockBreach, condition_on, named_lock
+from runtime.logs import start_logging
+from runtime.pool import UrgentPool
+from runtime.resolving import Resolver
+from runtime.settings import load_settings
+from runtime.stream import MarketStream
+from tests.client.clients import a_wire
 from tests.test_architecture import ROOMS, ROOT, sources, tree_of
 
 BOT = [room for room in ROOMS if room not in {"sandbox", "console", "trading"}]
@@ -135,6 +150,56 @@ def test_the_list_of_exceptions_is_needed() -> None:
     """An exception nobody needs any more would excuse the next who comes."""
     needed = {name for block in all_blocks() if not block.asks for name in block.names}
     assert not WITHOUT_ASKING.keys() - needed
+
+
+# ---- at run time --------------------------------------------------------------------------------
+
+
+def entries(folder: Path) -> dict[str, Callable[[], object]]:
+    """One of each kind of way out: wire, disk, waiting, threads, others' code, the log."""
+    address = ControlAddress(url="http://127.0.0.1:1", token="t", pid=1, started="")
+    return {
+        "request": lambda: a_wire().fetch("http://127.0.0.1:1/"),
+        "look-up": lambda: Resolver(lambda *_, **__: []).resolve("a.example", 1, 0.1),
+        "control.json": lambda: address.write(folder),
+        "control.json, read": lambda: read_address(folder),
+        "data folder": lambda: Instance.claim(folder, SystemClock()),
+        "settings": lambda: load_settings(folder / "config.yaml", {}),
+        "event": lambda: SystemClock().wait(threading.Event(), 0.0),
+        "another's condition": lambda: SystemClock().wait_for(threading.Condition(), lambda: True, 0.0),
+        "threads": UrgentPool("some", 1).start,
+        "task": lambda: UrgentPool("some", 0).stop(0.0),
+        "price stream": lambda: MarketStream.stop(object()),             # type: ignore[arg-type]
+        "a file nobody asked about": lambda: (folder / "any").read_text(encoding="utf-8"),
+        "a directory nobody asked about": lambda: list(folder.iterdir()),
+    }
+
+
+@pytest.mark.parametrize("what", entries(Path()))
+def test_what_goes_out_refuses_to_under_a_lock(what: str, tmp_path: Path) -> None:
+    """Each of them raises before it has done anything."""
+    enter = entries(tmp_path)[what]
+    with named_lock("state"), pytest.raises(LockBreach, match="while holding (lock )?'state'"):
+        enter()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wait_on_its_own_condition_gives_the_lock_up() -> None:
+    """The clock lets a Condition be waited for under its own lock."""
+    lock = named_lock("mine")
+    bell = condition_on(lock)
+    with bell:
+        assert SystemClock().wait_for(bell, lambda: True, 0.0)
+
+
+def test_a_log_line_under_a_lock_is_refused(tmp_path: Path) -> None:
+    """By the log's own intake: in a daemon with RAD_LOCK_CHECK=1 as in the tests."""
+    logs = start_logging("info", tmp_path / "a.log", stream=io.StringIO())
+    try:
+        with named_lock("state"), pytest.raises(LockBreach, match="a log line while holding lock 'state'"):
+            logs._intake.emit(logging.LogRecord("trade", logging.INFO, __file__, 1, "said", (), None))
+    finally:
+        assert logs.stop()
 
 
 # ---- block by block -----------------------------------------------------------------------------
