@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
+from runtime.locks import assert_no_lock_held
 from trading.errors import ConfigError
 from trading.ports import Clock
 
@@ -27,6 +28,7 @@ class Instance:
         Raises:
             ConfigError: another RAD holds it (the text says which), or it cannot be written.
         """
+        assert_no_lock_held("claiming the data folder")
         make_data_dir(data_dir)
         file = data_dir / FILE_NAME
         try:
@@ -49,6 +51,7 @@ class Instance:
 
     def release(self) -> None:
         """Give the folder back."""
+        assert_no_lock_held("giving the data folder back")
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             _write(descriptor, "")
@@ -69,6 +72,7 @@ def make_data_dir(data_dir: Path) -> None:
     Raises:
         ConfigError: it cannot be made, or is not a folder.
     """
+    assert_no_lock_held("making the data folder")
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except FileExistsError:

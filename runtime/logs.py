@@ -20,6 +20,8 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from runtime.heartbeat import BEAT_S, Heart
+from runtime.lock_rules import LOCKS
+from runtime.locks import assert_no_lock_held
 from trading.errors import ConfigError
 
 log = logging.getLogger("log")
@@ -48,6 +50,7 @@ class _Words(logging.Formatter):
         return text if self._hidden is None else self._hidden.sub(HIDDEN, text)
 
     def format(self, record: logging.LogRecord) -> str:
+        assert_no_lock_held("wording a log line")
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         tag = _TAGS.get(record.name, record.name.partition(".")[0])
         # Redacted before control characters are escaped, which would break a secret up.
@@ -79,6 +82,8 @@ class _Intake(logging.Handler):
         self._limit = limit
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name != LOCKS:       # it tells of a breach, under the lock: nothing here is waited for
+            assert_no_lock_held("a log line")
         # Warnings have room of their own: a flood of DEBUG does not keep them out.
         room = self._limit if record.levelno < logging.WARNING else self._limit * 2
         if self.waiting.qsize() >= room:
@@ -129,12 +134,14 @@ class LogRuntime:
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until what was logged so far is written; False if it is not by then."""
+        assert_no_lock_held("log flush")
         written = threading.Event()
         self._intake.waiting.put(written)
         return written.wait(timeout_s)
 
     def stop(self, timeout_s: float = 5.0) -> bool:
         """Write what is waiting and take everything back; False if the disk did not take it in time."""
+        assert_no_lock_held("log stop")
         level, sys.excepthook, threading.excepthook = self._before
         root = logging.getLogger()
         root.removeHandler(self._intake)

@@ -12,6 +12,7 @@ from urllib.parse import quote, quote_plus
 
 from dotenv import dotenv_values
 
+from runtime.locks import assert_no_lock_held
 from trading.errors import ConfigError
 
 CREDENTIAL = "rad.env"     # a whole .env handed over by systemd's LoadCredential
@@ -128,6 +129,7 @@ def _dotenv(file: Path) -> Mapping[str, str | None]:
 
 
 def _read(file: Path) -> str:
+    assert_no_lock_held("reading a file")
     try:
         return file.read_text(encoding="utf-8")
     except OSError as error:
