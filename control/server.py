@@ -21,6 +21,7 @@ from control.routes import ACT_TIMEOUT_S, ASK_TIMEOUT_S
 from control.steering import Steering
 from control.views import moment
 from runtime.heartbeat import Heart, beat
+from runtime.locks import assert_no_lock_held
 from trading.errors import ConfigError
 
 START_TIMEOUT_S = 10.0
@@ -87,6 +88,7 @@ class ControlServer:
 
     def stop(self, timeout_s: float = 3.0) -> None:
         """Stop listening and take control.json away; calls still under way are left to themselves."""
+        assert_no_lock_held("ending the API")
         self._heart.retire()
         if self.address is not None:
             self.address.remove(self._data_dir)

@@ -82,6 +82,7 @@ class SqlJournal(JournalReader):
         self, url: str, clock: Clock, *, label: str = "rad", backlog: int = BACKLOG,
         fence: Callable[[sa.Connection], None] | None = None,
     ) -> None:
+        assert_no_lock_held("journal opening")
         super().__init__(url)
         self._clock = clock
         self._label = label
@@ -302,6 +303,7 @@ class SqlJournal(JournalReader):
         _close_quietly(connection)
 
     def _open(self) -> sa.Connection:
+        assert_no_lock_held("journal opening")
         connection = self._engine.connect()
         try:
             with connection.begin():
@@ -343,6 +345,7 @@ class SqlJournal(JournalReader):
 
     def _write(self, connection: sa.Connection | None, batch: tuple[_Note, ...]) -> sa.Connection | None:
         """Commit what *batch* notes, in one transaction; None when the connection is of no more use."""
+        assert_no_lock_held("journal commit")
         notes = [note for note in batch if not note.withdrawn]
         while True:
             note = None
