@@ -81,7 +81,7 @@ class _Node:
 class Tally:
     """What all explorations of this process have done, for whoever reports it."""
 
-    explored: list[Explored] = field(default_factory=list)
+    explored: dict[tuple[Callable[[], Scene], int | None], Explored] = field(default_factory=dict)
     killed: dict[str, int] = field(default_factory=dict)       # by lock: orders tried until a failure was found
 
 
@@ -232,11 +232,13 @@ class Explorer:
         return False
 
 
-def explore(scenario: Callable[[], Scene], *, bound: int | None = None, merge: bool = True) -> Explored:
-    """Follow every order of *scenario* (with at most *bound* preemptions) with RAD's locks as they are."""
+def explore(scenario: Callable[[], Scene], *, bound: int | None = None) -> Explored:
+    """Follow every order of *scenario* (with at most *bound* preemptions) with RAD's locks as they are; once."""
+    before = tally.explored.get((scenario, bound))
+    if before is not None:
+        return before
     with _quietly(), _hooks.installed():
-        explored = Explorer(scenario, bound=bound, merge=merge).run()
-    tally.explored.append(explored)
+        explored = tally.explored[scenario, bound] = Explorer(scenario, bound=bound).run()
     return explored
 
 

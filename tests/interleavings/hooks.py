@@ -7,13 +7,17 @@ code runs, with RAD's own locks, which keep their books as ever.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
+from runtime import deadline
 from runtime.locks import NamedLock
 from tests.interleavings.scheduler import Run, Task
 
+_monotonic, _sleep = time.monotonic, time.sleep
 Condition, Event, Thread = threading.Condition, threading.Event, threading.Thread
 
 
@@ -44,11 +48,15 @@ class Hooks:
         """Hook the classes for as long as this lasts."""
         for (kind, name), original in self._originals.items():
             setattr(kind, name, self._hooked(getattr(self, f"_{kind.__name__}_{name.strip('_')}"), original))
-        try:
-            yield
-        finally:
-            for (kind, name), original in self._originals.items():
-                setattr(kind, name, original)
+        with (
+            patch.object(time, "monotonic", self._hooked_time), patch.object(time, "sleep", self._hooked_sleep),
+            patch.object(deadline, "monotonic", self._hooked_time),
+        ):
+            try:
+                yield
+            finally:
+                for (kind, name), original in self._originals.items():
+                    setattr(kind, name, original)
 
     @staticmethod
     def _hooked(instead: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,6 +67,28 @@ class Hooks:
             return instead(*under, self, *args, **kwargs)
 
         return method
+
+    # ---- time ------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _hooked_time() -> float:
+        under = controlled()
+        if under is None:
+            return _monotonic()
+        run, _ = under
+        run.saw("time", run.now)
+        return run.now
+
+    @staticmethod
+    def _hooked_sleep(seconds: float) -> None:
+        under = controlled()
+        if under is None:
+            return _sleep(seconds)
+        run, _ = under
+        until = run.now + seconds
+        run.switch(f"sleeps {seconds:g} s", lambda: run.now >= until, until)
+        run.saw("time", run.now)
+        return None
 
     # ---- locks -----------------------------------------------------------------------------------
 

@@ -12,10 +12,12 @@ from _thread import allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from runtime.locks import NamedLock
 
+_PLAIN = frozenset((bool, int, float, str, Decimal, type(None)))
 MOST_STEPS = 5_000             # of one order; more than that is a loop that does not end
 
 _start, _join, _is_alive = threading.Thread.start, threading.Thread.join, threading.Thread.is_alive
@@ -83,6 +85,7 @@ class Step:
         )
 
 
+_NOTHING = _Touched(None, lambda: None)
 Decide = Callable[["Run", list[Task]], Task | None]
 
 
@@ -107,6 +110,8 @@ class Run:
         self._names: dict[int, tuple[str, object]] = {}
         self._by_ident: dict[int, Task] = {}
         self._versions: dict[str, Hashable] = {}
+        self._state = 0                                 # a print of all versions together
+        self._prints: dict[int, tuple[object, Hashable]] = {}
         self._reads: list[tuple[str, Hashable]] = []
         self._touched: dict[str, _Touched] = {}
         self._changed: set[str] = set()
@@ -130,6 +135,8 @@ class Run:
         """Stop before *doing* and let another go on, until this thread is chosen again."""
         task = self.current
         assert task is not None
+        if not self.is_branching and not self.is_abandoned and ready():
+            return                                      # nobody else is asked, and nothing is noted
         self.end_step()
         task.doing, task.ready, task.until = doing, ready, until
         if self.is_abandoned:
@@ -147,6 +154,8 @@ class Run:
 
     def touch(self, name: str, look: Callable[[], Hashable], *, reads: bool) -> None:
         """Note that this step meets *name*, whose state is what *look* returns, and whether it depends on it."""
+        if not self.is_branching:
+            return
         if name not in self._touched:
             task = self.current
             assert task is not None
@@ -154,7 +163,7 @@ class Run:
             before = look()
             self._touched[name] = _Touched(before, look)
             if name not in self._versions:
-                self._versions[name] = _print_of(before)
+                self._set_version(name, self._print_of(before))
             task.is_inside = False
         elif not reads:
             return
@@ -163,25 +172,30 @@ class Run:
 
     def saw(self, name: str, what: object) -> None:
         """Note what the step under way has been told: what its thread does next may depend on it."""
-        self._reads.append((name, _print_of(what)))
+        if self.is_branching:
+            self._reads.append((name, self._print_of(what)))
 
     def changes(self, name: str) -> None:
         """The step under way changes *name*, which is no value to look at: a queue of waiters, a lock it keeps."""
-        self._changed.add(name)
+        if self.is_branching:
+            self._changed.add(name)
 
     def met_lock(self, name: str) -> None:
         """The step under way takes a lock; if it gives it back before its end, that is not more than a look."""
-        self._touched.setdefault(name, _Touched(None, lambda: None))
+        if self.is_branching:
+            self._touched.setdefault(name, _NOTHING)
 
     def left_lock(self, name: str) -> None:
         """The step under way gives a lock back."""
-        if name not in self._touched:                   # taken in an earlier step
+        if self.is_branching and name not in self._touched:     # taken in an earlier step
             self._changed.add(name)
 
     def end_step(self) -> None:
         """Note what the step has changed and what it has seen."""
         task = self.current
         assert task is not None
+        if not self.is_branching:
+            return
         for lock, holder in self.holders.items():
             if holder is task:
                 self._changed.add(self._names[lock][0])
@@ -189,7 +203,7 @@ class Run:
         for name, touched in self._touched.items():
             after = touched.look()
             if _differ(after, touched.before):
-                self._versions[name] = _print_of(after)
+                self._set_version(name, self._print_of(after))
                 self._changed.add(name)
         task.is_inside = False
         self.done.append(Step(task.number, frozenset(self._touched), frozenset(self._changed)))
@@ -202,7 +216,39 @@ class Run:
         """Return a print of everything the rest of this order depends on."""
         threads = tuple((t.number, t.history, t.done, t.notified) for t in self.tasks)
         queues = tuple(tuple(t.number for t in queue) for queue in self.waiters.values() if queue)
-        return hash((self.now, threads, queues, frozenset(self._versions.items())))
+        return hash((self.now, threads, queues, self._state))
+
+    def _set_version(self, name: str, version: Hashable) -> None:
+        self._state ^= hash((name, self._versions.get(name)))
+        self._versions[name] = version
+        self._state ^= hash((name, version))
+
+    def _print_of(self, value: Any) -> Hashable:
+        """Return what tells states apart in different orders, where objects have other addresses."""
+        kind = type(value)
+        if kind in _PLAIN:
+            return value           # type: ignore[no-any-return]
+        known = self._prints.get(id(value))
+        if known is not None:
+            return known[1]
+        if id(value) in watched:
+            return watched[id(value)][1]                   # its fields are followed one by one
+        if issubclass(kind, tuple):
+            return hash(tuple([self._print_of(each) for each in value]))
+        if issubclass(kind, (set, frozenset)):
+            return hash(frozenset([self._print_of(each) for each in value]))
+        if issubclass(kind, (dict, list)):
+            return self._print_of(snapshot(value))
+        if callable(value):
+            return getattr(value, "__qualname__", kind.__name__)
+        if kind.__hash__ is object.__hash__:
+            return f"{kind.__name__} {getattr(value, 'what', '')}"
+        try:
+            found = hash(value)
+        except TypeError:
+            return repr(value)
+        self._prints[id(value)] = (value, found)           # kept alive, so that its address stays its own
+        return found
 
     # ---- threads -----------------------------------------------------------------------------------
 
@@ -318,22 +364,3 @@ def _differ(one: Hashable, other: Hashable) -> bool:
     except ValueError:       # arrays inside: not the same ones, so not the same
         return True
 
-
-def _print_of(value: Any) -> Hashable:
-    """Return what tells states apart in different orders, where objects have other addresses."""
-    if isinstance(value, tuple):
-        return hash(tuple(_print_of(each) for each in value))
-    if isinstance(value, frozenset):
-        return hash(frozenset(_print_of(each) for each in value))
-    if isinstance(value, (dict, list)):
-        return _print_of(snapshot(value))
-    if id(value) in watched:
-        return watched[id(value)][1]              # its fields are followed one by one
-    if callable(value):
-        return getattr(value, "__qualname__", type(value).__name__)
-    if type(value).__hash__ is object.__hash__:
-        return f"{type(value).__name__} {getattr(value, 'what', '')}"
-    try:
-        return hash(value)
-    except TypeError:
-        return repr(value)

@@ -15,7 +15,7 @@ from runtime.locks import condition_on, named_lock
 from tests.interleavings import explorer
 from tests.interleavings.explorer import Broken, Explorer, Scene, explore, find, replay
 from tests.interleavings.scheduler import Stuck
-from tests.interleavings.watching import sleep, watch
+from tests.interleavings.watching import watch
 
 FIELDS = ("a", "b")
 Outcomes = set[tuple[Any, ...]]

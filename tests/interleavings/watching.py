@@ -142,13 +142,3 @@ class VirtualClock:
 
     def wait(self, stop: threading.Event, timeout_s: float) -> bool:
         return stop.wait(timeout_s)
-
-
-def sleep(seconds: float) -> None:
-    """What `time.sleep` is under the scheduler."""
-    under = controlled()
-    if under is not None:
-        run, _ = under
-        until = run.now + seconds
-        run.switch(f"sleeps {seconds:g} s", lambda: run.now >= until, until)
-        run.saw("time", run.now)

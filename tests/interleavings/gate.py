@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from unittest.mock import patch
 
@@ -11,7 +12,7 @@ from kucoin.endpoints import CANDLES, PLACE, Endpoint
 from kucoin_client import LONGEST_STAND_ASIDE_S, KuCoinClient
 from runtime.budget import RateBudget
 from tests.interleavings.explorer import Scene
-from tests.interleavings.watching import VirtualClock, edge, sleep, watch
+from tests.interleavings.watching import VirtualClock, edge, watch
 from trading.facts import Priority
 
 QUOTAS = {"public": 2000, "futures": 2000, "spot": 4000, "management": 2000}
@@ -33,7 +34,7 @@ class Wire:
         name = threading.current_thread().name
         self.leaves(name)
         if self.order_takes_s:
-            sleep(self.order_takes_s)
+            time.sleep(self.order_takes_s)
         self.comes_back(name)
         return {"orderId": "1"}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from tests.interleavings.explorer import Scene
-from tests.interleavings.trading_scenes import SYMBOL, a_house, must_agree
+from tests.interleavings.houses import SYMBOL, a_house, must_agree
 from tests.trading_house import TradingHouse, an_account, an_entry_request
 from trading.facts import ClosedTrade, OrderSide, Position
 
