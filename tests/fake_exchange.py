@@ -388,8 +388,10 @@ class FakeJournal:
                 self._save(position)
 
     def _save(self, position: Position) -> None:
-        """One that is closed stays so, whoever comes late."""
-        if not any(trade.position_id == position.position_id for trade in self.trades):
+        """One that is closed stays so, and a later version too, whoever comes late."""
+        is_closed = any(trade.position_id == position.position_id for trade in self.trades)
+        there = self.positions.get(position.position_id, position)
+        if not is_closed and there.version <= position.version:
             self.positions[position.position_id] = position
 
     def record_event(self, kind: str, message: str, symbol: str = "") -> None:
