@@ -20,7 +20,7 @@ from kucoin.known import KnownInstruments
 from kucoin.sessions import Sessions
 from kucoin.wire import SendRule
 from runtime.budget import RateBudget
-from runtime.locks import assert_no_lock_held, condition_on, guarded_dict, named_lock
+from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 from trading.candles import Candles
 from trading.errors import (
     BadResponse,
@@ -90,10 +90,12 @@ class KuCoinClient(KnownInstruments):
         self._critical_call_lock = named_lock("critical calls")
         self._critical_calls_done = condition_on(self._critical_call_lock)
         self._pending_critical_calls = 0          # guarded by _critical_call_lock
+        guard(self, self._critical_call_lock, "_pending_critical_calls")
         self._passing = _Passing()
 
         # Guarded by _metadata_lock.
-        self._margin_modes: dict[str, str] = guarded_dict(self._metadata_lock, "margin modes")
+        self._margin_modes: dict[str, str] = {}
+        guard(self, self._metadata_lock, "_margin_modes")
 
     def load(self) -> None:
         """Learn every market, once, before threads start.

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from runtime.locks import condition_on, guarded_dict, named_lock
+from runtime.locks import condition_on, guard, named_lock
 from trading import indicators
 from trading.candles import Candles, joined
 from trading.errors import BadResponse, ExchangeError, RadError
@@ -88,7 +88,8 @@ class MarketScanner:
 
         self._cache_lock = named_lock("cache")
         # Guarded by _cache_lock: (symbol, timeframe) -> (reading, when asked for in our ms).
-        self.cache: dict[tuple[str, str], tuple[Reading, int]] = guarded_dict(self._cache_lock, "cache")
+        self.cache: dict[tuple[str, str], tuple[Reading, int]] = {}
+        guard(self, self._cache_lock, "cache")
 
         self._scan_lock = named_lock("scan")
         self._published = condition_on(self._scan_lock)
@@ -99,6 +100,10 @@ class MarketScanner:
         self._sequence = 0
         self._taken = 0                        # sequence of the result last consumed
         self._is_scanning = False
+        guard(
+            self, self._scan_lock, "_latest_opportunities", "_last_opportunity_update", "_sequence", "_taken",
+            "_is_scanning",
+        )
 
         self._pool_lock = named_lock("scan pool")
         self._pairs_waiting = condition_on(self._pool_lock)
@@ -106,6 +111,7 @@ class MarketScanner:
         # Guarded by _pool_lock.
         self._scan: _Scan | None = None
         self._being_fetched: set[str] = set()
+        guard(self, self._pool_lock, "_scan", "_being_fetched")
 
         self._threads: tuple[threading.Thread, ...] = ()   # started by the first scan
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import ceil
 
-from runtime.locks import LockStats, guarded_dict, lock_stats, named_lock
+from runtime.locks import LockStats, guard, guarded, lock_stats, named_lock, together
 from trading.facts import ZERO, ClosedTrade
 from trading.ports import Clock
 
@@ -132,8 +132,8 @@ class _Series:
 
     __slots__ = ("count", "first_at", "maximum", "samples", "total")
 
-    def __init__(self, now: float) -> None:
-        self.samples: deque[float] = deque(maxlen=SAMPLES)
+    def __init__(self, now: float, samples: deque[float]) -> None:
+        self.samples = samples                 # the latest
         self.count = 0
         self.total = 0.0
         self.maximum = 0.0
@@ -153,12 +153,13 @@ class PerformanceMonitor:
         self._started = clock.monotonic()
         self._lock = named_lock("performance")
         # Guarded by _lock.
-        self._series: dict[Key, _Series] = guarded_dict(self._lock, "performance series")
-        self._outcomes: dict[tuple[Key, str], int] = guarded_dict(self._lock, "performance outcomes")
+        self._series: dict[Key, _Series] = {}
+        self._outcomes: dict[tuple[Key, str], int] = {}
         self._pairs_scanned = 0
         self._pairs_failed = 0
         self._late_exits = 0
         self._money = Money()
+        guard(self, self._lock, "_series", "_outcomes", "_pairs_scanned", "_pairs_failed", "_late_exits", "_money")
 
     # ---- recording ------------------------------------------------------------------------------
 
@@ -295,7 +296,7 @@ class PerformanceMonitor:
         """Add one sample to its series, made on first use; under the lock."""
         series = self._series.get(key)
         if series is None:
-            series = self._series[key] = _Series(now)
+            series = self._series[key] = _Series(now, guarded(self._lock, "samples", deque(maxlen=SAMPLES)))
         series.samples.append(seconds)
         series.count += 1
         series.total += seconds
@@ -309,20 +310,22 @@ def _lock_summaries(age_s: float) -> tuple[dict[str, Summary], dict[str, Summary
     by_name: dict[str, list[LockStats]] = {}
     for stats in lock_stats():
         by_name.setdefault(stats.name, []).append(stats)
+    locks = {name: together(name, alike) for name, alike in by_name.items()}
 
-    def summary(locks: list[LockStats], samples: Iterable[float]) -> Summary:
-        kept = list(samples)
-        if not kept:
-            return _summary(None, 0.0)
-        count = sum(one.acquisitions for one in locks)
-        return replace(
-            _summary((kept, len(kept), sum(kept), max(kept), 0.0), age_s),
-            count=count, per_second=count / age_s if age_s >= 1 else 0.0,
+    def summary(
+        lock: LockStats, total: float, among: int, maximum: float, at: Callable[[float], float | None]
+    ) -> Summary:
+        return Summary(
+            count=lock.acquisitions, per_second=lock.acquisitions / age_s if age_s >= 1 else 0.0,
+            mean=total / among if among else None, p50=at(50), p95=at(95), p99=at(99),
+            maximum=maximum if among else None,
         )
 
     return (
-        {name: summary(locks, (s for one in locks for s in one.waits)) for name, locks in by_name.items()},
-        {name: summary(locks, (s for one in locks for s in one.holds)) for name, locks in by_name.items()},
+        {name: summary(lock, sum(lock.waited), lock.waited_among, lock.longest_wait, lock.wait_s)
+         for name, lock in locks.items()},
+        {name: summary(lock, sum(lock.holds), len(lock.holds), lock.longest_hold, lock.hold_s)
+         for name, lock in locks.items()},
     )
 
 

@@ -205,8 +205,8 @@ def lock_view(stats: LockStats) -> JsonObject:
         "name": stats.name,
         "acquisitions": stats.acquisitions,
         "contended": stats.contended,
-        "wait_us": _spread_us(stats.waits),
-        "hold_us": _spread_us(stats.holds),
+        "wait_us": _spread_us(stats.wait_s(50), stats.wait_s(99), stats.longest_wait),
+        "hold_us": _spread_us(stats.hold_s(50), stats.hold_s(99), stats.longest_hold),
         "holder": stats.holder,
     }
 
@@ -226,12 +226,7 @@ def threads_view(
     }
 
 
-def _spread_us(seconds: Sequence[float]) -> JsonObject:
-    ordered = sorted(seconds)
-    if not ordered:
+def _spread_us(p50: float | None, p99: float | None, longest: float) -> JsonObject:
+    if p50 is None or p99 is None:
         return {"p50": None, "p99": None, "max": None}
-
-    def at(quantile: float) -> float:
-        return round(ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] * 1e6, 1)
-
-    return {"p50": at(0.5), "p99": at(0.99), "max": round(ordered[-1] * 1e6, 1)}
+    return {"p50": round(p50 * 1e6, 1), "p99": round(p99 * 1e6, 1), "max": round(longest * 1e6, 1)}

@@ -10,7 +10,7 @@ from math import inf
 from execution.reconcile import Reconciliation
 from performance_monitor import PerformanceMonitor
 from runtime.journal import SqlJournal
-from runtime.locks import named_lock
+from runtime.locks import guard, named_lock
 from trading.facts import Balance
 from trading.ports import Clock
 from trading.reconciliation import Difference
@@ -29,6 +29,7 @@ class Status:
         self._stuck: tuple[str, ...] = ()
         self._unexplained: tuple[Difference, ...] = ()
         self._reconciled_ms = 0
+        guard(self, self._lock, "_phase", "_paused", "_problems", "_unexplained", "_reconciled_ms")
 
     @property
     def state(self) -> str:
@@ -133,15 +134,18 @@ class Account:
         self._state: AccountState | None = None
         self._read_at = 0.0
         self._day = ""
+        guard(self, self._lock, "_state", "_read_at", "_day")
 
     def update(self, balance: Balance) -> None:
         """Take in what the exchange says the account is worth now."""
         now_ms = self._clock.now_ms()
         day = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m-%d")
-        if self._day != day:
+        with self._lock:
+            before = self._state if self._day == day else None
+        if before is None:
             day_start = self._journal.day_start_equity(day) or balance.equity
         else:
-            day_start = self.state().day_start_equity
+            day_start = before.day_start_equity
         peak = max(balance.equity, self._journal.peak_equity() or balance.equity)
         losses = self._monitor.losses_in_a_row()
         with self._lock:

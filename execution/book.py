@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from execution.stop_claims import StopClaims
+from runtime.locks import guard
 from trading import settlement
 from trading.client_ids import MOST_UNRECORDED, ClientOid, Purpose, new_position_id
 from trading.escalation import Leaving
@@ -38,6 +39,10 @@ class Book(StopClaims):
         self._parts_not_before: dict[str, float] = {}   # monotonic; after a restart
         self._no_entries = ""                           # why the door is shut; for good
         self._serial = 0
+        guard(
+            self, self._positions_lock, "_last_exit_ms", "_entry_times_ms", "_leaving", "_foreign", "_shared",
+            "_parts_not_before", "_no_entries", "_serial",
+        )
 
     def busy_symbols(self) -> frozenset[str]:
         """Return the symbols with an entry, an exit or a stop move under way."""

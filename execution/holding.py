@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
-from runtime.locks import condition_on, guarded_dict, named_lock
+from runtime.locks import condition_on, guard, named_lock
 from trading.facts import EntryPlan, Position
 from trading.lifecycle import PositionState
 from trading.ports import Clock
@@ -31,12 +31,16 @@ class Holding:
         self._positions_lock = named_lock("positions")
         self._entry_settled = condition_on(self._positions_lock)
         # Guarded by _positions_lock.
-        self.positions: dict[str, Position] = guarded_dict(self._positions_lock, "positions")
-        self._opening: dict[str, EntryPlan] = guarded_dict(self._positions_lock, "entries")
+        self.positions: dict[str, Position] = {}
+        self._opening: dict[str, EntryPlan] = {}
         self._versions = 0                              # of positions: counts the changes of all
         self._unprotected_since: dict[str, float] = {}  # monotonic; positions without a resting stop
         self._doubts: dict[str, _Doubt] = {}            # by position id; left to reconciliation
         self._unswept: set[str] = set()                 # symbols in which a stop of a closed position may rest
+        guard(
+            self, self._positions_lock, "positions", "_opening", "_unprotected_since", "_doubts", "_unswept",
+            "_versions",
+        )
 
     def snapshot(self) -> tuple[Position, ...]:
         """Return every position in the book, closing ones too."""

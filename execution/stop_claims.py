@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from execution.holding import Holding
+from runtime.locks import guard
 from trading.facts import Position, ProtectiveStop
 from trading.lifecycle import PositionState
 from trading.ports import Clock
@@ -21,6 +22,9 @@ class StopClaims(Holding):
         self._one_stop: set[str] = set()                # a second stop was refused
         self._stop_not_before: dict[str, float] = {}    # monotonic; after a resting stop was not placed
         self._covers: dict[str, int] = {}               # by position id: stops placed for uncertain entries
+        guard(
+            self, self._positions_lock, "_queued_moves", "_moving_stop", "_one_stop", "_stop_not_before", "_covers"
+        )
 
     def queue_stop_move(self, symbol: str) -> bool:
         """Note that a stop move waits for a worker; False if one does already."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from kucoin import endpoints, parse
 from kucoin.endpoints import Endpoint
 from kucoin.sessions import Sessions
-from runtime.locks import guarded_dict, named_lock
+from runtime.locks import guard, named_lock
 from trading.errors import UnknownInstrument
 from trading.facts import Instrument, Priority
 from trading.ports import Clock
@@ -29,12 +30,16 @@ class KnownInstruments(ABC):
         self._clock = clock
         self._metadata_lock = named_lock("metadata")
         # Guarded by _metadata_lock; each but the last is replaced whole, never edited.
-        self._symbol_metadata_cache: dict[str, Instrument] = guarded_dict(self._metadata_lock, "metadata")
-        self._by_id: Mapping[str, Instrument] = {}
-        self._contracts: Mapping[str, parse.Row] = {}
+        self._symbol_metadata_cache: dict[str, Instrument] = {}
+        self._by_id: Mapping[str, Instrument] = MappingProxyType({})       # this and the next are handed out
+        self._contracts: Mapping[str, parse.Row] = MappingProxyType({})
         self._foreign_ids: frozenset[str] = frozenset()
         self._refresh_due = 0.0                         # monotonic
-        self._ordered: dict[str, str] = guarded_dict(self._metadata_lock, "contracts of orders")
+        self._ordered: dict[str, str] = {}
+        guard(
+            self, self._metadata_lock, "_symbol_metadata_cache", "_by_id", "_contracts", "_foreign_ids",
+            "_refresh_due", "_ordered",
+        )
 
     @abstractmethod
     def _call(self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority) -> Any:
@@ -58,16 +63,15 @@ class KnownInstruments(ABC):
             return self._clock.monotonic() >= self._refresh_due
 
     def _learn(self, found: Mapping[str, tuple[Instrument, parse.Row]], *, complete: bool = True) -> None:
-        fresh: dict[str, Instrument] = guarded_dict(self._metadata_lock, "metadata")
+        fresh = {instrument.symbol: instrument for instrument, _ in found.values()}
         with self._metadata_lock:
-            fresh.update({instrument.symbol: instrument for instrument, _ in found.values()})
             for symbol, old in self._symbol_metadata_cache.items():
                 if symbol not in fresh:
                     fresh[symbol] = parse.delisted(old) if complete else old
             self._symbol_metadata_cache = fresh
-            self._by_id = {instrument.exchange_id: instrument for instrument in fresh.values()}
+            self._by_id = MappingProxyType({instrument.exchange_id: instrument for instrument in fresh.values()})
             rows = {exchange_id: row for exchange_id, (_, row) in found.items()}
-            self._contracts = rows if complete else {**self._contracts, **rows}
+            self._contracts = MappingProxyType(rows if complete else {**self._contracts, **rows})
 
     def instruments(self) -> Mapping[str, Instrument]:
         """Return every instrument by symbol, from memory."""

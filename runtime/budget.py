@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from runtime.locks import condition_on, named_lock
+from runtime.locks import condition_on, guard, named_lock
 from trading.errors import RateLimited
 from trading.facts import Priority
 from trading.ports import Clock
@@ -74,6 +74,7 @@ class RateBudget:
             self._pools[ADDRESS] = _Pool(quota=address_quota, window_s=ADDRESS_WINDOW_S)
         self._tickets = 0
         self._stopped = False
+        guard(self, self._lock, "_pools", "_tickets", "_stopped")
 
     def take(self, pool: str, weight: int, priority: Priority, longest_s: float | None = None) -> None:
         """Wait until *weight* may be spent, and spend it; *longest_s* bounds the wait, by default by priority.

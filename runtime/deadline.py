@@ -23,7 +23,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from runtime.locks import condition_on, named_lock
+from runtime.locks import condition_on, guard, named_lock
 from runtime.resolving import Resolver
 
 DEFAULT_CONNECT_S = 10.0       # outside a deadline
@@ -94,6 +94,7 @@ class Deadlines:
         self._serial = itertools.count()
         self._stopped = False
         self._latest = inf                     # beyond which no call may last
+        guard(self, self._lock, "_calls", "_serial", "_stopped", "_latest")
         self._thread = threading.Thread(target=self._run, name="Deadlines", daemon=True)
         self._thread.start()
 

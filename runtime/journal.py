@@ -26,7 +26,7 @@ from runtime.journal_migrations import prepare_schema
 from runtime.journal_reader import JournalReader
 from runtime.journal_schema import EquityPoint, Event
 from runtime.journal_writes import Apply
-from runtime.locks import assert_no_lock_held, condition_on, named_lock
+from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 from trading.client_ids import Purpose
 from trading.errors import JournalError
 from trading.facts import ClosedTrade, EntryPlan, Fill, OrderRequest, Position
@@ -91,7 +91,7 @@ class SqlJournal(JournalReader):
         self._engine = writing_engine(url)
         self._lock = named_lock("journal")
         self._changed = condition_on(self._lock)
-        # Guarded by _lock.
+        # Guarded by _lock; _failure is replaced as a whole and read without it.
         self._queue: deque[_Note] = deque()
         self._in_hand: tuple[_Note, ...] = ()
         self._unbooked: set[tuple[str, str]] = set()
@@ -101,6 +101,10 @@ class SqlJournal(JournalReader):
         self._dropped = 0
         self._closing = False
         self._tried_last = False               # the one more try after closing began has been made
+        guard(
+            self, self._lock, "_queue", "_in_hand", "_unbooked", "_versions", "_has_news", "_dropped", "_closing",
+            "_tried_last",
+        )
         # Written by the writer alone.
         self._commits_s: deque[float] = deque(maxlen=512)
         self._opened = threading.Event()

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from runtime.clock import boottime
 from runtime.lease_row import LeaseRow, LeaseTable
-from runtime.locks import named_lock
+from runtime.locks import guard, named_lock
 from trading.errors import ExchangeUnavailable, JournalError
 from trading.lifecycle import SIGNATURE_LIFE_S
 from trading.ports import Clock
@@ -76,12 +76,13 @@ class Lease:
         self._boottime = boottime
         self._owner = uuid4().hex
         self._lock = named_lock("lease")
-        # Guarded by _lock; _held is replaced as a whole and read without it.
+        # Guarded by _lock; all but _quiet_since are replaced as a whole and read without it.
         self._held: _Held | None = None
         self._lost = False
         self._seen: LeaseRow | None = None     # what a standby saw last, and since when nothing has changed
         self._quiet_since: float | None = None
         self._failure = ""
+        guard(self, self._lock, "_quiet_since")
         # Written without a lock: wall clock minus boottime when the exchange's time was measured,
         # and when a request was last let through.
         self._wall_ahead = self._now_ahead()

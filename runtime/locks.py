@@ -1,158 +1,306 @@
 """Every lock of RAD is made here: it knows its holder, its waits, and refuses to be nested.
 
-A breach (a second lock under the first, I/O under a lock, a guarded container touched without
-its lock) raises when checks are strict, as they are in tests and with RAD_LOCK_CHECK=1. Otherwise
-it is logged with its stack and counted, and trading goes on: a check must never stop an exit.
+A breach (a second lock under the first, I/O under a lock, a guarded field touched without its lock)
+raises when checks are strict, as they are in tests and with RAD_LOCK_CHECK=1. Otherwise it is logged
+with both stacks, counted and said in `status`, and trading goes on: a check must never stop an exit.
+
+An acquisition costs less than a microsecond (bench/locks.py), so what runs in each is written out in
+two methods, and what happens now and then stands beside them. Nothing here counts on an interpreter
+that lets one thread run at a time: a lock's figures are written by its holder, a thread's own by it.
 """
 
 from __future__ import annotations
 
-import logging
-import os
+import sys
 import threading
-import traceback
 import weakref
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
 from time import perf_counter
-from types import TracebackType
-from typing import Any
+from types import CodeType, FrameType, TracebackType
 
-log = logging.getLogger("locks")
+from runtime.guards import guard, guarded
+from runtime.lock_figures import CallSite, LockStats, together
+from runtime.lock_rules import (
+    LockBreach,
+    breach,
+    breach_sentence,
+    breaches,
+    is_strict,
+    make_strict,
+    place,
+    stack_of,
+)
 
-_SAMPLES = 512
+__all__ = [
+    "CallSite", "LockBreach", "LockStats", "NamedLock", "assert_held", "assert_no_lock_held", "breach_sentence",
+    "breaches", "condition_on", "guard", "guarded", "is_strict", "lock_stats", "lock_waits", "locks_held",
+    "make_strict", "named_lock", "together",
+]
+
+SAMPLES = 512
+SAMPLE_EVERY = 31              # acquisitions, once the first SAMPLES are known; prime, as no loop of ours is
+MOST_SITES = 64                # call sites per lock; what comes after is told together
+
+_getframe = sys._getframe
 
 
-class LockBreach(RuntimeError):
-    """A rule about locks was broken; the text names the locks and both threads' doing."""
+class _Me:
+    """What one thread holds; read by others only to name a holder."""
 
-
-class _Held(threading.local):
-    """The locks this thread holds, in the order taken."""
+    __slots__ = ("at", "frame", "ident", "lock", "outer")
 
     def __init__(self) -> None:
-        self.locks: list[NamedLock] = []
+        self.ident = threading.get_ident()
+        self.lock: NamedLock | None = None         # the innermost it holds
+        self.frame: FrameType | None = None        # where that was taken: in which call, at which instruction
+        self.at = 0
+        # Those around it, outermost first; None but in a thread that has broken the rule and goes on.
+        self.outer: list[tuple[NamedLock, FrameType | None, int]] | None = None
 
 
-@dataclass(slots=True)
-class _Checks:
-    strict: bool
-    breaches: int = 0
-
-
-_held = _Held()
-_checks = _Checks(strict=os.environ.get("RAD_LOCK_CHECK") == "1")
+_NOBODY = _Me()
+_mine = threading.local()
+_waiting: dict[int, NamedLock] = {}    # by thread: what it waits for; each sets and deletes its own
 _registry: weakref.WeakSet[NamedLock] = weakref.WeakSet()
-_registry_lock = threading.Lock()   # bare: it guards the set the named ones are listed in
+_registry_lock = threading.Lock()      # bare: it guards the set the named ones are listed in
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockStats:
-    """What one lock has seen: times in seconds, of the latest acquisitions."""
-
-    name: str
-    acquisitions: int
-    contended: int
-    waits: tuple[float, ...]
-    holds: tuple[float, ...]
-    holder: str | None         # the thread that holds it now
+def _introduce() -> _Me:
+    """Return the calling thread's own record."""
+    me: _Me | None = getattr(_mine, "me", None)
+    if me is None:
+        me = _mine.me = _Me()
+    return me
 
 
 class NamedLock:
-    """A `threading.Lock` that can be asked who holds it; works inside a `threading.Condition`."""
+    """A lock that can be asked who holds it, and works inside a `threading.Condition`."""
 
     __slots__ = (
-        "name", "_lock", "_holder", "_since", "_waited", "_acquisitions", "_contended", "_samples",
-        "__weakref__",
+        "name", "_take", "_give", "_holder", "_since", "_left", "_period", "_counted", "_contended",
+        "_longest_wait", "_longest_hold", "_waits", "_holds", "__weakref__",
     )
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._lock = threading.Lock()
-        self._holder: int | None = None
+        # Reentrant for one quality: it refuses to be released by another thread. It is never taken twice.
+        lock = threading.RLock()
+        self._take: Callable[..., bool] = lock.acquire
+        self._give: Callable[[], None] = lock.release
         # Below: written only while the lock is held, so it guards its own figures.
+        self._holder = _NOBODY                 # the latest
         self._since = 0.0
-        self._waited = 0.0
-        self._acquisitions = 0
+        self._period = self._left = 1          # acquisitions from one sample to the next, and still to come
+        self._counted = 0                      # acquisitions up to the last sample
         self._contended = 0
-        self._samples: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
+        self._longest_wait = self._longest_hold = 0.0
+        self._waits: deque[tuple[int, float]] = deque(maxlen=SAMPLES)      # (which acquisition, how long)
+        self._holds: deque[float] = deque(maxlen=SAMPLES)
+
+    # ---- what runs each time: every line costs ----------------------------------------------------
+
+    def __enter__(self) -> bool:
+        """Take the lock; a breach if this thread already holds one of RAD's."""
+        try:
+            me: _Me = _mine.me
+        except AttributeError:
+            me = _introduce()
+        if me.lock is not None:
+            self._nest(me)
+        if not self._take(False):
+            self._wait(me, -1)
+        self._holder = me
+        me.lock = self
+        me.frame = frame = _getframe(1)
+        me.at = frame.f_lasti
+        self._since = perf_counter()
+        return True
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Give the lock back; raises if another thread holds it."""
+        me = self._holder
+        if me.lock is not self:
+            self._leave_outer()
+            return
+        held = perf_counter() - self._since
+        if held > self._longest_hold:
+            self._longest_hold = held
+        left = self._left - 1
+        if left:
+            self._left = left
+        else:
+            self._sample(held)
+        try:
+            self._give()
+        except RuntimeError:
+            raise self._not_the_holder() from None
+        me.lock = me.frame = None
+        if me.outer is not None:
+            _back_to_outer(me)
+
+    # ---- what runs now and then -------------------------------------------------------------------
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the lock; a breach if this thread already holds one of RAD's."""
-        held = _held.locks
-        if held:
-            self._refuse_nesting(held[-1])
-        waited = 0.0
-        if not self._lock.acquire(False):
-            if not blocking:
-                return False
-            asked = perf_counter()
-            if not self._lock.acquire(True, timeout):
-                return False
-            waited = perf_counter() - asked
-            self._contended += 1
-        self._holder = threading.get_ident()
-        self._waited = waited
-        self._acquisitions += 1
-        held.append(self)
+        """Take the lock as `threading.Lock` does; a breach if this thread already holds one of RAD's."""
+        me = _introduce()
+        if me.lock is not None:
+            self._nest(me)
+        if not self._take(False) and not (blocking and self._wait(me, timeout)):
+            if me.outer is not None:
+                _back_to_outer(me)
+            return False
+        self._holder = me
+        me.lock = self
+        me.frame = frame = _getframe(1)
+        me.at = frame.f_lasti
         self._since = perf_counter()
         return True
 
     def release(self) -> None:
         """Give the lock back; raises if another thread holds it."""
-        if self._holder != threading.get_ident():
-            raise LockBreach(f"lock {self.name!r} released by a thread that does not hold it")
-        self._samples.append((self._waited, perf_counter() - self._since))
-        self._holder = None
-        _held.locks.remove(self)
-        self._lock.release()
-
-    __enter__ = acquire
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
+        self.__exit__(None, None, None)
 
     def locked(self) -> bool:
         """Whether any thread holds it."""
-        return self._lock.locked()
+        return _holds(self._holder, self)
 
     def is_mine(self) -> bool:
         """Whether the calling thread holds it."""
-        return self._holder == threading.get_ident()
+        return _holds(_introduce(), self)
 
     def stats(self) -> LockStats:
         """Return its figures; taken without the lock, so each figure is right, not their sum."""
-        samples = tuple(self._samples.copy())
+        acquisitions = self._acquisitions()
+        waits, holder = self._waits.copy(), self._holder
         return LockStats(
             name=self.name,
-            acquisitions=self._acquisitions,
+            acquisitions=acquisitions,
             contended=self._contended,
-            waits=tuple(waited for waited, _ in samples),
-            holds=tuple(hold for _, hold in samples),
-            holder=_thread_name(self._holder),
+            waited=tuple(waited for _, waited in waits),
+            waited_among=max(len(waits), acquisitions - (waits[0][0] - 1 if len(waits) == SAMPLES else 0)),
+            holds=tuple(self._holds.copy()),
+            longest_wait=self._longest_wait,
+            longest_hold=self._longest_hold,
+            holder=_thread_name(holder.ident) if _holds(holder, self) else None,
+            sites=self._sites(),
         )
 
-    def _refuse_nesting(self, outer: NamedLock) -> None:
-        if outer is self:   # it would wait for itself for ever: no choice but to raise
-            raise LockBreach(f"{threading.current_thread().name} already holds lock {self.name!r}")
-        _breach(f"lock {self.name!r} asked for while holding {outer.name!r}")
+    def _acquisitions(self) -> int:
+        return self._counted + self._period - self._left
+
+    def _sites(self) -> tuple[CallSite, ...]:
+        return ()
+
+    def _sample(self, held: float) -> None:
+        """Keep one hold; the first SAMPLES all, then one in SAMPLE_EVERY: to count is cheaper than to keep."""
+        self._counted += self._period
+        self._holds.append(held)
+        self._period = self._left = 1 if self._counted < SAMPLES else SAMPLE_EVERY
+
+    def _wait(self, me: _Me, timeout: float) -> bool:
+        """Take the lock when it comes free, and note for how long that took."""
+        _waiting[me.ident] = self
+        asked = perf_counter()
+        try:
+            taken = self._take(True, timeout)
+        finally:
+            del _waiting[me.ident]
+        if taken:
+            waited = perf_counter() - asked
+            self._contended += 1
+            self._longest_wait = max(self._longest_wait, waited)
+            self._waits.append((self._acquisitions() + 1, waited))
+        return taken
+
+    def _nest(self, me: _Me) -> None:
+        """Refuse to be taken under another lock, or remember that one to come back to."""
+        outer = me.lock
+        assert outer is not None
+        if _holds(me, self):   # it would wait for itself for ever, or be free too soon: no choice but to raise
+            raise LockBreach(
+                f"{threading.current_thread().name} already holds lock {self.name!r}\n{_taken(me)}"
+            )
+        breach(f"lock {self.name!r} asked for while holding {outer.name!r}", _taken(me))
+        me.outer = [*(me.outer or ()), (outer, me.frame, me.at)]
+
+    def _leave_outer(self) -> None:
+        """Give the lock back before one that was taken under it."""
+        me = _introduce()
+        if not _holds(me, self):
+            raise self._not_the_holder()
+        me.outer = [each for each in me.outer or () if each[0] is not self] or None
+        self._give()
+
+    def _not_the_holder(self) -> LockBreach:
+        return LockBreach(f"lock {self.name!r} released by a thread that does not hold it")
 
     # What threading.Condition asks of a lock that is not a plain one.
     def _is_owned(self) -> bool:
         return self.is_mine()
 
-    def _release_save(self) -> None:
-        self.release()
+    def _release_save(self) -> tuple[FrameType | None, int]:
+        me = self._holder
+        taken = me.frame, me.at
+        self.__exit__(None, None, None)
+        return taken
 
-    def _acquire_restore(self, _saved: None) -> None:
-        self.acquire()
+    def _acquire_restore(self, taken: tuple[FrameType | None, int]) -> None:
+        self.__enter__()
+        me = self._holder
+        me.frame, me.at = taken
+
+
+class _Condition(threading.Condition):
+    """One whose lock knows that it was taken by whoever entered the Condition, not by the Condition."""
+
+    _lock: NamedLock
+
+    def __enter__(self) -> bool:
+        lock = self._lock
+        lock.__enter__()
+        me = lock._holder
+        me.frame = frame = _getframe(1)
+        me.at = frame.f_lasti
+        return True
+
+
+class _TracedLock(NamedLock):
+    """One that keeps account of who takes it where; made when checks are strict."""
+
+    __slots__ = ("_by_site",)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._by_site: dict[tuple[CodeType, int] | None, list[float]] = {}     # acquisitions, total, longest
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        me = _introduce()
+        if me.lock is self and me.frame is not None:
+            site = me.frame.f_code, me.at
+            known = site in self._by_site or len(self._by_site) < MOST_SITES
+            figures = self._by_site.setdefault(site if known else None, [0, 0.0, 0.0])
+            held = perf_counter() - self._since
+            figures[:] = figures[0] + 1, figures[1] + held, max(figures[2], held)
+        super().__exit__(kind, error, trace)
+
+    def _sites(self) -> tuple[CallSite, ...]:
+        return tuple(sorted((
+            CallSite(
+                where="elsewhere" if site is None else place(*site),
+                acquisitions=int(count), total_hold=total, longest_hold=longest,
+            )
+            for site, (count, total, longest) in self._by_site.copy().items()
+        ), key=lambda site: -site.total_hold))
 
 
 def named_lock(name: str) -> NamedLock:
     """Return a new lock, listed by *name* in `./rad threads`."""
-    lock = NamedLock(name)
+    lock = _TracedLock(name) if is_strict() else NamedLock(name)
     with _registry_lock:
         _registry.add(lock)
     return lock
@@ -160,7 +308,7 @@ def named_lock(name: str) -> NamedLock:
 
 def condition_on(lock: NamedLock) -> threading.Condition:
     """Return a Condition on *lock*: one lock per state, one Condition per question."""
-    return threading.Condition(lock)  # type: ignore[arg-type]  # typeshed knows the built-in locks only
+    return _Condition(lock)  # type: ignore[arg-type]  # typeshed knows the built-in locks only
 
 
 def lock_stats() -> tuple[LockStats, ...]:
@@ -170,72 +318,55 @@ def lock_stats() -> tuple[LockStats, ...]:
     return tuple(sorted((lock.stats() for lock in locks), key=lambda stats: stats.name))
 
 
+def lock_waits() -> dict[int, tuple[str, int | None]]:
+    """Return, by the ident of each thread that waits for a lock, that lock's name and its holder's ident."""
+    return {
+        ident: (lock.name, lock._holder.ident if _holds(lock._holder, lock) else None)
+        for ident, lock in _waiting.copy().items()
+    }
+
+
+def locks_held() -> dict[int, tuple[str, ...]]:
+    """Return the names of the locks held just now, by the ident of the thread that holds them."""
+    with _registry_lock:
+        locks = list(_registry)
+    held: dict[int, tuple[str, ...]] = {}
+    for lock in locks:
+        holder = lock._holder
+        if _holds(holder, lock):
+            held[holder.ident] = (*held.get(holder.ident, ()), lock.name)
+    return held
+
+
 def assert_no_lock_held(doing: str) -> None:
     """A breach if this thread holds a lock of RAD's: called wherever the wire or a disk begins."""
-    if _held.locks:
-        _breach(f"{doing} while holding lock {_held.locks[-1].name!r}")
+    me = _introduce()
+    if me.lock is not None:
+        breach(f"{doing} while holding lock {me.lock.name!r}", _taken(me))
 
 
 def assert_held(lock: NamedLock, what: str) -> None:
     """A breach unless this thread holds *lock*: called by whoever touches what it guards."""
     if not lock.is_mine():
-        _breach(f"{what} touched without lock {lock.name!r}")
+        breach(f"{what} touched without lock {lock.name!r}")
 
 
-def make_strict(strict: bool = True) -> None:
-    """From now on raise on a breach (tests), or log and count it."""
-    _checks.strict = strict
+def _holds(who: _Me, lock: NamedLock) -> bool:
+    return who.lock is lock or any(each[0] is lock for each in who.outer or ())
 
 
-def breaches() -> int:
-    """Return how many rules were broken since the start."""
-    return _checks.breaches
+def _back_to_outer(me: _Me) -> None:
+    """The innermost lock is no more: the thread holds the one around it."""
+    assert me.outer
+    me.lock, me.frame, me.at = me.outer[-1]
+    me.outer = me.outer[:-1] or None
 
 
-def _breach(text: str) -> None:
-    _checks.breaches += 1
-    message = f"{threading.current_thread().name}: {text}"
-    if _checks.strict:
-        raise LockBreach(message)
-    log.error("lock rule broken %s\n%s", message, "".join(traceback.format_stack(limit=12)))
+def _taken(me: _Me) -> str:
+    """Return where the calling thread took the innermost lock it holds."""
+    assert me.lock is not None
+    return f"{me.lock.name!r} taken at\n{stack_of(me.frame, me.at)}\n"
 
 
-def _thread_name(ident: int | None) -> str | None:
-    if ident is None:
-        return None
-    return next((t.name for t in threading.enumerate() if t.ident == ident), str(ident))
-
-
-class GuardedDict(dict[Any, Any]):
-    """A dict that may be touched only under its lock; made only when checks are strict."""
-
-    def __init__(self, lock: NamedLock, what: str) -> None:
-        super().__init__()
-        self._guard = lock
-        self._what = what
-
-    def _check(self) -> None:
-        assert_held(self._guard, self._what)
-
-
-def _guarded(name: str) -> Any:
-    plain = getattr(dict, name)
-
-    def method(self: GuardedDict, *args: Any, **kwargs: Any) -> Any:
-        self._check()
-        return plain(self, *args, **kwargs)
-
-    method.__name__ = name
-    return method
-
-
-for _name in (
-    "__getitem__", "__setitem__", "__delitem__", "__contains__", "__iter__", "__len__", "get", "pop",
-    "popitem", "setdefault", "update", "clear", "keys", "values", "items", "copy",
-):
-    setattr(GuardedDict, _name, _guarded(_name))
-
-
-def guarded_dict(lock: NamedLock, what: str) -> dict[Any, Any]:
-    """Return a dict guarded by *lock*: checked when strict, a bare dict otherwise."""
-    return GuardedDict(lock, what) if _checks.strict else {}
+def _thread_name(ident: int) -> str:
+    return next((thread.name for thread in threading.enumerate() if thread.ident == ident), str(ident))

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from runtime.locks import condition_on, named_lock
+from runtime.locks import condition_on, guard, named_lock
 from trading.facts import Priority
 
 log = logging.getLogger("pool")
@@ -38,6 +38,7 @@ class UrgentPool:
         self._serial = 0
         self._ended = 0                          # threads that take nothing any more
         self._stopping = False
+        guard(self, self._lock, "_queues", "_running", "_later", "_serial", "_ended", "_stopping")
         self._most = {
             Priority.HIGH: max(1, workers * 3 // 4), Priority.NORMAL: max(1, workers // 2),
         }                                        # at work with this or anything less urgent

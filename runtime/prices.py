@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
-from runtime.locks import condition_on, guarded_dict, named_lock
+from runtime.locks import condition_on, guard, named_lock
 from trading.facts import Price
 from trading.ports import Clock
 
@@ -21,9 +21,10 @@ class PriceBook:
         self._prices_lock = named_lock("prices")
         self._ticked = condition_on(self._prices_lock)
         # Guarded by _prices_lock.
-        self._prices: dict[str, Price] = guarded_dict(self._prices_lock, "prices")
+        self._prices: dict[str, Price] = {}
         self._followed: frozenset[str] = frozenset()
         self._ticks = 0
+        guard(self, self._prices_lock, "_prices", "_followed", "_ticks")
 
     def publish(self, price: Price) -> None:
         """Take in one price, and wake the monitor if somebody holds the symbol."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from runtime.locks import condition_on, guarded_dict, named_lock
+from runtime.locks import condition_on, guard, named_lock
 
 Answer = list[tuple[int, str]]         # (address family, numeric address)
 
@@ -20,9 +20,10 @@ class Resolver:
         self._lock = named_lock("resolver")
         self._answered = condition_on(self._lock)
         # Guarded by _lock.
-        self._known: dict[str, Answer] = guarded_dict(self._lock, "known addresses")
+        self._known: dict[str, Answer] = {}
         self._asking: set[str] = set()
-        self._failures: dict[str, OSError] = guarded_dict(self._lock, "resolver failures")
+        self._failures: dict[str, OSError] = {}
+        guard(self, self._lock, "_known", "_asking", "_failures")
 
     def resolve(self, host: str, port: int, timeout_s: float) -> Answer:
         """Return the addresses of *host*.
@@ -32,17 +33,28 @@ class Resolver:
         """
         if _is_numeric(host):
             return [(socket.AF_INET6 if ":" in host else socket.AF_INET, host)]
+        with self._lock:
+            is_asked = host in self._asking
+            self._asking.add(host)
+        if not is_asked:
+            self._start_asking(host, port)
         with self._answered:
-            if host not in self._asking:
-                self._asking.add(host)
-                # getaddrinfo cannot be interrupted: it blocks a thread of its own, not the caller.
-                threading.Thread(target=self._look_up, args=(host, port), name="Resolver", daemon=True).start()
             self._answered.wait_for(lambda: host not in self._asking, timeout_s)
             known = self._known.get(host)
             failure = self._failures.get(host)
         if known:
             return known
         raise failure or TimeoutError(f"no address for {host} in time")
+
+    def _start_asking(self, host: str, port: int) -> None:
+        """Ask in a thread of its own: getaddrinfo cannot be interrupted, and is not to block the caller."""
+        try:
+            threading.Thread(target=self._look_up, args=(host, port), name="Resolver", daemon=True).start()
+        except RuntimeError as error:      # no thread is left for it
+            with self._answered:
+                self._asking.discard(host)
+                self._failures[host] = OSError(str(error))
+                self._answered.notify_all()
 
     def _look_up(self, host: str, port: int) -> None:
         answer: Answer = []

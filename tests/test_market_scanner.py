@@ -698,7 +698,8 @@ def newest_kept_of_two(room: Room) -> int:
         read(CloseIsScore(), some_candles(A, last_ms, 30), asked_ms=START_MS)
         for last_ms in (START_MS, START_MS + MINUTE_MS)
     )
-    scanner.cache = cache = MeetingCache(START_MS + MINUTE_MS)
+    with scanner._cache_lock:
+        scanner.cache = cache = MeetingCache(START_MS + MINUTE_MS)
     all_at_once(lambda: scanner._keep(A, older), lambda: scanner._keep(A, newer))
     (entry,) = cache.values()
     return int(entry[0].candles.open_ms[-1])

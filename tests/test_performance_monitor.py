@@ -403,5 +403,5 @@ def test_percentiles_are_worked_out_without_the_lock(
 
 def test_the_figures_may_not_be_touched_without_the_lock(monitor: PerformanceMonitor) -> None:
     """In tests even a look at the deques outside the lock is a breach."""
-    with pytest.raises(locks.LockBreach, match="performance series touched without lock"):
+    with pytest.raises(locks.LockBreach, match="series touched without lock"):
         monitor._series.get((0, ""))

@@ -27,6 +27,9 @@ class NoLock:
 
     def __exit__(self, *_: object) -> None: ...
 
+    def is_mine(self) -> bool:
+        return True
+
 
 class MeetingProblems(dict[str, str]):
     """Two that look whether their trouble is news meet before either has noted it."""
@@ -46,7 +49,8 @@ class MeetingProblems(dict[str, str]):
 
 def told_as_news(status: Any) -> int:
     """Let two threads report the same trouble; return to how many it was news."""
-    status._problems = MeetingProblems()
+    with status._lock:
+        status._problems = MeetingProblems()
     return sum(map(bool, all_at_once(*[lambda: status.problem("exchange", "does not answer")] * 2)))
 
 

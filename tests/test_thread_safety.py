@@ -49,6 +49,15 @@ class NoLock:
         return True
 
 
+class NotHeld(NoLock):
+    """One that admits it."""
+
+    name = "cache"
+
+    def is_mine(self) -> bool:
+        return False
+
+
 class MeetingDict(dict[str, Any]):
     """A dict in which two threads that look for a key meet, so that both look before either acts."""
 
@@ -84,7 +93,8 @@ def without_lock(manager: Any) -> Any:
 
 def race_to_open(manager: Any) -> list[object]:
     """Two threads open the same symbol at once; both look before either claims, if the lock lets them."""
-    manager._opening = MeetingDict()
+    with manager._positions_lock:
+        manager._opening = MeetingDict()
     return all_at_once(*[lambda: manager.open_position(an_entry_request(), an_account())] * 2)
 
 
@@ -288,7 +298,7 @@ def test_the_cache_without_its_lock_is_noticed() -> None:
     """The mutant: whoever touches the cache without the lock is refused, in the scanner's own code too."""
     clock = ManualClock()
     scanner = a_scanner([SYMBOL], FakeMarketData(clock, [SYMBOL]), clock)
-    scanner._cache_lock = NoLock()                                # type: ignore[assignment]
+    scanner._cache_lock = NotHeld()                               # type: ignore[assignment]
     with pytest.raises(locks.LockBreach, match="without lock 'cache'"):
         scanner.scan()
     scanner.stop(PATIENCE_S)
@@ -344,6 +354,11 @@ def test_an_exit_passes_twenty_scans_that_never_come_back() -> None:
     client.close()
 
 
+def pending_calls(client: KuCoinClient) -> int:
+    with client._critical_call_lock:
+        return client._pending_critical_calls
+
+
 def test_scans_stand_aside_while_an_order_is_under_way() -> None:
     """A scan that comes during a critical call is sent after it, not beside it."""
     wire = Withholding(withheld=PLACE.method)
@@ -364,7 +379,7 @@ def test_scans_stand_aside_while_an_order_is_under_way() -> None:
             assert wire.order == [PLACE.method]
             wire.let_go.set()
     assert wire.order == [PLACE.method, CANDLES.method]
-    assert client._pending_critical_calls == 0
+    assert pending_calls(client) == 0
     client.close()
 
 
@@ -373,7 +388,7 @@ def test_a_critical_call_cannot_wait_for_itself() -> None:
     client = a_client(Withholding(withheld=""))
     with client._gate(Priority.CRITICAL), pytest.raises(RuntimeError, match="wait for itself"):
         client._call(PLACE, {}, Priority.CRITICAL)
-    assert client._pending_critical_calls == 0
+    assert pending_calls(client) == 0
     client.close()
 
 
@@ -385,11 +400,11 @@ def test_critical_calls_are_counted_exactly() -> None:
     def enter_and_leave() -> None:
         for _ in range(200):
             with client._gate(Priority.CRITICAL):
-                seen.append(client._pending_critical_calls)
+                seen.append(pending_calls(client))
 
     with frequent_switches():
         all_at_once(*[enter_and_leave] * 6)
-    assert client._pending_critical_calls == 0
+    assert pending_calls(client) == 0
     assert min(seen) >= 1
     client.close()
 
@@ -446,7 +461,7 @@ def test_no_deadlock_when_everything_happens_at_once() -> None:
 
     with frequent_switches():
         all_at_once(trade, trade, scan, call, call, measure, measure, tick)
-    assert client._pending_critical_calls == 0
+    assert pending_calls(client) == 0
     assert scanner.stop(PATIENCE_S)
     client.close()
 

@@ -98,7 +98,8 @@ def test_the_count_is_right_after_a_failure(clock: ManualClock) -> None:
         exchange.script.answer = lambda _asked, peer: peer.shutdown(socket.SHUT_RDWR)
         with pytest.raises(OutcomeUnknown):
             client.place_order(an_order(), Priority.CRITICAL)
-        assert client._pending_critical_calls == 0
+        with client._critical_call_lock:
+            assert client._pending_critical_calls == 0
         exchange.script.answer = exchange._plain
         assert client.fetch_positions() == ()        # nobody advances the clock: it would hang
 

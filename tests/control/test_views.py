@@ -123,14 +123,14 @@ def test_threads_view_orders_locks_and_names_states() -> None:
     worker = WorkerState(name="PositionMonitor", alive=True, steps=9, failures=0, restarts=0, idle_s=31.0,
                          stuck_after_s=30.0, last_error="")
     locks = [
-        LockStats(name="idle", acquisitions=0, contended=0, waits=(), holds=(), holder=None),
-        LockStats(name="busy", acquisitions=2, contended=1, waits=(1e-6, 3e-6), holds=(2e-6, 2e-6),
-                  holder="MainThread"),
+        LockStats(name="idle", acquisitions=0, contended=0),
+        LockStats(name="busy", acquisitions=3, contended=2, waited=(1e-6, 3e-6), waited_among=3,
+                  holds=(2e-6, 4e-6), longest_wait=5e-6, longest_hold=4e-6, holder="MainThread"),
     ]
     view = threads_view([worker], locks)
     assert view["threads"][0]["state"] == "stuck"
     assert [lock["name"] for lock in view["locks"]] == ["busy", "idle"]
-    assert view["locks"][0]["wait_us"] == {"p50": 3.0, "p99": 3.0, "max": 3.0}
+    assert view["locks"][0]["wait_us"] == {"p50": 1.0, "p99": 3.0, "max": 5.0}      # of 0, 1 and 3
     assert view["locks"][1]["hold_us"]["max"] is None
 
 

@@ -33,7 +33,9 @@ def a_budget() -> RateBudget:
     """A pool of ten, so that one request of six fits into a window."""
     budget = RateBudget({"public": 10}, VirtualClock())
     watch(budget, "budget", budget._lock)
-    for name, pool in budget._pools.items():
+    with budget._lock:
+        pools = dict(budget._pools)
+    for name, pool in pools.items():
         watch(pool, f"pool {name}", budget._lock)
     return budget
 

@@ -107,14 +107,18 @@ class Hooks:
         return id(lock) not in run.holders and self._take(run, task, lock)
 
     def _take(self, run: Run, task: Task, lock: NamedLock) -> bool:
+        task.is_inside = True
         taken = bool(self._originals[NamedLock, "acquire"](lock, False))
+        task.is_inside = False
         run.met_lock(run.name_of(lock, "lock"))
         run.holders[id(lock)] = task
         return taken
 
     def _NamedLock_release(self, run: Run, task: Task, lock: NamedLock) -> None:
         if lock.name != run.without:
-            self._originals[NamedLock, "release"](lock)
+            task.is_inside = True
+            self._originals[NamedLock, "__exit__"](lock, None, None, None)
+            task.is_inside = False
             run.holders.pop(id(lock), None)
             run.left_lock(run.name_of(lock, "lock"))
 

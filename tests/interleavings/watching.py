@@ -18,19 +18,17 @@ _PLAIN = (bool, int, float, str, Decimal, Enum, dict, set, frozenset, list, tupl
 
 
 def watch(
-    thing: Any, name: str, lock: NamedLock | None = None, fields: Collection[str] = (), *, also: Collection[str] = ()
+    thing: Any, name: str, lock: NamedLock | None = None, fields: Collection[str] = ()
 ) -> Any:
     """Have the scheduler see each touch of *thing*'s fields, and stop before those made without *lock*.
 
-    *fields*: which; by default any that is a plain value or a container now, and those in *also*. Again for the
-    fields of another lock. Returns *thing*.
+    *fields*: which; by default any that is a plain value or a container now. Called again for the fields of
+    another lock. Returns *thing*.
     """
-    slots = [field for kind in type(thing).__mro__ for field in kind.__dict__.get("__slots__", ())]
-    there = [*getattr(thing, "__dict__", ()), *slots]
-    chosen = frozenset(fields or (
-        field for field in there
-        if field in also or (not field.startswith("__") and isinstance(getattr(thing, field, thing), _PLAIN))
-    ))
+    there = dict(getattr(thing, "__dict__", {}))
+    for slot in (slot for kind in type(thing).__mro__ for slot in kind.__dict__.get("__slots__", ())):
+        there[slot] = getattr(thing, slot, thing)
+    chosen = frozenset(fields or (field for field, value in there.items() if isinstance(value, _PLAIN)))
     _, _, locks = watched.setdefault(id(thing), (thing, name, {}))
     locks |= dict.fromkeys(chosen, lock)
     thing.__class__ = _seen(type(thing), chosen)
@@ -57,15 +55,17 @@ def _telling(kind: type, field: str) -> property:
     slot = getattr(kind, field, None)
     is_slot = hasattr(slot, "__set__") and hasattr(slot, "__get__")
 
-    def read(thing: Any) -> Any:
-        return slot.__get__(thing) if is_slot else thing.__dict__[field]     # type: ignore[union-attr]
+    def look(thing: Any) -> Hashable:
+        """Return its state without asking whoever guards it."""
+        inside = getattr(thing, "__dict__", {})
+        return snapshot(inside[field] if field in inside else slot.__get__(thing))     # type: ignore[union-attr]
 
     def get(thing: Any) -> Any:
-        _meet(thing, field, lambda: snapshot(read(thing)), reads=True)
-        return read(thing)
+        _meet(thing, field, lambda: look(thing), reads=True)
+        return slot.__get__(thing) if is_slot else thing.__dict__[field]     # type: ignore[union-attr]
 
     def put(thing: Any, value: Any) -> None:
-        _meet(thing, field, lambda: snapshot(read(thing)), reads=False)
+        _meet(thing, field, lambda: look(thing), reads=False)
         if is_slot:
             slot.__set__(thing, value)                                       # type: ignore[union-attr]
         else:

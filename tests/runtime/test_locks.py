@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from runtime import locks
-from runtime.locks import LockBreach, assert_no_lock_held, condition_on, guarded_dict, lock_stats, named_lock
+from runtime.locks import LockBreach, assert_no_lock_held, condition_on, guarded, lock_stats, named_lock
 from tests.crowd import all_at_once, crowd, frequent_switches
 
 
@@ -69,7 +69,7 @@ def test_breach_in_production_is_logged_and_trading_goes_on(caplog: pytest.LogCa
 def test_guarded_dict_touched_without_its_lock_raises() -> None:
     """Reading counts as touching: an unlocked read is a race as well."""
     lock = named_lock("table")
-    table = guarded_dict(lock, "table")
+    table = guarded(lock, "table", {})
     with lock:
         table["a"] = 1
         assert list(table.items()) == [("a", 1)]

@@ -1,0 +1,93 @@
+"""What happens when a rule about locks is broken: strict, it raises; else it is told, and trading goes on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType, FrameType
+
+log = logging.getLogger("locks")
+
+DEEPEST = 15                   # frames of a stack that are told
+KINDS_TOLD = 64                # different breaches; beyond that they are only counted
+_HOME = f"{Path(__file__).resolve().parents[1]}{os.sep}"
+_OURS = {"lock_rules.py", "locks.py", "guards.py", "threading.py"}     # say nothing of who did it
+
+
+class LockBreach(RuntimeError):
+    """A rule about locks was broken; the text names the locks and says where."""
+
+
+@dataclass(slots=True)
+class _Breaches:
+    strict: bool
+    count: int = 0
+    latest: str = ""
+    times: dict[str, int] = field(default_factory=dict)
+
+
+_state = _Breaches(strict=os.environ.get("RAD_LOCK_CHECK") == "1")
+_state_lock = threading.Lock()     # bare: a breach is often one of holding a lock already
+
+
+def is_strict() -> bool:
+    """Whether a breach raises."""
+    return _state.strict
+
+
+def make_strict(strict: bool = True) -> None:
+    """From now on raise on a breach (tests), or log and count it."""
+    _state.strict = strict
+
+
+def breaches() -> int:
+    """Return how many rules were broken since the start."""
+    return _state.count
+
+
+def breach_sentence() -> str:
+    """Return a sentence on the rules broken since the start, for `status`; empty while there are none."""
+    if not _state.count:
+        return ""
+    return f"lock rules broken {_state.count} times, last: {_state.latest}"
+
+
+def breach(text: str, taken: str = "") -> None:
+    """A rule is broken by the calling thread: *text* says which; *taken* is where its lock was taken.
+
+    In production it is logged with both stacks the 1st, 2nd, 4th, 8th … time: it may happen at each tick.
+    """
+    message = f"{threading.current_thread().name}: {text}"
+    with _state_lock:
+        _state.count += 1
+        _state.latest = message
+        times = _state.times.get(text, 0) + 1
+        if times > 1 or len(_state.times) < KINDS_TOLD:
+            _state.times[text] = times
+    stacks = f"{taken}broken at\n{stack_of(sys._getframe(1))}"
+    if _state.strict:
+        raise LockBreach(f"{message}\n{stacks}")
+    if not times & (times - 1) and text in _state.times:
+        log.error("lock rule broken times=%d %s\n%s", times, message, stacks)
+
+
+def stack_of(frame: FrameType | None, at: int | None = None) -> str:
+    """Return a stack, innermost first, without reading a file; *at*: where its first frame was then."""
+    lines: list[str] = []
+    while frame is not None and len(lines) < DEEPEST:
+        code = frame.f_code
+        if lines or at is not None or os.path.basename(code.co_filename) not in _OURS:
+            lines.append(f"  {place(code, frame.f_lasti if at is None else at)}")
+            at = None
+        frame = frame.f_back
+    return "\n".join(lines)
+
+
+def place(code: CodeType, at: int) -> str:
+    """Return file:line in function for the instruction *at* of *code*."""
+    line = next((line for start, end, line in code.co_lines() if start <= at < end), code.co_firstlineno)
+    return f"{code.co_filename.removeprefix(_HOME)}:{line} in {code.co_qualname}"
