@@ -6,6 +6,7 @@ looks after the other threads. Starting and recovering are the same code: a kill
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -108,6 +109,7 @@ class Bot:
             return False
         if not self._until_it_answers(self._learn):
             return False
+        _settle_memory()
         recovered = recover(house)
         if not self._until_it_answers(house.reconciler.catch_up):
             return False
@@ -377,6 +379,15 @@ def scan_once(options: RunOptions, running: Mapping[str, Any] | None = None) -> 
 def verify(options: RunOptions) -> dict[str, Any]:
     """Compare the journal with the exchange while no daemon runs."""
     return verify_alone(options)
+
+
+def _settle_memory() -> None:
+    """Have the collector pass over what was loaded, which stays: the markets and every module.
+
+    It stops all threads while it looks, and through all that it took 90 ms.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _end_on_signals(stop: threading.Event) -> None:

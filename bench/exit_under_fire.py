@@ -12,6 +12,9 @@ is printed below.
     candles lost        every candle call hangs until its deadline: all scan workers wait
     public pool empty   the exchange refuses every public call until its window ends, and from then on again
     50 ms round trip    every answer takes 50 ms; so it does for the client without a bot
+
+Last, without the stream: no price is pushed any more, RAD asks for them by REST once they are older than
+`monitor.stale_after`, and that is what such an exit may take beside one in calm.
 """
 
 from __future__ import annotations
@@ -47,6 +50,8 @@ from bench.harness import a_daemon, an_exchange, ask, fetch, figures, show, unti
 
 SCAN_WORKERS = 20
 ROUND_TRIP_MS = 50.0
+STALE_AFTER_S = 2.0
+QUOTES = "/contractMarket/tickerV2*"
 BOUGHT = 0                     # of the exchange's symbols, the one whose entry hangs
 CALM, ENTRY, CANDLES, POOL, SLOW = (
     "calm", "entry in flight", "candles lost", "public pool empty", "50 ms round trip",
@@ -83,13 +88,17 @@ def report(fire: Fire, floor: list[float], slow_floor: list[float], loopback_ms:
          ("count", "p50", "p99", "max", "growth", "trips", "RAD p50", "RAD p99", "RAD max"))
     show("", floors, ("count", "p50", "p99", "max"))
     print(f"a signed order's round trip on this loopback: {loopback_ms:.2f} ms")
+    silent = figures(fire.silent)
+    show(f"no price is pushed, those older than {STALE_AFTER_S:g} s are asked for, ms",
+         {"stream silent": silent}, ("count", "p50", "p99", "max"))
     ratio = {
         f"{name}_p99": round(row["p99"] / floors["no bot, 50 ms" if name == SLOW else "no bot"]["p99"], 2)
         for name, row in rows.items()
     }
+    ratio["stream silent_max_to_stale_after"] = round(silent["max"] / (1000 * STALE_AFTER_S), 2)
     print(json.dumps({
         "bench": "exit_under_fire", "rows_ms": rows, "floors_ms": floors, "loopback_ms": loopback_ms,
-        "ratio": ratio,
+        "silent_ms": silent, "ratio": ratio,
     }))
 
 
@@ -109,6 +118,7 @@ class Fire:
     answer_s: float                     # RAD's patience with one call
     rows: dict[str, list[float]] = field(default_factory=dict)
     own: dict[str, list[float]] = field(default_factory=dict)
+    silent: list[float] = field(default_factory=list)
     through: Exits = field(init=False)
     record: OwnRecord = field(init=False)
     symbols: list[str] = field(init=False)
@@ -118,7 +128,9 @@ class Fire:
         lost_candles = ExitStack()
         # Candles are asked for once a minute: to have all calls hang, they do from the start on.
         hole = lost_candles.enter_context(fault(self.at, "black_hole", path="/api/v1/kline/query"))
-        settings = AMPLE_DAEMON | {"EXCHANGE__DEADLINE": f"{self.answer_s:g}s"}
+        settings = AMPLE_DAEMON | {
+            "EXCHANGE__DEADLINE": f"{self.answer_s:g}s", "MONITOR__STALE_AFTER": f"{STALE_AFTER_S:g}s",
+        }
         with lost_candles, a_daemon(self.folder, self.at, **settings):
             self.through = Exits(self.folder, self.at, self.arrivals)
             self.record = OwnRecord(self.folder)
@@ -133,6 +145,10 @@ class Fire:
             opened = self.open()
             with slow_answers(self.at):
                 self.note(SLOW, [self.through.time(position) for position in opened])
+            opened = self.open()
+            with fault(self.at, "ws_gap", path=QUOTES):
+                self.silent = [self.through.time(position) for position in opened]
+            self.record.take(self.exits)
             self.note(POOL, [self.without_public_pool(position) for position in self.open()])
 
     def open(self) -> list[Opened]:

@@ -57,7 +57,7 @@ class KnownInstruments(ABC):
     def _is_due_to_refresh(self) -> bool:
         """Whether the contracts are to be asked for again, for their turnover.
 
-        Not in each scan: reading that answer holds the interpreter for milliseconds, and exits with it.
+        Not in each scan: no other answer takes as long to read.
         """
         with self._metadata_lock:
             return self._clock.monotonic() >= self._refresh_due

@@ -35,6 +35,7 @@ log = logging.getLogger("kucoin")
 
 PERPETUAL = "FFWCSX"
 NS_PER_MS = 1_000_000
+MOVING = ("markPrice", "turnoverOf24h")     # of a contract: what tickers do not tell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,7 +300,7 @@ def _flag(row: Row, name: str) -> bool:
 
 
 def listed(data: Any, symbol_of: Callable[[Row], str]) -> dict[str, tuple[Instrument, Row]]:
-    """Return every contract RAD can trade, by KuCoin's id, with its row.
+    """Return every contract RAD can trade, by KuCoin's id, with what moves in its row.
 
     One that cannot be read is left out and said: it must not take the others with it.
     """
@@ -310,7 +311,7 @@ def listed(data: Any, symbol_of: Callable[[Row], str]) -> dict[str, tuple[Instru
         except BadResponse as error:
             log.warning("contract left out contract=%s error=%s", row.get("symbol"), error)
             continue
-        found[instrument.exchange_id] = (instrument, row)
+        found[instrument.exchange_id] = (instrument, {name: row.get(name) for name in MOVING})
     if not found:
         raise BadResponse("no contract in the list of contracts")
     return found

@@ -7,11 +7,9 @@ and takes half an answer for a whole one.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any, Protocol
 
 import ccxt
@@ -20,6 +18,7 @@ import orjson
 import urllib3
 
 from kucoin.endpoints import Effect, Endpoint
+from kucoin.exact_json import exactly
 from kucoin.refusals import SUCCESS, error_of, unreadable
 from runtime.deadline import deadline_pools
 from trading.errors import AuthenticationFailed, BadResponse, ExchangeError, ExchangeUnavailable, OutcomeUnknown
@@ -199,7 +198,7 @@ class Wire(ccxt.kucoin):  # type: ignore[misc]
 def parsed(body: bytes, *, exact: bool) -> Any:
     """Return an answer's JSON, its fractions as Decimal if *exact*; None if it is not JSON."""
     try:
-        return json.loads(body, parse_float=Decimal, parse_constant=_refuse) if exact else orjson.loads(body)
+        return exactly(body) if exact else orjson.loads(body)
     except (ValueError, RecursionError):
         return None
 
@@ -215,7 +214,3 @@ def addresses(futures_url: str, spot_url: str) -> dict[str, str]:
 def was_never_sent(error: BaseException) -> bool:
     """Whether no connection came about, so that no byte of the request left."""
     return isinstance(error, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no number")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,15 +16,20 @@ MOST_CANDLES = 500
 _PIECE = 20
 
 
-async def contracts_active(call: Call) -> Any:
-    """Every contract in one answer, built in pieces so that orders and ticks get in between."""
-    listed = [c for c in call.exchange.market.contracts() if c.status not in ("Closed", "Settled")]
-    pieces = []
-    for number, known in enumerate(listed):
-        pieces.append(dumps(_contract(call, known.symbol)))
-        if number % _PIECE == _PIECE - 1:
+async def _in_pieces(symbols: Sequence[str], shape: Callable[[str], Any]) -> ReadyJson:
+    """Return a row for each of *symbols*; orders and ticks get in between the pieces it is built in."""
+    rows = []
+    for number, symbol in enumerate(symbols, 1):
+        rows.append(dumps(shape(symbol)))
+        if number % _PIECE == 0:
             await asyncio.sleep(0)
-    return ReadyJson(f"[{','.join(pieces)}]")
+    return ReadyJson(f"[{','.join(rows)}]")
+
+
+async def contracts_active(call: Call) -> Any:
+    """Every contract in one answer."""
+    listed = [c.symbol for c in call.exchange.market.contracts() if c.status not in ("Closed", "Settled")]
+    return await _in_pieces(listed, lambda symbol: _contract(call, symbol))
 
 
 async def contract(call: Call) -> Any:
@@ -36,7 +42,8 @@ async def ticker(call: Call) -> Any:
 
 async def all_tickers(call: Call) -> Any:
     market = call.exchange.market
-    return [shapes.ticker_json(market.quote(c.symbol)) for c in market.contracts()]
+    listed = [c.symbol for c in market.contracts()]
+    return await _in_pieces(listed, lambda symbol: shapes.ticker_json(market.quote(symbol)))
 
 
 async def depth(call: Call) -> Any:
