@@ -288,7 +288,7 @@ def late_cut_and_next_user() -> Scene:
 
 
 def two_that_ask_for_a_name() -> Scene:
-    """Two connections to one host: both get its address, and the system's resolver is asked by one thread at a time."""
+    """Two connections to one host: both get its address, and the system is asked by one thread at a time."""
     asking, most = list[str](), list[int]()
 
     class Asked:

@@ -1,8 +1,9 @@
 """Every order in which threads can take their steps, one after the other, until one breaks what must hold.
 
-Depth first: run to the end, go back to the last choice that has another thread to offer, take that. Two orders that
-leave each thread having done and seen the same, and the shared state the same, continue alike: the second is not
-followed. So all orders are covered without all being run (`test_explorer.py` compares with running them all).
+Depth first: run to the end, go back to the last choice that has another thread to offer, take that. Orders that
+only swap steps which do not meet come to the same, and so do orders that lead to one state: each thread has done
+and seen the same, the shared state is the same. One of them is followed. So all are covered without all being
+run (`test_explorer.py` compares with running them all). With a bound of preemptions only states are compared.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Explored:
 
     def __str__(self) -> str:
         kind = "every order" if self.bound is None else f"every order with at most {self.bound} preemptions"
-        return f"{self.name}: {kind} of {self.threads} threads, {self.orders} run, {self.merged} met one run before"
+        return f"{self.name}: {kind} of {self.threads} threads, {self.orders} run, {self.merged} met one before"
 
 
 class Broken(AssertionError):
@@ -58,6 +59,7 @@ class Broken(AssertionError):
             f"  {name}: {', '.join(what for _, what in group)}"
             for name, group in groupby(self.steps, key=lambda step: step[0])
         )
+        self.story = f"{type(run.failure).__name__}\n{story}"      # without what differs from run to run
         super().__init__(
             f"{scenario}: {type(run.failure).__name__}: {run.failure}\n{story}\n"
             f"  to see it again: replay(scenario, {order})"

@@ -74,7 +74,7 @@ def ordering(client: KuCoinClient) -> Callable[[], object]:
 
 
 def scanning(client: KuCoinClient, wire: Wire) -> Callable[[], object]:
-    """What a scan does: it returns the orders it found on the wire when it came and which were there when it left."""
+    """What a scan does: it returns the orders that were on the wire when it came, and still when it was sent."""
     def scan() -> frozenset[str]:
         found = wire.orders()
         return found & client._call(CANDLES, {}, Priority.SCAN)    # type: ignore[no-any-return]

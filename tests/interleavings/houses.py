@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from runtime import locks
 from tests.fake_exchange import FakeExchange, FakeJournal
 from tests.interleavings.watching import VirtualClock, edge, watch
-from tests.trading_house import TradingHouse, a_contract, a_manager
 from tests.trading_house import SYMBOL as SYMBOL
-from trading.facts import OrderSide
+from tests.trading_house import TradingHouse, a_manager
 
 EXCHANGE = (
-    "find_order", "fetch_order", "fetch_open_orders", "fetch_stop_orders", "fetch_recent_fills", "fetch_order_fills",
-    "fetch_positions", "place_order", "cancel_order", "set_margin_mode",
+    "find_order", "fetch_order", "fetch_open_orders", "fetch_stop_orders", "fetch_recent_fills",
+    "fetch_order_fills", "fetch_positions", "place_order", "cancel_order", "set_margin_mode",
 )
 JOURNAL = (
     "record_intent", "settle_intent", "record_fills", "save_position", "record_execution", "is_booked",
@@ -34,7 +32,8 @@ def a_house(**wishes: Any) -> TradingHouse:
 def state_of(exchange: FakeExchange) -> Hashable:
     """Return what answers of the exchange depend on."""
     orders = tuple(
-        (order.client_oid, order.is_active, order.filled_quantity, order.stop_price) for order in exchange.orders.values()
+        (order.client_oid, order.is_active, order.filled_quantity, order.stop_price)
+        for order in exchange.orders.values()
     )
     return orders, tuple(exchange.net.items())
 

@@ -102,7 +102,8 @@ def two_monitors() -> Scene:
         assert len(house.exchange.exits()) == len(house.journal.trades) == 1
         must_agree(house)
 
-    return Scene(threads={"one": house.manager.update_positions, "other": house.manager.update_positions}, check=check)
+    update = house.manager.update_positions
+    return Scene(threads={"one": update, "other": update}, check=check)
 
 
 def monitor_and_closer() -> Scene:
@@ -184,7 +185,7 @@ def ending_and_opener() -> Scene:
 
 
 def opener_and_profit_taker() -> Scene:
-    """Part of the profit is taken while the opener still sees to stop and fees: what is left is written down so."""
+    """Part of the profit is taken while the opener sees to stop and fees: what is left is written down so."""
     house = a_house()
 
     def take() -> None:

@@ -21,7 +21,7 @@ def a_scanner(*symbols: str, workers: int) -> MarketScanner:
     """A scanner of *symbols* with a few workers on a market in memory."""
     clock = VirtualClock()
     market = FakeMarketData(clock, symbols)
-    market.closes = {symbol: 0.9 for symbol in symbols}
+    market.closes = dict.fromkeys(symbols, 0.9)
     scanner = MarketScanner(
         market, CloseIsScore(), UniverseRules(), PerformanceMonitor(clock), clock,
         ScanRules(candles=30, threshold=0.5, workers=workers),

@@ -6,7 +6,6 @@ import os
 import random
 import threading
 from collections.abc import Callable
-from math import comb
 from typing import Any
 
 import pytest
@@ -102,3 +101,81 @@ def test_no_outcome_is_left_out(seed: int) -> None:
     fewer, merged = outcomes_of(programs, without=without)
     assert fewer == every
     assert merged.orders <= all_run.orders
+
+
+def test_what_is_found_is_found_again() -> None:
+    """A race is found with the fewest switches it takes, told step by step, and its order breaks it each time."""
+    def scenario() -> Scene:
+        shared = watch(Shared(), "shared", fields=("a",))
+
+        def add() -> None:
+            shared.a += 1
+
+        def check(_: object) -> None:
+            assert shared.a == 3, f"a is {shared.a}"
+
+        return Scene(threads={"one": add, "other": add}, check=check)
+
+    found = find(scenario)
+    assert "a is 2" in str(found)
+    assert found.steps == (
+        ("one", "reads shared.a"), ("other", "reads shared.a"),
+        ("other", "sets shared.a"), ("one", "sets shared.a"),
+    )
+    assert {again.story for _ in range(20) if (again := replay(scenario, found.order))} == {found.story}
+    with pytest.raises(Broken):
+        explore(scenario)
+
+
+def test_a_deadlock_names_who_waits_for_what() -> None:
+    """Two that wait for each other's event, for ever: nobody can go on, and it says so."""
+    def scenario() -> Scene:
+        one, other = threading.Event(), threading.Event()
+
+        def wait(mine: threading.Event, theirs: threading.Event) -> None:
+            theirs.wait()
+            mine.set()
+
+        return Scene(check=lambda _: None, threads={
+            "one": lambda: wait(one, other), "other": lambda: wait(other, one),
+        })
+
+    found = find(scenario)
+    assert isinstance(found.cause, Stuck)
+    assert str(found.cause) == "nobody can go on: one waits for event 0; other waits for event 1"
+
+
+def test_a_bell_rung_too_early_is_heard_of() -> None:
+    """A wait without a predicate misses what rings before it: found as a deadlock, with the order that does it."""
+    def scenario() -> Scene:
+        shared = Shared()
+
+        def wait() -> None:
+            with shared.changed:
+                shared.changed.wait()
+
+        def ring() -> None:
+            with shared.changed:
+                shared.changed.notify_all()
+
+        return Scene(threads={"waiter": wait, "ringer": ring}, check=lambda _: None)
+
+    found = find(scenario)
+    assert str(found.cause) == "nobody can go on: waiter waits for bell 1"
+    assert found.steps == (("ringer", "takes little"), ("waiter", "takes little"))
+
+
+def test_independent_threads_need_one_order() -> None:
+    """Threads that share nothing come to the same in each of their many orders: one is run to its end."""
+    def scenario() -> Scene:
+        parts = [watch(Shared(), f"part {number}", fields=("a",)) for number in range(3)]
+
+        def count(part: Shared) -> None:
+            for _ in range(4):
+                part.a += 1
+
+        return Scene(check=lambda _: None, threads={
+            str(number): lambda part=part: count(part) for number, part in enumerate(parts)
+        })
+
+    assert explore(scenario).orders == 1

@@ -12,10 +12,13 @@ from trading.facts import Priority
 
 
 def test_pattern_2_as_printed_sells_one_position_twice() -> None:
-    """Between the second look and the sale another thread looks as well; the order is found and can be replayed."""
+    """Between the second look and the sale another looks as well; the order is found and can be replayed."""
     found = find(seed_patterns.pattern_2)
     assert "sold twice" in str(found)
-    assert [str(replay(seed_patterns.pattern_2, found.order)) for _ in range(10)] == [str(found)] * 10
+    for _ in range(10):
+        again = replay(seed_patterns.pattern_2, found.order)
+        assert again is not None
+        assert again.story == found.story
 
 
 def test_pattern_2_by_rad_sells_it_once() -> None:

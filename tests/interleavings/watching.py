@@ -43,11 +43,7 @@ def forget_all() -> None:
 @cache
 def _seen(kind: type, fields: frozenset[str]) -> type:
     """Return a subclass of *kind* that tells of each touch of *fields*; nothing else differs."""
-    body: dict[str, Any] = {field: _telling(kind, field) for field in fields}
-    if not hasattr(kind, "__dict__") or "__dict__" not in dir(kind):
-        body["__slots__"] = ()
-    elif all("__dict__" not in base.__dict__ for base in kind.__mro__):
-        body["__slots__"] = ()
+    body: dict[str, Any] = {"__slots__": (), **{field: _telling(kind, field) for field in fields}}
     return type(kind.__name__, (kind,), body)
 
 
