@@ -87,7 +87,7 @@ def outcomes_of(programs: list[Callable[[Shared], tuple[int, ...]]], **wishes: A
     return found, walk
 
 
-SEEDS = int(os.environ.get("RAD_SEEDS", "12"))
+SEEDS = int(os.environ.get("RAD_SEEDS", "8"))
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
