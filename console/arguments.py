@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import NoReturn
 
 from console.failure import Failure
 from control.steering import ERROR
+from runtime.options import add_key_override
 
 DESCRIPTION = "RAD, the KuCoin bot you can leave alone. Each command has its own --help."
 EPILOG = (
@@ -73,9 +74,13 @@ def _build() -> argparse.ArgumentParser:
     for name, summary in QUESTIONS.items():
         asking = command(name, summary)
         _add_mode(asking, "whose journal to read when the daemon is down (default: the latest)")
+        if name == "threads":
+            asking.add_argument("--stacks", action="store_true", help="print where in the code each thread is")
         if name == "trades":
             asking.add_argument("--limit", type=_count, default=100, metavar="N",
                                 help="how many of the latest (default: 100)")
+    watching = command("top", "everything at a glance, on a terminal; keys steer", asks=False)
+    watching.add_argument("--config", type=Path, metavar="FILE", help="settings instead of config.yaml")
     opening = command("open", "open a position by hand, also while paused")
     _add_symbol(opening)
     opening.add_argument("--side", choices=("long", "short"), required=True)
@@ -85,18 +90,56 @@ def _build() -> argparse.ArgumentParser:
     command("flatten", "close everything, and pause")
     command("pause", "open nothing from scanning any more; exits go on")
     command("resume", "open from scanning again")
+    command("page", "print the address of the web page, with a code that logs in once").add_argument(
+        "--open", action="store_true", dest="open_it", help="open it in the browser of this machine")
+    report = command("report", "write equity, trades, results and problems from the journal into one HTML file")
+    report.add_argument("--out", type=Path, metavar="FILE", help="(default: rad-report-MODE-DAY.html here)")
+    report.add_argument("--days", type=_count, metavar="N", help="the last N days (default: all there is)")
+    _add_mode(report, "whose journal (default: the latest)")
     scanning = command("scan", "scan once and print what is worth opening; opens nothing")
     scanning.add_argument("--once", action="store_true", required=True)
     _add_mode(scanning)
     _add_mode(command("verify", "compare journal and exchange; exit 0 only when they agree"))
+    saving = command("backup", "save journals and settings to one file, also while the daemon runs")
+    saving.add_argument("file", type=Path, nargs="?", metavar="FILE",
+                        help="a new file (default: one in data_dir/backups, of which the latest 14 are kept)")
+    command("restore", "put a backup in place, while no daemon runs; what it replaces is kept").add_argument(
+        "file", type=Path, metavar="FILE")
+    _add_operating(command)
     command("sandbox", "run RAD's own KuCoin alone", asks=False)
+    _add_logs(command("logs", "what the daemon has written down, whether it runs or not"))
+    command("notify-test", "send a message to each outlet and say what came of it")
     settings = command("config", "what is configured (show), and whether it is right (check)")
     settings.add_argument("what", choices=("show", "check"))
     return parser
 
 
+def _add_operating(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands of whoever looks after RAD rather than after its trades."""
+    from console import init_arguments, service_arguments
+
+    examining = command("doctor", "look at everything that could be wrong: settings, key, exchange, machine")
+    _add_mode(examining)
+    add_key_override(examining)
+    init_arguments.add_to(command("init", "ask what RAD has to know, try the key, write .env and config.yaml",
+                                  asks=False))
+    command("reload", "have the daemon take in its settings as they are written now")
+    service_arguments.add_to(command("install-service", "make RAD a service of this machine", asks=False))
+    failed = command("service-failed", "what the service's alert runs: say that RAD is down", asks=False)
+    failed.add_argument("--config", type=Path, metavar="FILE", help="settings instead of config.yaml")
+
+
 def _add_symbol(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("symbol", metavar="SYMBOL", help="BTC/USDT:USDT, or KuCoin's own XBTUSDTM")
+
+
+def _add_logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what is being written")
+    parser.add_argument("--level", choices=("debug", "info", "warning", "error", "fatal"),
+                        default="debug", help="this and graver (default: debug)")
+    parser.add_argument("--symbol", metavar="SYMBOL", help="lines about BTC, BTC/USDT or BTC/USDT:USDT only")
+    parser.add_argument("--lines", type=_count, default=100, metavar="N",
+                        help="how many of the latest (default: 100)")
 
 
 def _add_mode(parser: argparse.ArgumentParser, summary: str = "instead of the configured one") -> None:

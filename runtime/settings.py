@@ -33,6 +33,7 @@ from runtime.settings_fields import (
     parse_market,
     show_ladder,
 )
+from runtime.settings_messages import NotifySettings, TelegramSettings
 from runtime.settings_sources import (
     DEFAULT,
     Layers,
@@ -194,6 +195,10 @@ class ControlSettings(_Section):
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8420, ge=0, le=65_535)
+    names: Names = ()
+    cert: PathOrNone = None
+    key: PathOrNone = None
+    unencrypted: bool = False
 
 
 class SandboxSettings(_Section):
@@ -213,6 +218,7 @@ class LogSettings(_Section):
 
     level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = "info"
     file: PathOrNone = Path("rad.log")
+    format: Annotated[Literal["text", "json"], BeforeValidator(lower)] = "text"
 
 
 class Settings(_Section):
@@ -232,14 +238,25 @@ class Settings(_Section):
     journal: JournalSettings = JournalSettings()
     control: ControlSettings = ControlSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    notify: NotifySettings = NotifySettings()
+    telegram: TelegramSettings = TelegramSettings()
     log: LogSettings = LogSettings()
 
     _said: dict[str, Said] = PrivateAttr(default_factory=dict)
 
     @property
+    def title(self) -> str:
+        """What every message begins with: nobody is to take play money for his own."""
+        return f"RAD {self.mode}"
+
+    @property
     def log_path(self) -> Path | None:
         """Where the log is written; a relative file lies in the data folder."""
         return None if self.log.file is None else self.data_dir / self.log.file.expanduser()
+
+    def control_file(self, said: Path | None) -> Path | None:
+        """Where a certificate or key of the control API lies; a relative one is meant from beside the code."""
+        return None if said is None else PROJECT / said.expanduser()
 
     @property
     def journal_url(self) -> str:
