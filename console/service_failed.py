@@ -25,8 +25,29 @@ def tell_everybody(place: Place) -> int:
         f"journalctl -u {unit} says why; then: systemctl reset-failed {unit} && systemctl start {unit}",
     ]
     for line in lines:
-        print(f"{CRITICAL}RAD: {line}", file=sys.stderr, flush=True)
+        _say(line)
+    _send(lines)
     return OK
+
+
+def _say(line: str) -> None:
+    print(f"{CRITICAL}RAD: {line}", file=sys.stderr, flush=True)
+
+
+def _send(lines: list[str]) -> None:
+    """Have every outlet bring it: nobody reads the journal of a machine he does not look at."""
+    from console.notify_test import send_to_outlets
+    from runtime.notifier import Message
+    from trading.events import Level
+
+    try:
+        results = send_to_outlets(Message(title="RAD is down", body="\n".join(lines), level=Level.CRITICAL))
+    except RadError as error:
+        _say(f"no message sent: {error}")
+        return
+    for outlet, reason in results.items():
+        if reason:
+            _say(f"no message sent through {outlet}: {reason}")
 
 
 def _held(place: Place) -> str:
