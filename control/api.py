@@ -41,13 +41,13 @@ class Api:
         self._sessions = Sessions(token)
         self._guard = Guard(self._sessions, names=names)
         self._streams = Streams(steering, self._calls)
-        self._health = Shared(steering.held_up, self._calls, HEALTH_S)
+        self._health = Shared(steering.held_up, self._calls, min(HEALTH_S, ask_timeout_s))
         self._metrics = Shared(lambda: render(steering.figures()), self._calls, ask_timeout_s)
 
     def app(self) -> web.Application:
         """Return the application that serves all of it."""
         app = web.Application(middlewares=[self._guard.middleware], client_max_size=LARGEST_BODY)
-        app.on_response_prepare.append(self._guard.add_headers)
+        app.on_response_prepare.append(self._guard.prepare)
         app.on_shutdown.append(self._streams.end)
         own: dict[str, Handler] = {
             "/healthz": self._healthz, "/api/login": self._log_in, "/api/logout": self._log_out,
@@ -88,6 +88,7 @@ class Api:
     # ---- what the server answers itself ---------------------------------------------------------
 
     async def _healthz(self, request: web.Request) -> web.Response:
+        await _said(HEALTH, request)
         try:
             held_up = await self._health.get()
         except TimeoutError as error:
@@ -118,9 +119,11 @@ class Api:
         return web.Response(body=await self._metrics.get(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _openapi(self, request: web.Request) -> web.Response:
+        await _said(OPENAPI, request)
         return answer(document())
 
     async def _session(self, request: web.Request) -> web.Response:
+        await _said(SESSION, request)
         return answer(self._about(request[CALLER].session))
 
     def _about(self, session: Session | None) -> dict[str, Any]:
@@ -154,4 +157,5 @@ def _route(path: str) -> Route:
     return next(route for route in ROUTES if route.path == path)
 
 
-LOG_IN, LOG_OUT, METRICS = _route("/api/login"), _route("/api/logout"), _route("/metrics")
+LOG_IN, LOG_OUT, SESSION = _route("/api/login"), _route("/api/logout"), _route("/api/session")
+HEALTH, METRICS, OPENAPI = _route("/healthz"), _route("/metrics"), _route("/api/openapi.json")
