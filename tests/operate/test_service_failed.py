@@ -12,9 +12,11 @@ import pytest
 
 from console.__main__ import main
 
+Webhook = tuple[str, list[Any]]
+
 
 @pytest.fixture
-def webhook() -> Iterator[tuple[str, list[Any]]]:
+def webhook() -> Iterator[Webhook]:
     """An outlet on loopback, and what it was told."""
     told: list[Any] = []
 
@@ -37,9 +39,9 @@ def webhook() -> Iterator[tuple[str, list[Any]]]:
 
 
 def test_everybody_is_told(
-    clean: None, webhook: tuple[str, list[Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    clean: None, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """How it ended and what is open, as an alarm in the journal and as a message; a dead outlet stops no other."""
+    """How it ended and what is open, as an alarm in the journal and and as a message; a dead outlet stops none."""
     url, told = webhook
     monkeypatch.setenv("NOTIFY_URL_DEAD", "json://127.0.0.1:1/another-secret-path")
     monkeypatch.setenv("NOTIFY_URL_PHONE", url)
