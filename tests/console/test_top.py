@@ -262,7 +262,7 @@ def test_a_person_sees_and_steers(terminal: Terminal, daemon: FakeSteering, data
     terminal.type("t")
     terminal.shown("PositionMonitor")
     terminal.type("l")
-    terminal.shown("contended")
+    terminal.shown("held by")
     terminal.type("l")
     terminal.shown("something odd")
     terminal.type("?")
