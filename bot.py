@@ -27,8 +27,8 @@ from daemon.report import closing_block
 from daemon.service import Service
 from daemon.signals import end_after, end_on_signals, reload_on_hangup
 from daemon.steering import Desk
+from daemon.telling import Telling
 from daemon.verify_alone import verify_alone
-from daemon.watch import Watch
 from execution.reconcile import Reconciliation
 from runtime.heartbeat import IDLE, IDLE_LIMIT_S, Heart, doing
 from runtime.lease import POLL_S, RENEW_S, Lease
@@ -58,7 +58,6 @@ DUTIES_LIMIT_S = 600.0           # of one duty, however often it gets on
 MAIN_STUCK_S = 30.0              # how long exits go on beyond that, before RAD is ended
 MONITOR_LIMIT_S = 5.0            # of one look at all positions, the wait for a tick included
 MONITOR_STUCK_S = 5.0            # how much longer a lock may keep it
-WATCH_INTERVAL_S = 1.0
 MONITOR_BACKOFF_S = 0.25         # whatever goes wrong in it, the monitor looks again at once
 START_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 # Ten seconds are promised from the signal to the end; what follows adds up to less.
@@ -79,6 +78,7 @@ class Bot:
         self.hung_up = threading.Event()       # SIGHUP: the settings are to be read again
         self._opener = Opener(house, guard=options.guard)
         self._desk = Desk(house, self._opener)
+        self._telling = Telling(house, self._desk)
         self._heart = Heart(
             "MainThread", limit_s=DUTY_LIMIT_S + 3 * house.settings.exchange.deadline_s, vital_s=MAIN_STUCK_S,
             task_limit_s=DUTIES_LIMIT_S, monotonic=self._clock.monotonic,
@@ -91,12 +91,6 @@ class Bot:
         self._next_reconcile = 0.0
         self._next_summary = self._clock.monotonic() + SUMMARY_INTERVAL_S
         self._keeper: Worker | None = None
-        self._watch = Watch(house)
-        self._watching = threading.Event()         # set when it is to end: after everything it tells of
-        self._watcher = Worker(
-            "Watch", self._watch_step, stop=self._watching, clock=self._clock, stuck_after_s=60.0,
-            longest_backoff_s=WATCH_INTERVAL_S,
-        )
         self._started = False
         self._hurrying = Heart("Ending")
         self._tick = 0
@@ -110,8 +104,10 @@ class Bot:
         self._service.start()
         self._hurrying.start(self._hurry)
         try:
-            self._control.start()
-            self._watcher.start()
+            address = self._control.start()
+            if self._house.logs is not None:
+                self._house.logs.hide(address.token)
+            self._telling.start()
             if self._start():
                 code = self._loop()
         except (AuthenticationFailed, ConfigError) as error:
@@ -257,10 +253,6 @@ class Bot:
         house.manager.update_positions()
         house.ask_for_stale_prices()
 
-    def _watch_step(self) -> None:
-        self._watch.look()
-        self._clock.wait(self._watching, WATCH_INTERVAL_S)
-
     def _scan_step(self) -> None:
         house = self._house
         self._note_universe(house.scanner.scan().universe)
@@ -387,17 +379,10 @@ class Bot:
             if not self._is_overtaken():
                 self._last_look()
             self._say_last_words()
-        self._end_watch()
+        self._telling.stop()
         house.close()
         self._control.stop()
         self._service.stop()
-
-    def _end_watch(self) -> None:
-        """Tell what there is to tell and end the feed; what comes now is the end, and no trouble."""
-        self._watching.set()
-        if self._watcher.join(THREADS_GRACE_S):
-            self._watch.look()
-        self._house.events.close()
 
     def _hurry(self) -> None:
         """Once told to end, wait for nothing long: the main thread may be in the middle of a call."""

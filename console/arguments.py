@@ -101,6 +101,8 @@ def _build() -> argparse.ArgumentParser:
         "file", type=Path, metavar="FILE")
     _add_operating(command)
     command("sandbox", "run RAD's own KuCoin alone", asks=False)
+    _add_logs(command("logs", "what the daemon has written down, whether it runs or not"))
+    command("notify-test", "send a message to each outlet and say what came of it")
     settings = command("config", "what is configured (show), and whether it is right (check)")
     settings.add_argument("what", choices=("show", "check"))
     return parser
@@ -123,6 +125,15 @@ def _add_operating(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _add_symbol(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("symbol", metavar="SYMBOL", help="BTC/USDT:USDT, or KuCoin's own XBTUSDTM")
+
+
+def _add_logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what is being written")
+    parser.add_argument("--level", choices=("debug", "info", "warning", "error", "fatal"),
+                        default="debug", help="this and graver (default: debug)")
+    parser.add_argument("--symbol", metavar="SYMBOL", help="lines about BTC, BTC/USDT or BTC/USDT:USDT only")
+    parser.add_argument("--lines", type=_count, default=100, metavar="N",
+                        help="how many of the latest (default: 100)")
 
 
 def _add_mode(parser: argparse.ArgumentParser, summary: str = "instead of the configured one") -> None:

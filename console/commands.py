@@ -171,6 +171,25 @@ def config(said: Namespace) -> int:
     return (show if said.what == "show" else check)(from_caller(said.config), as_json=said.as_json)
 
 
+def notify_test(said: Namespace) -> int:
+    """One message to each outlet, and what came of it."""
+    from console.notify_test import notify_test
+
+    with waiting("sending"):
+        return notify_test(from_caller(said.config), as_json=said.as_json)
+
+
+def logs(said: Namespace) -> int:
+    """What the daemon has written down, and with -f what it writes."""
+    from console.logs import logs
+    from runtime.log_files import WORDS, Wanted
+
+    wanted = Wanted(level=WORDS[said.level], symbol=said.symbol or "")
+    return logs(
+        from_caller(said.config), wanted=wanted, count=said.lines, follow=said.follow, as_json=said.as_json
+    )
+
+
 def _running(said: Namespace) -> Any:
     """Return the daemon's status; None where none runs, or it is too busy to say."""
     try:
@@ -198,6 +217,7 @@ def _tell(facts: Any, said: Namespace, show: str = "") -> None:
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "run": run, "sandbox": sandbox, "scan": scan, "verify": verify, "config": config,
     "top": top, "backup": backup, "restore": restore,
+    "notify-test": notify_test, "logs": logs,
     "doctor": doctor, "init": init, "reload": reload, "install-service": install_service,
     "service-failed": service_failed,
     **dict.fromkeys(("status", "positions", "opportunities", "orders", "trades", "threads"), ask),

@@ -10,10 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from control.telegram import Telegram
 from control.views import in_ms
 from daemon.blacklist import Blacklist
 from daemon.exchange_process import ExchangeAddress, ExchangeProcess
 from daemon.key_check import KeyCheck
+from daemon.messages import notifier_for
 from daemon.scan import scan_rules, scanner_for
 from daemon.state import Account, Status, Trouble
 from execution.orders import OrderSender
@@ -32,7 +34,9 @@ from runtime.journal import SqlJournal
 from runtime.lease import LEASE_S, POLL_S, Lease, account_name, lease_of
 from runtime.lease_row import on_server
 from runtime.logs import LogRuntime, start_logging
+from runtime.notifier import Notifier
 from runtime.options import RunOptions, refuse_unspoken_live
+from runtime.outlets import Outlets, load_outlets
 from runtime.pool import UrgentPool
 from runtime.prices import PriceBook
 from runtime.secrets import Secrets, load_secrets
@@ -82,11 +86,14 @@ class House:
         self.stop = threading.Event()          # everything but exits ends
         self.abandon = threading.Event()       # exits end too
         self.status = Status()
+        self.events = EventFeed(clock, levels=settings.notify.gravities())
+        self.notifier: Notifier | None = None
+        self.telegram: Telegram | None = None
+        self.outlets = Outlets()
         self.supervisor = Supervisor(
             settings.data_dir / "stacks.log", clock, self.stop, tell=self.status.set_stuck,
             flush=lambda: logs is None or logs.flush(LAST_LINES_S),
         )
-        self.events = EventFeed(clock)
         self.exchange_process: ExchangeProcess | None = None
         self.guard: Instance | None = None
         self.look_soon = threading.Event()     # something calls for a reconciliation
@@ -294,6 +301,10 @@ class House:
             Trouble(what="stop", text="no stop on the exchange yet", symbol=symbol)
             for symbol in self.unprotected()
         ]
+        if self.notifier is not None and self.notifier.trouble():
+            found.append(Trouble(what="notifier", text=self.notifier.trouble()))
+        if self.telegram is not None and self.telegram.trouble():
+            found.append(Trouble(what="telegram", text=self.telegram.trouble()))
         found += [
             Trouble(what="exit", text=f"cannot be closed: refused {leaving.ladder.refusals} times, trying on",
                     symbol=position.symbol)
@@ -369,10 +380,15 @@ def build(options: RunOptions) -> House:
     refuse_unspoken_live(settings.mode, live=options.live)
     scanner = settings.scanner
     strategy = load_strategy(scanner.strategy, scanner.params, candles=scanner.candles)
-    secrets = load_secrets([Path.cwd(), Path(__file__).resolve().parents[1]])
+    folders = [Path.cwd(), Path(__file__).resolve().parents[1]]
+    secrets = load_secrets(folders)
     clock = SystemClock()
     guard = Instance.claim(settings.data_dir, clock)
-    logs = start_logging(settings.log.level, settings.log_path, secrets.redactions())
+    outlets = load_outlets(folders)
+    hidden = secrets.redactions() + outlets.redactions()
+    logs = start_logging(
+        settings.log.level, settings.log_path, hidden, as_json=settings.log.format == "json"
+    )
     process: ExchangeProcess | None = None
     journal: SqlJournal | None = None
     lease: Lease | None = None
@@ -392,6 +408,8 @@ def build(options: RunOptions) -> House:
             settings, address, clock, strategy, journal=journal, lease=lease, logs=logs, adopt=adopt,
             any_key=options.any_key,
         )
+        house.outlets = outlets
+        house.notifier = notifier_for(settings, outlets, house.events, clock, logs.redact)
     except BaseException:
         if process is not None:
             process.stop()

@@ -40,11 +40,11 @@ class EventFeed:
     def publish(self, kind: Kind, symbol: str = "", *, over: bool = False, **fields: Any) -> None:
         """Tell what happened, with the facts its sentence is made of."""
         at_ms, facts = self._clock.now_ms(), MappingProxyType(fields) if fields else NOTHING
-        level = Level.INFO if over else self._levels[kind]
         with self._lock:
             self._latest += 1
             self._events.append(Event(
-                number=self._latest, at_ms=at_ms, kind=kind, level=level, symbol=symbol, over=over, fields=facts,
+                number=self._latest, at_ms=at_ms, kind=kind, gravity=self._levels[kind], symbol=symbol, over=over,
+                fields=facts,
             ))
             self._news.notify_all()
 

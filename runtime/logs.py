@@ -1,7 +1,4 @@
-"""The log: callers hand over records and go on; one thread words, redacts and writes them.
-
-    2026-11-24T02:42:20.123Z INFO  PositionMonitor   exit   BTC/USDT:USDT stop moved from=64000 to=64100
-"""
+"""The log: callers hand over records and go on; one thread words, redacts, folds and writes them."""
 
 from __future__ import annotations
 
@@ -10,63 +7,39 @@ import logging
 import logging.handlers
 import os
 import queue
-import re
 import sys
 import threading
-import time
 from collections.abc import Iterable
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Any, TextIO
 
+from runtime.folding import Folding
 from runtime.heartbeat import BEAT_S, Heart
+from runtime.log_lines import JsonLines, Lines, lines_for, repeat_key
+from runtime.redaction import Redactor
 from trading.errors import ConfigError
 
 log = logging.getLogger("log")
 
 WAITING = 10_000           # records waiting to be written beyond which DEBUG and INFO are dropped
 FILE_BYTES = 20_000_000
-FILES_KEPT = 5
-HIDDEN = "***"
+FILES_KEPT = 5             # beside the one being written
+FOLD_S = 60.0              # in which of one line ...
+FOLD_FIRST = 5             # ... so many are written, and the rest counted
+NEVER_FOLDED = frozenset({"audit"})        # who commanded what, each time
 
 # At DEBUG these would tell of every byte on the wire; their troubles are heard at any level.
 _TALKATIVE = ("urllib3", "ccxt", "asyncio", "aiohttp", "sqlalchemy", "apprise", "markdown")
-_TAGS = {"py.warnings": "python"}
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), 127)}
 
 
-class _Words(logging.Formatter):
-    """A record as one line (and its traceback, indented), without secrets."""
+class _Nothing:
+    """Nothing came while somebody waited."""
 
-    def __init__(self, redactions: Iterable[str]) -> None:
-        super().__init__()
-        hidden = sorted({text for text in redactions if text}, key=len, reverse=True)
-        self._hidden = re.compile("|".join(re.escape(text) for text in hidden)) if hidden else None
 
-    def redact(self, text: str) -> str:
-        """Return *text* with every secret replaced."""
-        return text if self._hidden is None else self._hidden.sub(HIDDEN, text)
-
-    def format(self, record: logging.LogRecord) -> str:
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        tag = _TAGS.get(record.name, record.name.partition(".")[0])
-        # Redacted before control characters are escaped, which would break a secret up.
-        text = self.redact(self._message(record)).translate(_CONTROL).replace("\n", "\n    ")
-        return (
-            f"{moment}.{int(record.msecs):03d}Z {_level(record)} {record.threadName or '?':<17} {tag:<6} {text}"
-        )
-
-    def _message(self, record: logging.LogRecord) -> str:
-        try:
-            message = record.getMessage()
-        except Exception as error:  # noqa: BLE001 - a badly worded line must not cost the ones after it
-            message = f"{record.msg} {record.args} (not readable: {error})"
-        parts = [message]
-        if record.exc_info and record.exc_info[0] is not None:
-            parts.append(self.formatException(record.exc_info))
-        if record.stack_info:
-            parts.append(record.stack_info)
-        return "\n".join(parts)
+_Item = logging.LogRecord | threading.Event | None
+_NOTHING = _Nothing()
 
 
 class _Intake(logging.Handler):
@@ -74,7 +47,7 @@ class _Intake(logging.Handler):
 
     def __init__(self, limit: int) -> None:
         super().__init__()
-        self.waiting: queue.SimpleQueue[logging.LogRecord | threading.Event | None] = queue.SimpleQueue()
+        self.waiting: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self.dropped = 0       # changed under the handler's lock, read by anyone
         self._limit = limit
 
@@ -90,9 +63,11 @@ class _Intake(logging.Handler):
 class LogRuntime:
     """A running log; made by `start_logging`, ended by `stop`."""
 
-    def __init__(self, sinks: list[logging.Handler], words: _Words, level: int, limit: int) -> None:
+    def __init__(self, sinks: list[logging.Handler], redact: Redactor, level: int, limit: int) -> None:
         self._sinks = sinks
-        self._words = words
+        self._redact = redact
+        self._words = Lines(redact)
+        self._folding = Folding[logging.LogRecord](FOLD_S, first=FOLD_FIRST)      # the writer's own
         self._intake = _Intake(limit)
         self._reported = 0
         self.failed = 0        # lines that a sink could not take, and could not say so either
@@ -125,7 +100,11 @@ class LogRuntime:
 
     def redact(self, text: str) -> str:
         """Return *text* as the log would write it: without secrets."""
-        return self._words.redact(text)
+        return self._redact(text)
+
+    def hide(self, *secrets: str) -> None:
+        """Keep these out of the log too, from now on."""
+        self._redact.hide(secrets)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until what was logged so far is written; False if it is not by then."""
@@ -156,20 +135,35 @@ class LogRuntime:
                 item.set()
                 continue
             heart.begin("writing")
-            self._write(item)
+            if isinstance(item, logging.LogRecord):
+                self._write_unless_repeated(item)
+            self._write_repeats()
             heart.done()
             if self._intake.waiting.empty():
                 self._report_dropped()
+        self._write_repeats(at_the_end=True)
         self._report_dropped()
         for sink in self._sinks:
             with contextlib.suppress(OSError, ValueError):       # of a full disk, or a terminal that has gone away
                 sink.close()
 
-    def _next(self) -> logging.LogRecord | threading.Event | None:
-        while True:
-            self._heart.idle()
-            with contextlib.suppress(queue.Empty):
-                return self._intake.waiting.get(timeout=BEAT_S)
+    def _next(self) -> _Item | _Nothing:
+        """Wait for something to do; at most until repeats are to be told of, or a sign of life is due."""
+        self._heart.idle()
+        due_s = self._folding.next_due_s(monotonic())
+        try:
+            return self._intake.waiting.get(timeout=BEAT_S if due_s is None else min(due_s, BEAT_S))
+        except queue.Empty:
+            return _NOTHING
+
+    def _write_unless_repeated(self, record: logging.LogRecord) -> None:
+        key = repeat_key(record, self._words.said(record))
+        if record.name in NEVER_FOLDED or self._folding.admit(key, self._words.kept(record), monotonic()):
+            self._write(record)
+
+    def _write_repeats(self, *, at_the_end: bool = False) -> None:
+        for record, count in self._folding.due(monotonic(), all_of_them=at_the_end):
+            self._write(self._words.again(record, count))
 
     def _write(self, record: logging.LogRecord) -> None:
         for sink in self._sinks:
@@ -234,27 +228,26 @@ def start_logging(
     stream: TextIO | None = None,
     *,
     limit: int = WAITING,
+    as_json: bool = False,
 ) -> LogRuntime:
     """Send every logger's records to *stream* (by default stderr) and *file*, without *redactions*.
+
+    Where *stream* is systemd's journal, its lines are as that wants them.
 
     Raises:
         ConfigError: the file cannot be opened.
     """
-    words = _Words(redactions)
+    redact = Redactor(redactions)
     stream = sys.stderr if stream is None else stream
     sinks: list[logging.Handler] = [_StreamSink(stream)]
+    sinks[0].setFormatter(lines_for(stream, redact, as_json=as_json))
     if file is not None:
         try:
             sinks.append(_FileSink(file, stream))
+            sinks[1].setFormatter(JsonLines(redact) if as_json else Lines(redact))
         except OSError as error:
             raise ConfigError(f"cannot write the log file {file}: {error.strerror}") from None
-    for sink in sinks:
-        sink.setFormatter(words)
-    return LogRuntime(sinks, words, logging.getLevelNamesMapping()[level.upper()], limit)
-
-
-def _level(record: logging.LogRecord) -> str:
-    return {"WARNING": "WARN ", "CRITICAL": "FATAL"}.get(record.levelname, f"{record.levelname:<5}")
+    return LogRuntime(sinks, redact, logging.getLevelNamesMapping()[level.upper()], limit)
 
 
 def _log_uncaught(

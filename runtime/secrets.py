@@ -60,7 +60,7 @@ class Secrets:
         forms: set[str] = set()
         for value in (self.key, self.secret, self.passphrase):
             if len(value) >= _SHORTEST_HIDDEN:
-                forms |= _forms(value)
+                forms |= every_form(value)
         return tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
 
@@ -87,18 +87,18 @@ def load_secrets(folders: Iterable[Path], environ: Mapping[str, str] | None = No
     found = _Found()
     found.add(environ, "environment")
     if environ.get("CREDENTIALS_DIRECTORY"):
-        found.add(_credentials(Path(environ["CREDENTIALS_DIRECTORY"])), "systemd")
+        found.add(read_credentials(Path(environ["CREDENTIALS_DIRECTORY"]), NAMES), "systemd")
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         if len(found.values) == len(NAMES):
             break                  # a service may not even read the file its credentials come from
-        found.add(_dotenv(folder / ".env"), str(folder / ".env"))
+        found.add(read_dotenv(folder / ".env"), str(folder / ".env"))
     return _secrets(found)
 
 
 def secrets_in(file: Path) -> Secrets:
     """Return the keys that stand in one `.env` file. Raises ConfigError if it cannot be read."""
     found = _Found()
-    found.add(_dotenv(file), str(file))
+    found.add(read_dotenv(file), str(file))
     return _secrets(found)
 
 
@@ -111,16 +111,18 @@ def _secrets(found: _Found) -> Secrets:
     )
 
 
-def _credentials(folder: Path) -> dict[str, str | None]:
+def read_credentials(folder: Path, names: Iterable[str]) -> dict[str, str | None]:
+    """Return those of *names* that systemd has put into *folder*. Raises ConfigError when one is unreadable."""
     values: dict[str, str | None] = {}
-    for name in NAMES:
+    for name in names:
         for file in (folder / name, folder / name.lower()):
             if file.is_file() and name not in values:
                 values[name] = _read(file)
-    return {**_dotenv(folder / CREDENTIAL), **values}
+    return {**read_dotenv(folder / CREDENTIAL), **values}
 
 
-def _dotenv(file: Path) -> Mapping[str, str | None]:
+def read_dotenv(file: Path) -> Mapping[str, str | None]:
+    """Return what a `.env` file says; nothing when there is none. Raises ConfigError when it is unreadable."""
     if not file.is_file():
         return {}
     _read(file)                    # for its faults in words
@@ -136,7 +138,8 @@ def _read(file: Path) -> str:
         raise ConfigError(f"{file} is not UTF-8 text") from None
 
 
-def _forms(value: str) -> set[str]:
+def every_form(value: str) -> set[str]:
+    """Return *value* in each form it may take on the wire or in an error about it."""
     raw = value.encode()
     encoded = {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
     forms = {value, quote(value, safe=""), quote_plus(value), *encoded, *(form.rstrip("=") for form in encoded)}

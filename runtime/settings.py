@@ -33,6 +33,7 @@ from runtime.settings_fields import (
     parse_market,
     show_ladder,
 )
+from runtime.settings_messages import NotifySettings, TelegramSettings
 from runtime.settings_sources import (
     DEFAULT,
     Layers,
@@ -217,6 +218,7 @@ class LogSettings(_Section):
 
     level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = "info"
     file: PathOrNone = Path("rad.log")
+    format: Annotated[Literal["text", "json"], BeforeValidator(lower)] = "text"
 
 
 class Settings(_Section):
@@ -236,9 +238,16 @@ class Settings(_Section):
     journal: JournalSettings = JournalSettings()
     control: ControlSettings = ControlSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    notify: NotifySettings = NotifySettings()
+    telegram: TelegramSettings = TelegramSettings()
     log: LogSettings = LogSettings()
 
     _said: dict[str, Said] = PrivateAttr(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What every message begins with: nobody is to take play money for his own."""
+        return f"RAD {self.mode}"
 
     @property
     def log_path(self) -> Path | None:

@@ -96,7 +96,7 @@ WORDS: Mapping[Kind, Words] = {
     Kind.FOREIGN: Words(
         WARNING, "a position that is not RAD's: {what}; left alone", "the position that was not RAD's is gone"),
     Kind.THREAD_STUCK: Words(
-        CRITICAL, "thread {name} makes no progress; nothing is entered", "thread {name} makes progress again"),
+        CRITICAL, "thread {name} {what}; nothing is entered", "thread {name} gets on again"),
     Kind.THREAD_REPLACED: Words(CRITICAL, "thread {name} died and was replaced: {what}"),
     Kind.THREAD_FAILED: Words(WARNING, "thread {name} failed and goes on: {what}"),
     Kind.EXCHANGE: Words(WARNING, "the exchange does not answer: {what}", "the exchange answers again"),
@@ -118,10 +118,15 @@ class Event:
     number: int
     at_ms: int
     kind: Kind
-    level: Level
+    gravity: Level                         # of its kind
     symbol: str = ""
     over: bool = False                     # it is the end of what was told before
     fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def level(self) -> Level:
+        """Return how grave it is now: the end of a trouble is good news."""
+        return Level.INFO if self.over else self.gravity
 
     @property
     def text(self) -> str:
@@ -133,6 +138,22 @@ class Event:
         except Exception:  # noqa: BLE001 - a badly worded event must not cost the ones after it
             said = f"{self.kind} {'over ' * self.over}{dict(self.fields)}"
         return f"{self.symbol} {said}" if self.symbol else said
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotifyRules:
+    """Who is told what."""
+
+    level: Level = Level.INFO                              # nothing less grave is sent
+    muted: frozenset[Kind] = frozenset()
+    outlets: Mapping[str, Level] = field(default_factory=dict)     # an outlet's own level
+    silent: frozenset[str] = frozenset()                           # outlets that bring nothing
+
+    def wants(self, outlet: str, event: Event) -> bool:
+        """Whether *outlet* is to bring it. The end of what was told is told as well."""
+        if event.kind in self.muted or outlet in self.silent:
+            return False
+        return event.gravity >= self.outlets.get(outlet, self.level)
 
 
 def _quote(symbol: str) -> str:

@@ -17,6 +17,7 @@ import pytest
 
 from runtime import logs
 from runtime.logs import LogRuntime, start_logging
+from runtime.redaction import HIDDEN
 from runtime.secrets import Secrets
 from trading.errors import ConfigError
 
@@ -131,7 +132,7 @@ def test_no_secret_reaches_the_log(start: Start, secret: str, form: Callable[[st
     written = stream.getvalue()
     assert hidden.strip("'") not in written
     assert secret not in written
-    assert written.count(logs.HIDDEN) >= 3
+    assert written.count(HIDDEN) >= 3
     assert hidden.strip("'") not in running.redact(f"error {hidden}")
 
 

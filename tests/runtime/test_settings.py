@@ -43,7 +43,7 @@ def test_config_yaml_says_the_defaults(tmp_path: Path) -> None:
     assert [row[:2] for row in shipped.as_rows()] == [row[:2] for row in bare.as_rows()]
     assert shipped.model_dump() == Settings().model_dump()
     unsaid = [key for key, _, source in shipped.as_rows() if source == "default"]
-    assert unsaid == ["scanner.params"]   # `params: {}` says no key of it
+    assert unsaid == ["scanner.params", "notify.levels", "notify.outlets"]   # `params: {}` says no key of it
 
 
 def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:

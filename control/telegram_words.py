@@ -1,0 +1,189 @@
+"""What Telegram's commands answer: a few lines that fit a phone, made from what the API answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from control.steering import JsonObject, NotFound, Steering
+
+HELP = "\n".join((
+    "/status how it is doing",
+    "/positions what is open",
+    "/profit what came of it so far",
+    "/daily the last seven days",
+    "/opportunities what the latest scan found",
+    "/threads what makes progress",
+    "/verify compare journal and exchange",
+    "/pause enter nothing any more; exits go on",
+    "/resume enter again",
+    "/close BTC close one position",
+    "/flatten close everything; asks for a code first",
+))
+DAYS = 7
+MOST_TRADES = 2_000            # that /profit and /daily look at
+MOST_ROWS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A question: how it is answered, and the call of the API it is as urgent as."""
+
+    route: str
+    answer: Callable[[Steering], str]
+
+
+def say_status(steering: Steering) -> str:
+    """Return the state, the account and what is wrong."""
+    facts = steering.status()
+    lines = [
+        f"{facts['state']}, {facts['mode']} {facts['market']}, version {facts['version']}",
+        f"equity {_money(facts.get('equity'))}, {facts['positions']} open, "
+        f"{facts['protected']} with a stop on the exchange",
+    ]
+    if facts.get("entries_blocked"):
+        lines.append(f"nothing is entered: {facts['entries_blocked']}")
+    lines += [f"! {problem}" for problem in facts.get("problems") or ()]
+    return "\n".join(lines)
+
+
+def say_positions(steering: Steering) -> str:
+    """Return each position in a line or two; its second stop is the one on the exchange."""
+    rows = steering.positions()
+    return _listed([
+        f"{row['symbol']} {row['side']} {row['quantity']} at {row['entry_price']}: "
+        f"{_signed(row['unrealised_pnl'])} ({_signed(row['r_multiple'])} R), stop {row['stop_price']}, "
+        f"there {row['exchange_stop_price'] if row['protected'] else 'NONE'}"
+        for row in rows
+    ], "nothing is open")
+
+
+def say_profit(steering: Steering) -> str:
+    """Return what all trades earned, and the latest ones."""
+    facts, trades = steering.status(), steering.trades(MOST_TRADES)
+    wins = sum(Decimal(trade["realised_pnl"]) > 0 for trade in trades)
+    lines = [
+        f"{len(trades)} trades, {wins} won, {_signed(_sum_of(trades))} after fees; equity "
+        f"{_money(facts.get('equity'))}",
+        *(
+            f"{trade['symbol']} {trade['side']} {trade['exit_reason']}: {_signed(trade['realised_pnl'])}"
+            for trade in trades[:5]
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def say_daily(steering: Steering) -> str:
+    """Return what each of the latest days with trades earned, newest first."""
+    days: dict[str, list[JsonObject]] = {}
+    for trade in steering.trades(MOST_TRADES):
+        days.setdefault(str(trade["closed_at"])[:10], []).append(trade)
+    return _listed([
+        f"{day}: {len(trades)} trades, {_signed(_sum_of(trades))}"
+        for day, trades in sorted(days.items(), reverse=True)[:DAYS]
+    ], "no trades yet")
+
+
+def say_opportunities(steering: Steering) -> str:
+    """Return what the latest scan found, best first."""
+    return _listed([
+        f"{row['symbol']} {row['side']} {_rounded(row['score'])}: {', '.join(row.get('reasons') or ())}"
+        for row in steering.opportunities()
+    ], "the latest scan found nothing")
+
+
+def say_threads(steering: Steering) -> str:
+    """Return what each supervised thread is doing; the others are only counted."""
+    rows = steering.threads()["threads"]
+    supervised = [row for row in rows if row.get("steps") is not None]
+    lines = [_thread(row) for row in supervised]
+    return "\n".join([*lines, f"and {len(rows) - len(supervised)} others"])
+
+
+def say_verify(steering: Steering) -> str:
+    """Return whether journal and exchange agree, and where not."""
+    facts = steering.verify()
+    if facts.get("agree"):
+        return "journal and exchange agree"
+    found = [f"! {each['text']}" for each in facts["differences"]]
+    return f"journal and exchange do NOT agree\n{_listed(found, '')}"
+
+
+ASKING = {
+    "status": Asking("status", say_status),
+    "positions": Asking("positions", say_positions),
+    "profit": Asking("trades", say_profit),
+    "daily": Asking("trades", say_daily),
+    "opportunities": Asking("opportunities", say_opportunities),
+    "threads": Asking("threads", say_threads),
+    "verify": Asking("verify", say_verify),
+}
+
+
+def say_paused(facts: JsonObject) -> str:
+    """Return what a pause or its end came to."""
+    return "paused: nothing is entered, exits go on" if facts["paused"] else "resumed"
+
+
+def say_closed(trade: JsonObject) -> str:
+    """Return what one close came to."""
+    return (
+        f"closed {trade['symbol']} {trade['side']} at {trade['exit_price']}: {_signed(trade['realised_pnl'])}"
+        f" ({_signed(trade['r_multiple'])} R)"
+    )
+
+
+def say_flattened(facts: JsonObject) -> str:
+    """Return what was closed and what was not."""
+    closed, failed = facts["closed"], facts["failed"]
+    lines = [f"paused; {len(closed)} closed, {_signed(_sum_of(closed))}"]
+    return "\n".join([*lines, *(f"! {failure}" for failure in failed)])
+
+
+def find_symbol(wanted: str, positions: Sequence[JsonObject]) -> str:
+    """Return the symbol somebody means who types on a phone: BTC, btc/usdt, or the whole of it.
+
+    Raises:
+        NotFound: several positions could be meant.
+    """
+    typed = wanted.upper()
+    symbols = [str(row["symbol"]) for row in positions]
+    if typed in (symbol.upper() for symbol in symbols):
+        return next(symbol for symbol in symbols if symbol.upper() == typed)
+    meant = [
+        symbol for symbol in symbols
+        if typed in (symbol.partition("/")[0].upper(), symbol.partition(":")[0].upper())
+    ]
+    if len(meant) > 1:
+        raise NotFound(f"{wanted} may be {' or '.join(meant)}")
+    return meant[0] if meant else wanted
+
+
+def _listed(lines: list[str], empty: str) -> str:
+    if not lines:
+        return empty
+    more = len(lines) - MOST_ROWS
+    return "\n".join([*lines[:MOST_ROWS], *([f"… and {more} more"] if more > 0 else [])])
+
+
+def _thread(row: JsonObject) -> str:
+    word = row["state"] if row["state"] == "running" else str(row["state"]).upper()
+    return f"{row['name']} {word}: {row['steps']} steps, {row['failures']} failed, idle {row['idle_s']:.0f} s"
+
+
+def _sum_of(trades: Sequence[JsonObject]) -> Decimal:
+    return sum((Decimal(trade["realised_pnl"]) for trade in trades), Decimal(0))
+
+
+def _money(said: Any) -> str:
+    return "unknown" if said is None else f"{Decimal(str(said)):.2f}"
+
+
+def _signed(said: Any) -> str:
+    return "?" if said is None else f"{Decimal(str(said)):+.2f}"
+
+
+def _rounded(said: Any) -> str:
+    return "?" if said is None else f"{Decimal(str(said)):.2f}"
