@@ -32,6 +32,7 @@ from daemon.verify_alone import verify_alone
 from execution.reconcile import Reconciliation
 from runtime.heartbeat import IDLE, IDLE_LIMIT_S, Heart, doing
 from runtime.lease import POLL_S, RENEW_S, Lease
+from runtime.memory import keep_heap_together
 from runtime.options import RunOptions, parse_run_options
 from runtime.secrets import Secrets
 from runtime.settings import Settings
@@ -414,6 +415,7 @@ class Bot:
 def run(options: RunOptions) -> int:
     """Run the daemon in the foreground; return its exit code."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    keep_heap_together()
     try:
         house = build(options)
     except RadError as error:

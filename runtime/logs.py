@@ -28,6 +28,7 @@ FILE_BYTES = 20_000_000
 FILES_KEPT = 5             # beside the one being written
 FOLD_S = 60.0              # in which of one line ...
 FOLD_FIRST = 5             # ... so many are written, and the rest counted
+NEVER_FOLDED = frozenset({"audit"})        # who commanded what, each time
 
 # At DEBUG these would tell of every byte on the wire; their troubles are heard at any level.
 _TALKATIVE = ("urllib3", "ccxt", "asyncio", "aiohttp", "sqlalchemy", "apprise", "markdown")
@@ -147,7 +148,7 @@ class LogRuntime:
                 sink.close()
 
     def _next(self) -> _Item | _Nothing:
-        """Wait for something to do; at most until repeats are to be told of, or a sign of life."""
+        """Wait for something to do; at most until repeats are to be told of, or a sign of life is due."""
         self._heart.idle()
         due_s = self._folding.next_due_s(monotonic())
         try:
@@ -155,21 +156,21 @@ class LogRuntime:
         except queue.Empty:
             return _NOTHING
 
+    def _write_unless_repeated(self, record: logging.LogRecord) -> None:
+        key = repeat_key(record, self._words.said(record))
+        if record.name in NEVER_FOLDED or self._folding.admit(key, self._words.kept(record), monotonic()):
+            self._write(record)
+
+    def _write_repeats(self, *, at_the_end: bool = False) -> None:
+        for record, count in self._folding.due(monotonic(), all_of_them=at_the_end):
+            self._write(self._words.again(record, count))
+
     def _write(self, record: logging.LogRecord) -> None:
         for sink in self._sinks:
             try:
                 sink.handle(record)
             except Exception:  # noqa: BLE001 - one sink's trouble is not the other's, and ends no thread
                 self.failed += 1
-
-    def _write_unless_repeated(self, record: logging.LogRecord) -> None:
-        key = repeat_key(record, self._words.said(record))
-        if self._folding.admit(key, self._words.kept(record), monotonic()):
-            self._write(record)
-
-    def _write_repeats(self, *, at_the_end: bool = False) -> None:
-        for record, count in self._folding.due(monotonic(), all_of_them=at_the_end):
-            self._write(self._words.again(record, count))
 
     def _report_dropped(self) -> None:
         """Say how many lines are missing, once there is room to say it."""

@@ -112,7 +112,7 @@ def an_entry_request(
 def a_manager(
     symbols: Sequence[str] = (SYMBOL,), *, clock: Clock | None = None, exits: ExitRules | None = None,
     risk: RiskRules | None = None, protect: ProtectRules | None = None, margin_mode: str = "isolated",
-    exchange: FakeExchange | None = None, journal: Any = None, adopt: bool = False,
+    exchange: FakeExchange | None = None, journal: Any = None, adopt: bool = False, events: Any = None,
 ) -> TradingHouse:
     """A position manager on a fake exchange where everything costs 50,000, both fresh unless given."""
     clock = clock or SystemClock()
@@ -128,7 +128,7 @@ def a_manager(
         rules=PositionRules(
             exits=exits or exit_rules(), risk=risk or risk_rules(), margin_mode=margin_mode, stale_after_s=1e12
         ),
-        sender=sender, protection=protection, exit_workers=DirectWorkers(clock),
+        sender=sender, protection=protection, exit_workers=DirectWorkers(clock), events=events,
     )
     rebuilder = Rebuilder(exchange, journal, protection, exits or exit_rules(), clock)
     reconciler = Reconciler(exchange, manager, sender, journal, protect=True, rebuilder=rebuilder, adopt=adopt)

@@ -164,6 +164,8 @@ def test_the_daemon_tells_through_what_is_set(
         assert [trouble.what for trouble in built.troubles()] == ["notifier"]
         assert built.problems()[0].startswith("notifier: main has taken nothing for ")
         assert TOKEN not in built.problems()[0]
+        assert built.logs is not None
+        built.logs.stop()
 
 
 @pytest.mark.parametrize(

@@ -165,9 +165,12 @@ def test_repeats_are_counted_and_said_once(start: Start, monkeypatch: pytest.Mon
     for number in range(FOLD_FIRST + 14):
         logging.getLogger("trade").info("closed pnl=%d", number)
     logging.getLogger("bot").error("no answer in 1 s")          # graver: another line
+    for _ in range(FOLD_FIRST + 14):
+        logging.getLogger("audit").info("command who=cli what=pause")
     assert running.flush(PATIENCE_S)
     assert stream.getvalue().count("no answer") == FOLD_FIRST + 1
     assert stream.getvalue().count("closed pnl=") == FOLD_FIRST + 14
+    assert stream.getvalue().count("what=pause") == FOLD_FIRST + 14
     running.stop()
     assert stream.getvalue().splitlines()[-1].endswith("no answer in 18 s (… 14 times more)")
 
