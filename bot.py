@@ -32,6 +32,7 @@ from daemon.verify_alone import verify_alone
 from execution.reconcile import Reconciliation
 from runtime.heartbeat import IDLE, IDLE_LIMIT_S, Heart, doing
 from runtime.lease import POLL_S, RENEW_S, Lease
+from runtime.memory import keep_heap_together
 from runtime.options import RunOptions, parse_run_options
 from runtime.secrets import Secrets
 from runtime.settings import Settings
@@ -103,9 +104,7 @@ class Bot:
         self._service.start()
         self._hurrying.start(self._hurry)
         try:
-            address = self._control.start()
-            if self._house.logs is not None:
-                self._house.logs.hide(address.token)
+            self._start_control()
             self._telling.start()
             if self._start():
                 code = self._loop()
@@ -286,7 +285,13 @@ class Bot:
             log.error("the control API has died, starting another")
             self._control.stop()
             self._control = self._make_control()
-            self._control.start()
+            self._start_control()
+
+    def _start_control(self) -> None:
+        """Listen; the token is a secret from then on."""
+        address = self._control.start()
+        if self._house.logs is not None:
+            self._house.logs.hide(address.token)
 
     def _guarded(self, what: str, step: Callable[[], None]) -> None:
         """Run one of the main thread's duties; a failure is said in `status` and tried again next time."""
@@ -410,6 +415,7 @@ class Bot:
 def run(options: RunOptions) -> int:
     """Run the daemon in the foreground; return its exit code."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    keep_heap_together()
     try:
         house = build(options)
     except RadError as error:

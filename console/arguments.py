@@ -79,6 +79,8 @@ def _build() -> argparse.ArgumentParser:
         if name == "trades":
             asking.add_argument("--limit", type=_count, default=100, metavar="N",
                                 help="how many of the latest (default: 100)")
+    watching = command("top", "everything at a glance, on a terminal; keys steer", asks=False)
+    watching.add_argument("--config", type=Path, metavar="FILE", help="settings instead of config.yaml")
     opening = command("open", "open a position by hand, also while paused")
     _add_symbol(opening)
     opening.add_argument("--side", choices=("long", "short"), required=True)
@@ -92,6 +94,11 @@ def _build() -> argparse.ArgumentParser:
     scanning.add_argument("--once", action="store_true", required=True)
     _add_mode(scanning)
     _add_mode(command("verify", "compare journal and exchange; exit 0 only when they agree"))
+    saving = command("backup", "save journals and settings to one file, also while the daemon runs")
+    saving.add_argument("file", type=Path, nargs="?", metavar="FILE",
+                        help="a new file (default: one in data_dir/backups, of which the latest 14 are kept)")
+    command("restore", "put a backup in place, while no daemon runs; what it replaces is kept").add_argument(
+        "file", type=Path, metavar="FILE")
     _add_operating(command)
     command("sandbox", "run RAD's own KuCoin alone", asks=False)
     _add_logs(command("logs", "what the daemon has written down, whether it runs or not"))

@@ -97,6 +97,34 @@ def verify(said: Namespace) -> int:
     return OK if facts.get("agree") else ERROR
 
 
+def top(said: Namespace) -> int:
+    """The terminal dashboard, until somebody quits."""
+    from console.top import run as show
+
+    place = find_place(from_caller(said.config))
+    return show(place.data_dir, place.log_file)
+
+
+def backup(said: Namespace) -> int:
+    """What must survive, in one file."""
+    from console import backup as saving
+
+    file = from_caller(said.config)
+    with waiting("copying and checking"):
+        _tell(saving.backup(find_place(file), file, from_caller(said.file)), said)
+    return OK
+
+
+def restore(said: Namespace) -> int:
+    """A backup in place of what is there."""
+    from console import restore as restoring
+
+    file = from_caller(said.config)
+    with waiting("checking and restoring"):
+        _tell(restoring.restore(find_place(file), file, CALLER / said.file), said)
+    return OK
+
+
 def doctor(said: Namespace) -> int:
     """Everything a person could have got wrong, a line each."""
     from console.checkup import tell
@@ -200,6 +228,7 @@ def _tell(facts: Any, said: Namespace, show: str = "") -> None:
 
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "run": run, "sandbox": sandbox, "scan": scan, "verify": verify, "config": config,
+    "top": top, "backup": backup, "restore": restore,
     "notify-test": notify_test, "logs": logs,
     "doctor": doctor, "init": init, "reload": reload, "blacklist": blacklist,
     "install-service": install_service,

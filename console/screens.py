@@ -12,7 +12,7 @@ from console.wording import NOTHING, colour_of, percent, rounded, short, signed,
 
 JsonObject = dict[str, Any]
 
-_STATE_COLOURS = {
+STATE_COLOURS = {
     "running": "bold green", "starting": "bold cyan", "paused": "bold yellow", "degraded": "bold yellow",
     "stopping": "bold yellow", "down": "bold red",
 }
@@ -101,7 +101,7 @@ def show_status(facts: JsonObject) -> None:
     state = text(facts.get("state"))
     positions, protected = facts.get("positions") or 0, facts.get("protected") or 0
     lines = [
-        ("state", state, _STATE_COLOURS.get(state, "")),
+        ("state", state, STATE_COLOURS.get(state, "")),
         ("mode", f"{text(facts.get('mode'))}, {text(facts.get('market'))}",
          "bold red" if facts.get("mode") == "live" else ""),
         ("equity", rounded(facts.get("equity")), ""),
@@ -151,6 +151,25 @@ def show_blacklist(facts: JsonObject) -> None:
     print("\n".join(facts["symbols"]) or "nothing is on the black list")
 
 
+def show_backup(facts: JsonObject) -> None:
+    for member in facts["members"]:
+        print(f"  {member['name']:<28} {short(member['size'])}B")
+    print(f"Backed up to {facts['file']} ({short(facts['size'])}B), read back and found whole.")
+    if facts["hidden_passwords"]:
+        print("The passwords in config.yaml's addresses were left out: note them elsewhere.")
+
+
+def show_restored(facts: JsonObject) -> None:
+    for file in facts["restored"]:
+        print(f"Restored {file}, as of {facts['made_at']}.")
+    print(f"What was there before is kept in {facts['kept']}." if facts["kept"] else "Nothing was there before.")
+    if facts["settings"]:
+        print(f"The backup's settings differ from yours or you had none: they are in {facts['settings']}.")
+    if facts["hidden_passwords"]:
+        print("The passwords in their addresses were left out of the backup: fill them in where it says ***.")
+    print("Now ./rad verify compares the journal with the exchange; ./rad run reconciles the two.")
+
+
 def show_reloaded(facts: JsonObject) -> None:
     for row in facts["changed"]:
         print(f"{row['key']}: {row['from']} -> {row['to']}")
@@ -165,7 +184,7 @@ SCREENS: dict[str, Any] = {
     "status": show_status, "positions": show_positions, "opportunities": show_opportunities,
     "orders": show_orders, "trades": show_trades, "threads": show_threads, "verify": show_verify,
     "open": show_opened, "close": show_closed, "flatten": show_flattened, "pause": show_paused,
-    "resume": show_paused,
+    "resume": show_paused, "backup": show_backup, "restore": show_restored,
 }
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 JsonObject = dict[str, Any]
 
@@ -74,20 +77,31 @@ def _draw(columns: Sequence[Column], rows: Sequence[JsonObject], title: str) -> 
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     console = Console()
     columns = fitting(columns, rows, console.width)
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False,
                   padding=(0, 1, 0, 0), header_style="dim")
+    fill(table, columns, rows)
+    console.print(table)
+
+
+def fill(table: Table, columns: Sequence[Column], rows: Sequence[JsonObject], *, wraps: bool = True) -> None:
+    """Add *columns* and *rows* to a table of rich's; what grows gives way to the others.
+
+    *wraps*: what does not fit goes on below, else it is cut.
+    """
+    from rich.text import Text
+
     for column in columns:
+        folds = column.grows and wraps
         table.add_column(column.title, justify="right" if column.right else "left",
-                         no_wrap=not column.grows, overflow="ellipsis" if not column.grows else "fold")
+                         no_wrap=not folds, overflow="fold" if folds else "ellipsis",
+                         min_width=None if column.grows else _longest(column, rows))
     for row in rows:
         table.add_row(
             *(Text(column.cell(row), style=column.style(row) if column.style else "") for column in columns)
         )
-    console.print(table)
 
 
 def fitting(columns: Sequence[Column], rows: Sequence[JsonObject], width: int) -> list[Column]:
@@ -99,12 +113,13 @@ def fitting(columns: Sequence[Column], rows: Sequence[JsonObject], width: int) -
 
 
 def _width(columns: Sequence[Column], rows: Sequence[JsonObject]) -> int:
-    longest = (max(len(column.title), *(len(column.cell(row)) for row in rows)) for column in columns)
-    needed = (
-        min(length, NARROWEST_TEXT) if column.grows else length
-        for column, length in zip(columns, longest, strict=True)
-    )
+    lengths = ((column, _longest(column, rows)) for column in columns)
+    needed = (min(length, NARROWEST_TEXT) if column.grows else length for column, length in lengths)
     return sum(needed) + GAP * (len(columns) - 1) + 2   # the box keeps a space at either end
+
+
+def _longest(column: Column, rows: Sequence[JsonObject]) -> int:
+    return max((len(column.title), *(len(column.cell(row)) for row in rows)))
 
 
 def _align(columns: Sequence[Column], rows: Sequence[JsonObject]) -> None:

@@ -100,7 +100,7 @@ LOCKS = (
 def show_threads(facts: JsonObject) -> None:
     """Print it all; idle workers of the pools in their strips alone."""
     rows = facts.get("threads") or []
-    show_table(THREADS, [row for row in rows if not _is_in_strip(row)], title="Threads",
+    show_table(THREADS, [row for row in rows if not is_in_strip(row)], title="Threads",
                empty="No threads reported.")
     strips = {pool: strip for pool, strip in (facts.get("strips") or {}).items() if strip}
     if strips:
@@ -123,7 +123,7 @@ def show_stacks(rows: Iterable[JsonObject]) -> None:
             show_note(f"{row.get('name')}: {_doing(row)}", row["stack"], "bold")
 
 
-def _is_in_strip(row: JsonObject) -> bool:
+def is_in_strip(row: JsonObject) -> bool:
     """Whether a strip says all there is to say: a worker of a pool that is not stuck or dead."""
     in_pool = any(re.fullmatch(rf"{pool}-\d+", str(row.get("name"))) for pool in POOLS)
     return in_pool and row.get("state") == "running" and not row.get("waits_for")

@@ -23,6 +23,7 @@ class Place:
     data_dir: Path
     mode: str | None
     journal_url: str | None
+    log_file: Path | None = None           # None: there is none
 
 
 def from_caller(file: Path | None) -> Path | None:
@@ -37,13 +38,16 @@ def find_place(config: Path | None, mode: str | None = None) -> Place:
         ConfigError: the settings file cannot be read.
     """
     file = _read(config)
-    journal = file.get("journal")
+    journal, log = file.get("journal"), file.get("log")
     url = _said("JOURNAL__URL", journal.get("url") if isinstance(journal, dict) else None)
+    data_dir = PROJECT / Path(_said("DATA_DIR", file.get("data_dir")) or "rad-data").expanduser()
+    named = _said("LOG__FILE", log.get("file") if isinstance(log, dict) else None) or "rad.log"
     return Place(
-        data_dir=PROJECT / Path(_said("DATA_DIR", file.get("data_dir")) or "rad-data").expanduser(),
+        data_dir=data_dir,
         # Not the file's: the daemon may have been told otherwise by a flag, and config.yaml always says one.
         mode=mode or _said("MODE", None),
         journal_url=None if url == "auto" else url,
+        log_file=None if named == "none" else data_dir / Path(named).expanduser(),
     )
 
 

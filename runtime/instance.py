@@ -7,9 +7,12 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from trading.errors import ConfigError
-from trading.ports import Clock
+
+if TYPE_CHECKING:
+    from trading.ports import Clock
 
 FILE_NAME = "rad.lock"
 

@@ -1,17 +1,20 @@
 """Making the journal's tables, and bringing those of an older RAD up to date.
 
 Whatever is done here is done in the writer's opening transaction: an older journal is afterwards at
-the newest version, or as it was. A column or table added to `runtime.journal_schema` needs a step.
+the newest version, or as it was. Of a file a copy is kept as it was before. A column or table added to
+`runtime.journal_schema` needs a step.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from runtime import journal_schema as schema
+from runtime.journal_copies import keep_before_migration
 from runtime.journal_version import SCHEMA_VERSION, version_of
 from trading.errors import JournalError
 
@@ -49,10 +52,18 @@ def prepare_schema(connection: sa.Connection, label: str) -> None:
     if found.get("label") != label:
         raise JournalError(f"belongs to {found.get('label')}, not to {label}; each needs a journal of its own")
     if version < SCHEMA_VERSION:
+        _keep_copy(connection, version)
         for step in range(version + 1, SCHEMA_VERSION + 1):
             STEPS[step](connection)
         _stamp(connection, schema=str(SCHEMA_VERSION))
         log.info("journal migrated from=%d to=%d", version, SCHEMA_VERSION)
+
+
+def _keep_copy(connection: sa.Connection, version: int) -> None:
+    """Copy a file before it is changed: what is committed, which nobody adds to while this transaction is open."""
+    if connection.dialect.name == "sqlite" and connection.engine.url.database:
+        kept = keep_before_migration(Path(connection.engine.url.database), version)
+        log.info("journal copied before its migration copy=%s", kept)
 
 
 def _stamp(connection: sa.Connection, **values: str) -> None:

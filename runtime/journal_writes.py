@@ -17,6 +17,10 @@ from trading.lifecycle import IntentState, PositionState
 
 Apply = Callable[[sa.Connection], None]
 
+# Of the equity curve every point is kept for as long, then of each minute the last: a year is 40 MB, not 400.
+EVERY_POINT_MS = 3_600_000
+MINUTE_MS = 60_000
+
 
 def intent_written(
     position_id: str, request: OrderRequest, purpose: str, plan: EntryPlan | None, now_ms: int, *, again: bool
@@ -123,10 +127,19 @@ def account_noted(point: EquityPoint, day: str, day_start: Decimal, peak: Decima
 
     def apply(connection: sa.Connection) -> None:
         connection.execute(sa.insert(schema.equity).values(to_row(point)))
+        _thin_out(connection, point.at_ms - EVERY_POINT_MS)
         connection.execute(_insert(connection, schema.day).values(start).on_conflict_do_nothing())
         _upsert(connection, schema.meta, {"name": "peak_equity", "value": str(peak)}, "name")
 
     return apply
+
+
+def _thin_out(connection: sa.Connection, at_ms: int) -> None:
+    """Of the minute that *at_ms* lies in keep the last point alone: each point asks, so none is missed."""
+    began_ms = at_ms - at_ms % MINUTE_MS
+    within = schema.equity.c.at_ms.between(began_ms, began_ms + MINUTE_MS - 1)
+    last = sa.select(sa.func.max(schema.equity.c.seq)).where(within).scalar_subquery()
+    connection.execute(sa.delete(schema.equity).where(within, schema.equity.c.seq < last))
 
 
 def probe(connection: sa.Connection, value: str) -> None:

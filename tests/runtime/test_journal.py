@@ -12,7 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from runtime.journal import SqlJournal
+from runtime.journal_address import read_url
 from runtime.journal_reader import JournalReader
+from runtime.journal_schema import EquityPoint
+from runtime.journal_writes import account_noted
 from runtime.locks import LockBreach, named_lock
 from tests.manual_clock import ManualClock
 from tests.runtime.journal_facts import SYMBOL, a_fill, a_plan, a_position, a_request, a_trade
@@ -172,6 +175,23 @@ def test_the_account_is_remembered(journal: SqlJournal, clock: ManualClock) -> N
     assert journal.peak_equity() == D("1010.00")
     assert journal.day_start_equity("2026-11-24") == D("1000.10")
     assert [point.equity for point in journal.equity_curve(clock.now_ms())] == [D("1010.00"), D("990")]
+
+
+def test_the_equity_curve_does_not_grow_without_end(journal: SqlJournal, clock: ManualClock) -> None:
+    """Of the last hour every point is kept, of each minute before it the last: 85 minutes of points."""
+    with sa.create_engine(read_url(journal.url)).begin() as connection:       # as one note: a commit is long
+        for number in range(85 * 12):              # 85 minutes, a point each five seconds
+            point = EquityPoint(at_ms=clock.now_ms(), equity=D(number), available=D(900))
+            account_noted(point, "2026-11-24", D(1000), D(1000))(connection)
+            clock.advance(5)
+    curve = journal.equity_curve()
+    hour_ago = curve[-1].at_ms - 3_600_000
+    older = [point for point in curve if point.at_ms < hour_ago - hour_ago % 60_000]
+    assert len({point.at_ms // 60_000 for point in older}) == len(older)         # one a minute ...
+    assert all(point.at_ms % 60_000 >= 55_000 for point in older[1:-1])          # ... and it is the last
+    assert 24 <= len(older) <= 26
+    assert 720 <= len(curve) - len(older) <= 732
+    assert curve[-1].equity == D(85 * 12 - 1)
 
 
 # ---- one writer, many callers --------------------------------------------------------------------
