@@ -42,7 +42,7 @@ class Api:
         self._sessions = Sessions(token)
         self._guard = Guard(self._sessions, names=names)
         self._streams = Streams(steering, self._calls)
-        self._health = Shared(steering.held_up, self._calls, HEALTH_S)
+        self._health = Shared(steering.held_up, self._calls, min(HEALTH_S, ask_timeout_s))
         self._metrics = Shared(lambda: render(steering.figures()), self._calls, ask_timeout_s)
 
     def app(self) -> web.Application:

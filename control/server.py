@@ -26,7 +26,7 @@ from trading.errors import ConfigError
 
 START_TIMEOUT_S = 10.0
 IDLE_S = 15.0                # a connection without a request, or between two
-FILE_THREADS = 2             # read the page's files
+IO_THREADS = 2               # look names up, read files
 
 
 class ControlServer:
@@ -109,7 +109,7 @@ class ControlServer:
 
     async def _serve(self, token: str, tls: ssl.SSLContext | None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._loop.set_default_executor(ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="control-file"))
+        self._loop.set_default_executor(ThreadPoolExecutor(IO_THREADS, thread_name_prefix="control-io"))
         api = Api(
             self._steering, token=token, names=frozenset({self._listen.host, *self._listen.names}),
             ask_timeout_s=self._ask_timeout_s, act_timeout_s=self._act_timeout_s,
@@ -117,11 +117,11 @@ class ControlServer:
         runner = web.AppRunner(api.app(), shutdown_timeout=1.0)
         await runner.setup()
         assert runner.server is not None
-        beating = asyncio.create_task(beat(self._heart))
         talk = partial(
             Talk, runner.server, loop=self._loop, keepalive_timeout=IDLE_S,
             access_log=None,  # type: ignore[arg-type]  # aiohttp itself means none by it
         )
+        beating = asyncio.create_task(beat(self._heart))
         try:
             server = await self._loop.create_server(
                 Doors(talk), self._listen.host, self._listen.port, ssl=tls,

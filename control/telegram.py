@@ -17,8 +17,9 @@ from control import audit
 from control.calls import Urgency
 from control.routes import ROUTES
 from control.steering import Steering
-from control.telegram_api import TelegramApi, TelegramFailed
+from control.telegram_api import GRACE_S, TelegramApi, TelegramFailed
 from control.telegram_words import ASKING, HELP, find_symbol, say_closed, say_flattened, say_paused
+from runtime.heartbeat import IDLE_LIMIT_S, Heart
 from runtime.pool import UrgentPool
 from trading.errors import RadError
 from trading.facts import Priority
@@ -36,6 +37,7 @@ MOST_STRANGERS = 100           # that the log speaks of
 LONGEST_COMMAND = 200
 LONGEST_REPLY = 4_000          # characters; Telegram takes 4096
 WORKERS = 4
+COMMAND_LIMIT_S = 120.0        # a flatten waits for entries under way, and then for each close
 MUTE_AFTER_S = 60.0            # without Telegram, before `status` says so
 
 _PRIORITY = {Urgency.EXIT: Priority.CRITICAL, Urgency.ASK: Priority.HIGH, Urgency.SLOW: Priority.NORMAL}
@@ -77,9 +79,10 @@ class Telegram:
         self._title = title
         self._redact = redact
         self._stop = threading.Event()
-        self._pool = UrgentPool("telegram", WORKERS)
+        self._pool = UrgentPool("telegram", WORKERS, limit_s=COMMAND_LIMIT_S)
         self._room = threading.BoundedSemaphore(MOST_WAITING)
-        self._thread = threading.Thread(target=self._run, name="Telegram", daemon=True)
+        self._heart = Heart("Telegram", monotonic=clock.monotonic)
+        self._heart.revive = self._begin
         # Below: the thread's own; what `trouble` reads is replaced whole.
         self._offset: int | None = None        # None: what is old has not been passed over yet
         self._codes: dict[int, _Code] = {}
@@ -90,7 +93,10 @@ class Telegram:
     def start(self) -> None:
         """Start the threads."""
         self._pool.start()
-        self._thread.start()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._heart.start(self._run)
 
     def stop(self, timeout_s: float) -> bool:
         """Listen no more and let commands under way end; False if something has not by then."""
@@ -98,15 +104,14 @@ class Telegram:
         self._stop.set()
         ended = self._pool.stop(timeout_s)
         self._api.stop()
-        if self._thread.ident is not None:
-            self._thread.join(max(0.1, deadline - self._clock.monotonic()))
-        return ended and not self._thread.is_alive()
+        thread = self._heart.thread              # None: it never came to a start
+        if thread is not None:
+            thread.join(max(0.1, deadline - self._clock.monotonic()))
+        return ended and (thread is None or not thread.is_alive())
 
     def trouble(self) -> str:
         """Return why no command gets here; empty while they do."""
         failing = self._failing
-        if not self._thread.is_alive() and not self._stop.is_set():
-            return "Telegram's commands are not listened to"
         if failing is None or self._clock.monotonic() - failing[0] < MUTE_AFTER_S:
             return ""
         return f"Telegram has not answered for {self._clock.monotonic() - failing[0]:.0f} s ({failing[1]})"
@@ -116,7 +121,9 @@ class Telegram:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
+                self._heart.idle(POLL_S + GRACE_S + IDLE_LIMIT_S)
                 self._listen_once()
+                self._heart.done()
                 self._answered()
             except TelegramFailed as error:
                 self._wait_after(str(error), error.retry_after_s)
@@ -157,6 +164,7 @@ class Telegram:
         self._failing = since, self._redact(reason)
         pause_s = max(RETRY_S[min(self._failures, len(RETRY_S) - 1)], min(asked_s, LONGEST_RETRY_S))
         self._failures += 1
+        self._heart.idle(pause_s + IDLE_LIMIT_S)
         self._clock.wait(self._stop, pause_s)
 
     # ---- what was said --------------------------------------------------------------------------

@@ -41,7 +41,7 @@ class TelegramApi:
 
     def __init__(self, url: str, token: str) -> None:
         self._base = f"{url}/bot{token}/"
-        self._deadlines = Deadlines()
+        self._deadlines = Deadlines("Deadlines-telegram")
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter())

@@ -71,9 +71,9 @@ class Watch:
 
     def look(self) -> None:
         """Tell what is new since the last look."""
-        self._tell_phase()
         self._tell_threads()
         self._tell_findings()
+        self._tell_phase()             # the end comes last
         self._tell_day()
 
     # ---- what lasts -----------------------------------------------------------------------------
@@ -170,7 +170,7 @@ class Watch:
 def _finding(trouble: Trouble) -> _Finding:
     kind = _KINDS.get(trouble.what, Kind.TROUBLE)
     if kind is Kind.THREAD_STUCK:
-        return _Finding(kind=kind, name=trouble.symbol)
+        return _Finding(kind=kind, name=trouble.symbol, what=trouble.text)
     return _Finding(
         kind=kind, symbol=trouble.symbol, name=trouble.what if kind is Kind.TROUBLE else "", what=trouble.text
     )

@@ -154,7 +154,7 @@ class LogRuntime:
                 sink.close()
 
     def _next(self) -> _Item | _Nothing:
-        """Wait for something to do; at most until repeats are to be told of."""
+        """Wait for something to do; at most until repeats are to be told of, or a sign of life is due."""
         self._heart.idle()
         due_s = self._folding.next_due_s(monotonic())
         try:

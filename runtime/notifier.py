@@ -14,10 +14,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 from runtime.events import EventFeed
 from runtime.folding import Folding
+from runtime.heartbeat import Heart
 from trading.events import Event, Kind, Level, NotifyRules
 from trading.ports import Clock
 
@@ -71,8 +73,8 @@ class Outlet:
         self._title = title
         self._redact = redact
         self._stop = threading.Event()
-        # Not among the supervised: a service that hangs is no reason to enter nothing.
-        self._thread = threading.Thread(target=self._run, name=f"Notifier-{name}", daemon=True)
+        self._heart = Heart(f"Notifier-{name}", monotonic=clock.monotonic)
+        self._heart.revive = self.start
         # Below: the thread's own; what `trouble` reads is replaced whole.
         self._seen = feed.latest
         self._waiting: deque[_Line] = deque()
@@ -87,8 +89,8 @@ class Outlet:
         self._reason = ""
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the thread; also the way to start it again."""
+        self._heart.start(self._run)
 
     def ask_to_stop(self) -> None:
         """Bring what there is and end; it is noticed when the feed is closed."""
@@ -96,15 +98,14 @@ class Outlet:
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; False if the service holds the thread still."""
-        if self._thread.ident is not None:       # it may never have come to a start
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        thread = self._heart.thread              # None: it never came to a start
+        if thread is not None:
+            thread.join(timeout_s)
+        return thread is None or not thread.is_alive()
 
     def trouble(self) -> str:
         """Return why messages do not get out; empty while they do."""
         now, since, failing = self._clock.monotonic(), self._sending_since, self._failing_since
-        if not self._thread.is_alive() and not self._stop.is_set():
-            return f"{self.name} is not running"
         if since is not None and now - since > HANGS_AFTER_S:
             return f"{self.name} has not answered for {now - since:.0f} s"
         if failing is not None:
@@ -114,6 +115,7 @@ class Outlet:
     # ---- the thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
+        self._heart.idle(inf)          # a service that hangs is no reason to enter nothing: `trouble` says it
         while not self._stop.is_set():
             try:
                 self._take(self._feed.wait_after(self._seen, self._pause_s()))
@@ -183,6 +185,7 @@ class Outlet:
         if reason:
             self._failed(reason)
             return False
+        self._heart.done()
         for _ in range(lines):
             self._waiting.popleft()
         self._lost = 0

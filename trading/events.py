@@ -72,8 +72,8 @@ class Words:
 INFO, WARNING, CRITICAL = Level
 
 WORDS: Mapping[Kind, Words] = {
-    Kind.STARTED: Words(INFO, "RAD {version} runs: {mode} {market}, {positions} positions taken up"),
-    Kind.STOPPING: Words(INFO, "RAD stops; {positions} positions stay, {protected} with a stop on the exchange"),
+    Kind.STARTED: Words(INFO, "RAD {version} runs: {mode} {market}, {positions} open"),
+    Kind.STOPPING: Words(INFO, "RAD stops; {positions} stay open, {protected} with a stop on the exchange"),
     Kind.PAUSED: Words(INFO, "paused: nothing is entered", "resumed"),
     Kind.HALTED: Words(WARNING, "halted, nothing is entered: {what}", "no longer halted"),
     Kind.DAILY: Words(
@@ -96,7 +96,7 @@ WORDS: Mapping[Kind, Words] = {
     Kind.FOREIGN: Words(
         WARNING, "a position that is not RAD's: {what}; left alone", "the position that was not RAD's is gone"),
     Kind.THREAD_STUCK: Words(
-        CRITICAL, "thread {name} makes no progress; nothing is entered", "thread {name} makes progress again"),
+        CRITICAL, "thread {name} {what}; nothing is entered", "thread {name} gets on again"),
     Kind.THREAD_REPLACED: Words(CRITICAL, "thread {name} died and was replaced: {what}"),
     Kind.THREAD_FAILED: Words(WARNING, "thread {name} failed and goes on: {what}"),
     Kind.EXCHANGE: Words(WARNING, "the exchange does not answer: {what}", "the exchange answers again"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from rich.console import Console
 from rich.screen import Screen
 
 from console.__main__ import main
-from console.top_feed import Facts
+from console.daemon import Daemon
+from console.top_feed import Facts, Feed
 from console.top_keys import CLOSE, FLATTEN, HELP, LOCKS, LOG, MAIN, THREADS, Look, Order, keys_in, pressed
 from console.top_screen import KEYS, STALE_S, screen
 from control.server import ControlServer
 from tests.console.terminal import PROJECT, PROMPT, Terminal, needs_tmux
 from tests.control.fake_steering import EVENT, POSITION, STATUS, TRADE, FakeSteering
+from tests.crowd import crowd
 
 SYMBOLS = ("BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT")
 SIZES = ((80, 24), (200, 60), (119, 30), (20, 6))
@@ -215,6 +218,29 @@ def test_pages_are_turned_and_left() -> None:
     assert after("q")[0].quits
 
 
+# ---- what is asked and told ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_locked", [True, False])
+def test_an_answer_and_a_note_at_once_are_both_kept(monkeypatch: pytest.MonkeyPatch, is_locked: bool) -> None:
+    """Each of the two threads changes its part of what is shown; without the lock one undoes the other's."""
+    feed = Feed(Daemon(Path("/nowhere")), None, lambda: None)
+    if not is_locked:
+        monkeypatch.setattr(feed, "_lock", nullcontext())
+    inside = threading.Barrier(2)
+
+    def slowly(told: Facts, **fields: Any) -> Facts:
+        with suppress(threading.BrokenBarrierError):
+            inside.wait(0.3)                   # both have read; under the lock the other cannot come
+        return replace(told, **fields)
+
+    monkeypatch.setattr("console.top_feed.replace", slowly)
+    with crowd(lambda: feed._change(trouble="gone"), lambda: feed._change(note=("closed", True))):
+        pass
+    kept = feed.facts()
+    assert ((kept.trouble, kept.note[0]) == ("gone", "closed")) is is_locked
+
+
 # ---- on a terminal -------------------------------------------------------------------------------
 
 
@@ -262,7 +288,7 @@ def test_a_person_sees_and_steers(terminal: Terminal, daemon: FakeSteering, data
     terminal.type("t")
     terminal.shown("PositionMonitor")
     terminal.type("l")
-    terminal.shown("contended")
+    terminal.shown("held by")
     terminal.type("l")
     terminal.shown("something odd")
     terminal.type("?")

@@ -30,7 +30,8 @@ from runtime.journal import SqlJournal
 from runtime.notifier import Notifier, NotifyRules, Outlet
 from runtime.options import RunOptions
 from runtime.prices import PriceBook
-from runtime.worker import Supervisor, Worker
+from runtime.supervisor import Supervisor
+from runtime.worker import Worker
 from tests.builders import a_position, a_price
 from tests.crowd import PATIENCE_S as TEST_PATIENCE_S
 from tests.fake_exchange import FakeJournal
@@ -67,7 +68,6 @@ class Stage:
         built.events, built.status, built.manager = self.feed, Status(), self.trading.manager
         built.clock = self.clock
         built.notifier = built.telegram = built.lease = None
-        built.workers = []
         built.account = Account(
             built.journal, PerformanceMonitor(self.clock, exit_budget_s=1), self.clock
         )
@@ -261,31 +261,37 @@ def foreign(stage: Stage) -> Iterator[None]:
 def a_worker(stage: Stage, step: Callable[[], None], **more: Any) -> Iterator[tuple[Supervisor, Worker]]:
     """A supervised thread of the daemon that runs; *step* waits for nothing longer than the test."""
     stop = threading.Event()
-    worker = Worker("PositionMonitor", step, stop=stop, clock=stage.clock, **more)
-    supervisor = Supervisor([worker], dump_path=stage.folder / "stacks.log")
-    stage.built.workers = [worker]
-    supervisor.start()
+    worker = Worker("Mortal", step, stop=stop, clock=stage.clock, **more)
+    supervisor = Supervisor(
+        stage.folder / "stacks.log", stage.clock, stop, tell=stage.built.status.set_stuck,
+        watched=lambda: (worker.heart,),
+    )
+    worker.start()
     yield supervisor, worker
     stop.set()
     assert worker.join(TEST_PATIENCE_S)
 
 
 def thread_stuck(stage: Stage) -> Iterator[None]:
-    entered, leave = threading.Event(), threading.Event()
+    entered, leave, moves, over = (threading.Event() for _ in range(4))
 
     def hang() -> None:
+        if entered.is_set():
+            moves.set()
+            over.wait(0.01)
         entered.set()
         leave.wait(TEST_PATIENCE_S)
 
-    with a_worker(stage, hang, stuck_after_s=5) as (supervisor, worker):
+    with a_worker(stage, hang, stuck_after_s=5) as (supervisor, _worker):
         assert entered.wait(TEST_PATIENCE_S)
-        stage.clock.advance(6)
-        stage.built.status.set_stuck([state.name for state in supervisor.check()])
+        for _ in range(7):
+            stage.clock.advance(1)
+            supervisor.look()
         stage.watch.look()
         yield
         leave.set()
-        worker.progress()
-        stage.built.status.set_stuck([state.name for state in supervisor.check()])
+        moves.wait(TEST_PATIENCE_S)
+        supervisor.look()
         stage.calm()
 
 
@@ -301,7 +307,7 @@ def thread_replaced(stage: Stage) -> Iterator[None]:
 
     with a_worker(stage, die) as (supervisor, worker):
         assert worker.join(TEST_PATIENCE_S)
-        supervisor.check()
+        supervisor.look()
         stage.watch.look()
         alive.set()
         yield

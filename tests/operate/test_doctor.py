@@ -115,6 +115,19 @@ def test_an_account_rad_cannot_trade(live: Live, exchange: RunningSandbox) -> No
     assert found[""]["exit_code"] == 5                            # the first fault: a socket that does not open
 
 
+def test_what_kucoin_tells_not_everybody_is_no_fault(live: Live, exchange: RunningSandbox) -> None:
+    """A sub-account may not be told its level, nor every account its kind: that is said, and no fault."""
+    live()
+    for path in ("/api/ua/v1/account/mode", "/api/v2/user-info"):
+        exchange.fault("refuse", path=path, code="400007", message="Access denied", status=403)
+    try:
+        found = looked_at()
+    finally:
+        exchange.control("faults", method="DELETE")
+    assert (found["account"]["verdict"], found["rate limits"]["verdict"]) == ("warning", "warning")
+    assert found[""]["exit_code"] == 0
+
+
 def test_a_clock_that_is_off_is_no_fault(live: Live, exchange: RunningSandbox) -> None:
     """RAD signs by the exchange's time, so that it goes on; a person is told."""
     live()

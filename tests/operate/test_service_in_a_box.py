@@ -182,3 +182,4 @@ def test_wrong_settings_are_not_started_again(box: Box) -> None:
     assert box.run("systemctl", "start", UNIT).returncode != 0
     found = box.show(UNIT, "ActiveState", "ExecMainStatus", "NRestarts")
     assert found == {"ActiveState": "failed", "ExecMainStatus": "4", "NRestarts": "0"}
+    box.until(lambda: "not started any more: exit-code (exited 4)" in box.read(LOG), "the alert", 30)
