@@ -1,4 +1,4 @@
-"""What the alert unit runs when systemd has given rad.service up: say so wherever somebody may see it."""
+"""What the alert unit runs when systemd has given rad.service up: say so where somebody may see it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import sys
 from typing import Any
 
-from console.where import CALLER, PROJECT, Place
-from control.steering import ERROR, OK
+from console.where import Place
+from control.steering import OK
 from trading.errors import RadError
 
 # systemd reads the priority from the start of a line; 2 is "critical".
@@ -15,7 +15,7 @@ CRITICAL = "<2>"
 
 
 def tell_everybody(place: Place) -> int:
-    """Write how it ended and what is open to the journal, and send it to every outlet; return the exit code."""
+    """Write how it ended and what is open to the journal, at the priority of an alarm."""
     unit = os.environ.get("MONITOR_UNIT", "rad.service")
     result = os.environ.get("MONITOR_SERVICE_RESULT", "unknown")
     code = f"{os.environ.get('MONITOR_EXIT_CODE', '')} {os.environ.get('MONITOR_EXIT_STATUS', '')}".strip()
@@ -26,37 +26,28 @@ def tell_everybody(place: Place) -> int:
     ]
     for line in lines:
         _say(line)
-    failures = _send("\n".join(lines))
-    for failure in failures:
-        _say(failure)
-    return ERROR if failures else OK
+    _send(lines)
+    return OK
 
 
 def _say(line: str) -> None:
     print(f"{CRITICAL}RAD: {line}", file=sys.stderr, flush=True)
 
 
-def _send(text: str) -> list[str]:
-    """Send *text* to every outlet; return who could not be told, and why."""
-    from runtime.outlets import load_outlets
-
-    try:
-        urls = load_outlets([CALLER, PROJECT]).urls
-    except RadError as error:
-        return [f"nobody was told: {error}"]
-    return [why for why in (_send_to(name, url, text) for name, url in urls.items()) if why]
-
-
-def _send_to(name: str, url: str, text: str) -> str:
-    from runtime.apprise_outlet import apprise_send
+def _send(lines: list[str]) -> None:
+    """Have every outlet bring it: nobody reads the journal of a machine he does not look at."""
+    from console.notify_test import send_to_outlets
     from runtime.notifier import Message
     from trading.events import Level
 
     try:
-        refused = apprise_send(name, url)(Message(title="RAD is down", body=text, level=Level.CRITICAL))
-    except Exception as error:  # noqa: BLE001 - one outlet's trouble keeps no other from being told
-        refused = str(error) if isinstance(error, RadError) else type(error).__name__
-    return f"outlet {name} was not told: {refused}" if refused else ""
+        results = send_to_outlets(Message(title="RAD is down", body="\n".join(lines), level=Level.CRITICAL))
+    except RadError as error:
+        _say(f"no message sent: {error}")
+        return
+    for outlet, reason in results.items():
+        if reason:
+            _say(f"no message sent through {outlet}: {reason}")
 
 
 def _held(place: Place) -> str:
@@ -67,7 +58,9 @@ def _held(place: Place) -> str:
         positions = read("positions", place)
     except RadError as error:
         return f"what is open is not known: {error}"
-    return f"{len(positions)} open: {', '.join(map(_guarded, positions))}" if positions else "nothing is open"
+    if not positions:
+        return "nothing is open"
+    return f"{len(positions)} open: {', '.join(map(_guarded, positions))}"
 
 
 def _guarded(position: dict[str, Any]) -> str:
