@@ -24,8 +24,8 @@ from console.top_keys import CLOSE, FLATTEN, HELP, LOCKS, LOG, MAIN, THREADS, Lo
 from console.top_screen import KEYS, STALE_S, screen
 from control.server import ControlServer
 from tests.console.terminal import PROJECT, PROMPT, Terminal, needs_tmux
-from tests.crowd import crowd
 from tests.control.fake_steering import EVENT, POSITION, STATUS, TRADE, FakeSteering
+from tests.crowd import crowd
 
 SYMBOLS = ("BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT")
 SIZES = ((80, 24), (200, 60), (119, 30), (20, 6))
