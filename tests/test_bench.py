@@ -25,7 +25,7 @@ def last_line(name: str) -> dict[str, Any]:
     "name",
     [
         "locks", "switch_interval", "exit_latency", "exit_under_fire", "flatten", "scan_budget", "footprint",
-        "journal_commit",
+        "journal_commit", "soak",
     ],
 )
 def test_a_bench_completes_with_finite_ratios(name: str) -> None:
