@@ -8,31 +8,40 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any
 
+from control.listening import listen_of
 from control.server import ControlServer
 from control.views import opportunity_view
 from daemon import scan
+from daemon.doctor import examine
 from daemon.house import House, build
+from daemon.key_facts import KeyFacts, facts_of_key
 from daemon.opening import Opener
 from daemon.recovery import recover
 from daemon.report import closing_block
+from daemon.service import Service
+from daemon.signals import end_after, end_on_signals, reload_on_hangup
 from daemon.steering import Desk
 from daemon.verify_alone import verify_alone
+from daemon.watch import Watch
 from execution.reconcile import Reconciliation
+from runtime.heartbeat import IDLE, IDLE_LIMIT_S, Heart, doing
 from runtime.lease import POLL_S, RENEW_S, Lease
 from runtime.options import RunOptions, parse_run_options
-from runtime.worker import Supervisor, Worker
+from runtime.secrets import Secrets
+from runtime.settings import Settings
+from runtime.supervisor import STUCK
+from runtime.worker import Worker, join_all
 from trading.errors import AuthenticationFailed, ClockSkew, ConfigError, ExchangeError, JournalError, RadError
 
 log = logging.getLogger("bot")
 
-OK, ERROR, BAD_CONFIG, STUCK = 0, 1, 4, 70
+OK, ERROR, BAD_CONFIG = 0, 1, 4                # and STUCK, of the supervisor
 OVERTAKEN = 75                   # another RAD has taken over: start again, as its standby
 
 # How long a computing thread keeps the interpreter when another wants it. At Python's 5 ms the monitor
@@ -43,6 +52,12 @@ ACCOUNT_INTERVAL_S = 5.0
 CONTACT_INTERVAL_S = 30.0        # idle connections get closed, and a clock drifts or is set
 RECONCILE_SOON_S = 1.0           # after anything uncertain
 SUMMARY_INTERVAL_S = 60.0
+DUTY_LIMIT_S = 30.0              # of one of the main thread's duties, and three calls, without any getting on
+DUTIES_LIMIT_S = 600.0           # of one duty, however often it gets on
+MAIN_STUCK_S = 30.0              # how long exits go on beyond that, before RAD is ended
+MONITOR_LIMIT_S = 5.0            # of one look at all positions, the wait for a tick included
+MONITOR_STUCK_S = 5.0            # how much longer a lock may keep it
+WATCH_INTERVAL_S = 1.0
 MONITOR_BACKOFF_S = 0.25         # whatever goes wrong in it, the monitor looks again at once
 START_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 # Ten seconds are promised from the signal to the end; what follows adds up to less.
@@ -60,32 +75,42 @@ class Bot:
         self._options = options
         self._clock = house.clock
         self.stop = house.stop
+        self.hung_up = threading.Event()       # SIGHUP: the settings are to be read again
         self._opener = Opener(house, guard=options.guard)
         self._desk = Desk(house, self._opener)
-        house.workers = self._workers()
-        self._supervisor = Supervisor(house.workers, dump_path=house.settings.data_dir / "stacks.log")
-        self._control = ControlServer(
-            self._desk,
-            host=house.settings.control.host,
-            port=house.settings.control.port,
-            data_dir=house.settings.data_dir,
+        self._heart = Heart(
+            "MainThread", limit_s=DUTY_LIMIT_S + 3 * house.settings.exchange.deadline_s, vital_s=MAIN_STUCK_S,
+            task_limit_s=DUTIES_LIMIT_S, monotonic=self._clock.monotonic,
         )
+        self._monitor, self._workers = self._make_workers()
+        self._service = Service(house, self._heart.state, self._monitor.state)
+        self._control = self._make_control()
         self._next_contact = self._clock.monotonic() + CONTACT_INTERVAL_S
         self._next_account = 0.0
         self._next_reconcile = 0.0
         self._next_summary = self._clock.monotonic() + SUMMARY_INTERVAL_S
         self._keeper: Worker | None = None
+        self._watch = Watch(house)
+        self._watching = threading.Event()         # set when it is to end: after everything it tells of
+        self._watcher = Worker(
+            "Watch", self._watch_step, stop=self._watching, clock=self._clock, stuck_after_s=60.0,
+            longest_backoff_s=WATCH_INTERVAL_S,
+        )
         self._started = False
-        self._hurrying = threading.Thread(target=self._hurry, name="Ending", daemon=True)
+        self._hurrying = Heart("Ending")
         self._tick = 0
         self._connections = 0
 
     def run(self) -> int:
         """Start, trade until told to stop, end with every position protected; return the exit code."""
         code = OK
-        self._hurrying.start()
+        self._heart.adopt()
+        self._house.supervisor.start()
+        self._service.start()
+        self._hurrying.start(self._hurry)
         try:
             self._control.start()
+            self._watcher.start()
             if self._start():
                 code = self._loop()
         except (AuthenticationFailed, ConfigError) as error:
@@ -94,7 +119,11 @@ class Bot:
             code = BAD_CONFIG
         finally:
             self._end()
-        return OVERTAKEN if self._is_overtaken() else code
+            self._house.supervisor.finish()
+            self._heart.leave()
+        if self._is_overtaken():
+            return OVERTAKEN
+        return STUCK if self._house.supervisor.given_up else code
 
     # ---- start ----------------------------------------------------------------------------------
 
@@ -116,10 +145,12 @@ class Bot:
         # What was recovered is watched from here on, however long book and exchange take to agree.
         house.start_pools()
         house.stream.start()
-        self._supervisor.start()
+        for worker in self._workers:
+            worker.start()
         self._started = True
         if not self._until_it_answers(self._reconcile):
             return False
+        house.key_check.look_if_due()      # not before: what is open is looked after, whatever the key may do
         house.status.started()
         log.info("running positions=%s recovered=%s", len(house.manager.snapshot()), recovered)
         return True
@@ -128,6 +159,7 @@ class Bot:
         """Wait, ready to start, until the lease is ours; False if stopped first."""
         warm = False
         while not self.stop.is_set():
+            self._heart.begin("standing by")
             try:
                 if lease.held or lease.acquire():
                     self._keep_lease(lease)
@@ -154,7 +186,6 @@ class Bot:
 
         self._keeper = Worker("Lease", renew, stop=lease.ended, clock=self._clock, longest_backoff_s=RENEW_S)
         self._keeper.start()
-        self._supervisor.workers.append(self._keeper)
 
     def _give_way(self) -> None:
         """Another RAD has the lease: nothing is sent or written any more; end."""
@@ -175,6 +206,7 @@ class Bot:
         """Repeat *step* until the exchange answers; a daemon waits for its exchange as long as it takes."""
         turn = 0
         while not self.stop.is_set():
+            self._heart.begin("waiting for the exchange")
             try:
                 step()
                 return True
@@ -187,32 +219,46 @@ class Bot:
                 turn += 1
                 self._house.status.problem("exchange", f"the exchange does not answer: {error}")
                 log.warning("exchange not ready, again in %.0fs error=%s", pause_s, error)
-                self._clock.wait(self.stop, pause_s)
+                with doing(IDLE, "", pause_s + IDLE_LIMIT_S):
+                    self._clock.wait(self.stop, pause_s)
         return False
 
     def _measure_clock(self) -> None:
         self._house.client.measure_clock_offset()
 
-    def _workers(self) -> list[Worker]:
+    def _make_workers(self) -> tuple[Worker, list[Worker]]:
         house = self._house
+        # Two of it would do no harm: exits and stop moves are claimed.
         monitor = Worker(
-            "PositionMonitor", self._monitor_step, stop=self.stop, clock=self._clock, stuck_after_s=5.0,
-            longest_backoff_s=MONITOR_BACKOFF_S,
+            "PositionMonitor", self._monitor_step, stop=self.stop, clock=self._clock,
+            stuck_after_s=MONITOR_LIMIT_S, longest_backoff_s=MONITOR_BACKOFF_S, can_be_doubled=True,
+            vital_s=MONITOR_STUCK_S,
         )
         scanner = Worker(
             "BackgroundScanner", self._scan_step, stop=self.stop, clock=self._clock,
             stuck_after_s=house.settings.scanner.time_limit_s * 2 + 30,
         )
-        return [monitor, scanner]
+        return monitor, [monitor, scanner]
+
+    def _make_control(self) -> ControlServer:
+        settings = self._house.settings
+        return ControlServer(self._desk, data_dir=settings.data_dir, listen=listen_of(settings))
 
     # ---- the three threads ----------------------------------------------------------------------
 
     def _monitor_step(self) -> None:
         """Wait for a tick of a held symbol, at most the monitor's interval, and look at every stop."""
         house = self._house
-        self._tick = house.prices.wait_for_tick(self._tick, house.settings.monitor.interval_s)
+        with doing(IDLE, "tick", MONITOR_LIMIT_S):
+            self._tick = house.prices.wait_for_tick(self._tick, house.settings.monitor.interval_s)
+        if not self._monitor.is_current():
+            return                   # woken up after another has taken over
         house.manager.update_positions()
         house.ask_for_stale_prices()
+
+    def _watch_step(self) -> None:
+        self._watch.look()
+        self._clock.wait(self._watching, WATCH_INTERVAL_S)
 
     def _scan_step(self) -> None:
         house = self._house
@@ -230,30 +276,49 @@ class Bot:
 
     def _loop(self) -> int:
         while not self.stop.is_set():
-            stuck = self._supervisor.check()
-            self._house.status.set_stuck([state.name for state in stuck])
-            if any(state.name == "PositionMonitor" for state in stuck):
-                log.critical("the position monitor is stuck and cannot be revived: ending to be restarted")
-                return STUCK
+            self._house.supervisor.ensure()
+            self._guarded("control", self._keep_control)
             self._guarded("connection", self._stay_connected_if_due)
+            self._reload_if_asked()
+            self._guarded("key", self._house.key_check.look_if_due)
             self._guarded("account", self._refresh_account_if_due)
             self._guarded("reconcile", self._reconcile_if_due)
             self._guarded("entries", self._opener.step)
             self._summarise_if_due()
+            self._heart.done()
         return OK
+
+    def _keep_control(self) -> None:
+        """Replace the control API if its thread has died; its address is a new one then."""
+        if not self._control.alive:
+            log.error("the control API has died, starting another")
+            self._control.stop()
+            self._control = self._make_control()
+            self._control.start()
 
     def _guarded(self, what: str, step: Callable[[], None]) -> None:
         """Run one of the main thread's duties; a failure is said in `status` and tried again next time."""
+        self._heart.begin(what)
         try:
             step()
             self._house.status.clear(what)
         except (ExchangeError, JournalError) as error:
             if self._house.status.problem(what, str(error)):
                 log.warning("%s failed, trying again error=%s", what, error)
+        except ConfigError:
+            raise                                    # nothing but a person can mend it
         except Exception as error:  # noqa: BLE001 - the main loop outlives its steps, and says so
             self._house.status.problem(what, f"{type(error).__name__}: {error}")
             log.exception("%s failed unexpectedly", what)
             self._clock.wait(self.stop, MAIN_INTERVAL_S)
+
+    def _reload_if_asked(self) -> None:
+        if self.hung_up.is_set():
+            self.hung_up.clear()
+            try:
+                self._desk.reload()
+            except RadError as error:
+                log.error("settings not reloaded, nothing has changed error=%s", error)
 
     def _stay_connected_if_due(self) -> None:
         """Keep the exits' connections open and the exchange's time known, now and then."""
@@ -305,16 +370,15 @@ class Bot:
     def _end(self) -> None:
         """Stop entries first, let exits finish, leave every position protected, say how things stand."""
         house = self._house
+        self._service.stopping()
         house.status.stopping()
         house.manager.shut("stopping")
         self.stop.set()
         house.scanner.stop()
         house.prices.wake()
-        if self._keeper is not None:
-            self._supervisor.workers.remove(self._keeper)      # it works to the end of the very end
         if self._started:
             house.manager.await_entries(THREADS_GRACE_S)          # by hand, in other threads
-            late = self._supervisor.join(THREADS_GRACE_S, self._clock)
+            late = join_all(self._workers, THREADS_GRACE_S, self._clock)    # the lease is kept to the very end
             if late:
                 log.warning("threads still busy at the end names=%s", ",".join(late))
             if not house.finish_exits(EXITS_GRACE_S):
@@ -322,11 +386,21 @@ class Bot:
             if not self._is_overtaken():
                 self._last_look()
             self._say_last_words()
+        self._end_watch()
         house.close()
         self._control.stop()
+        self._service.stop()
+
+    def _end_watch(self) -> None:
+        """Tell what there is to tell and end the feed; what comes now is the end, and no trouble."""
+        self._watching.set()
+        if self._watcher.join(THREADS_GRACE_S):
+            self._watch.look()
+        self._house.events.close()
 
     def _hurry(self) -> None:
         """Once told to end, wait for nothing long: the main thread may be in the middle of a call."""
+        self._hurrying.idle(inf)
         self.stop.wait()
         self._house.client.hurry(ENDING_CALLS_S)
 
@@ -357,8 +431,9 @@ def run(options: RunOptions) -> int:
         print(f"rad: {error}", file=sys.stderr)
         return BAD_CONFIG if isinstance(error, ConfigError | AuthenticationFailed) else ERROR
     bot = Bot(house, options)
-    _end_on_signals(bot.stop)
-    timer = _end_after(bot.stop, options.for_seconds)
+    end_on_signals(bot.stop)
+    reload_on_hangup(bot.hung_up, bot.stop)
+    timer = end_after(bot.stop, options.for_seconds)
     try:
         return bot.run()
     finally:
@@ -390,24 +465,14 @@ def _settle_memory() -> None:
     gc.freeze()
 
 
-def _end_on_signals(stop: threading.Event) -> None:
-    def end(_signal: int, _frame: object) -> None:
-        if stop.is_set():
-            os._exit(130)        # asked twice: the person means it
-        stop.set()
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+def doctor(options: RunOptions) -> dict[str, Any]:
+    """Look at everything a person could have got wrong; sends no order and writes nothing."""
+    return examine(options)
 
 
-def _end_after(stop: threading.Event, seconds: float | None) -> threading.Timer | None:
-    if seconds is None:
-        return None
-    timer = threading.Timer(seconds, stop.set)
-    timer.name = "Timer"
-    timer.daemon = True
-    timer.start()
-    return timer
+def try_key(settings: Settings, secrets: Secrets) -> KeyFacts:
+    """Have the configured exchange say what a key may do; raises ExchangeError."""
+    return facts_of_key(settings, secrets)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from kucoin import endpoints, parse
+from kucoin.account import AccountFacts
 from kucoin.endpoints import Endpoint
 from kucoin.known import KnownInstruments
 from kucoin.sessions import Sessions
@@ -57,7 +58,7 @@ class _Passing(threading.local):
     inside = False
 
 
-class KuCoinClient(KnownInstruments):
+class KuCoinClient(AccountFacts, KnownInstruments):
     """`trading.ports.Exchange` and `MarketData`; every method may be called from any thread.
 
     `load` comes first, once, before threads start.
@@ -180,10 +181,6 @@ class KuCoinClient(KnownInstruments):
                 return total
             offset = {"offset": parse.text(page[-1], "id")}
         raise RequestRefused(f"more than {MOST_PAGES} pages of funding")
-
-    def fetch_api_key(self) -> parse.ApiKey:
-        """Return what the key may do. Source: GET /api/v1/user/api-key, at the spot address."""
-        return parse.api_key_of(self._call(endpoints.API_KEY, {}, Priority.NORMAL))
 
     def set_margin_mode(self, symbol: str, margin_mode: str, leverage: Decimal) -> None:
         """Make *symbol* isolated, or cross at *leverage*; asks only when that is news.

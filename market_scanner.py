@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 
+from runtime.heartbeat import BEAT_S, IDLE, IDLE_LIMIT_S, Heart, doing
 from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 from trading import indicators
 from trading.candles import Candles, joined
@@ -29,6 +31,7 @@ from trading.universe import UniverseRules, select
 log = logging.getLogger("scan")
 
 OVERLAP = 10               # candles asked for again with the missing ones, late entries among them
+PAIR_LIMIT_S = 300.0       # for one pair, budget and both requests included, before its worker counts as stuck
 PUBLISH_EVERY_S = 0.5      # how often a scan under way may publish what it has found so far
 
 
@@ -80,7 +83,6 @@ class MarketScanner:
     ) -> None:
         self._market = market
         self._strategy = strategy
-        self._universe = universe
         self._monitor = monitor
         self._clock = clock
         self._rules = rules
@@ -96,6 +98,7 @@ class MarketScanner:
         self._scan_over = condition_on(self._scan_lock)
         # Guarded by _scan_lock.
         self._latest_opportunities: ScanResult | None = None
+        self._universe = universe
         self._last_opportunity_update = 0      # our ms
         self._sequence = 0
         self._taken = 0                        # sequence of the result last consumed
@@ -113,7 +116,14 @@ class MarketScanner:
         self._being_fetched: set[str] = set()
         guard(self, self._pool_lock, "_scan", "_being_fetched")
 
-        self._threads: tuple[threading.Thread, ...] = ()   # started by the first scan
+        self._hearts: tuple[Heart, ...] = ()   # of the workers, which the first scan starts
+
+    def go_by(self, universe: UniverseRules, rules: ScanRules | None = None) -> None:
+        """Choose pairs and judge signals otherwise from the next scan on; workers, candles and timeframe stay."""
+        with self._scan_lock:
+            self._universe = universe
+        if rules is not None:
+            self._rules = rules
 
     # ---- scanning -------------------------------------------------------------------------------
 
@@ -128,7 +138,9 @@ class MarketScanner:
         with self._turn():
             started, started_ms = self._clock.monotonic(), self._clock.now_ms()
             tickers = self._market.fetch_tickers()
-            symbols = select(self._market.instruments(), tickers, self._universe, started_ms)
+            with self._scan_lock:
+                universe = self._universe
+            symbols = select(self._market.instruments(), tickers, universe, started_ms)
             scan = _Scan(started=started, started_ms=started_ms, universe=len(symbols))
             self._hand_out(scan, [(symbol, tickers[symbol]) for symbol in symbols])
             try:
@@ -184,7 +196,7 @@ class MarketScanner:
             self._clock.wait_for(self._scan_over, lambda: not self._is_scanning, None)
             self._is_scanning = True
         try:
-            if not self._threads:
+            if not self._hearts:
                 self._start_workers()
             yield
         finally:
@@ -286,6 +298,11 @@ class MarketScanner:
             raise BadResponse(f"{symbol} no candles in the answer")
         return candles
 
+    def candles_of(self, symbol: str) -> Candles | None:
+        """Return the candles of a symbol that are at hand; None if there are none."""
+        reading = self._cached(symbol)
+        return None if reading is None else reading.candles
+
     def atr_of(self, symbol: str) -> Decimal | None:
         """Return the ATR of a symbol whose candles are at hand; None otherwise."""
         reading = self._cached(symbol)
@@ -298,24 +315,31 @@ class MarketScanner:
 
     def _start_workers(self) -> None:
         assert_no_lock_held("starting threads")
-        self._threads = tuple(
-            threading.Thread(target=self._work, name=f"scan-{index}", daemon=True)
-            for index in range(self._rules.workers)
+        self._hearts = tuple(
+            Heart(f"scan-{index}", task_limit_s=PAIR_LIMIT_S) for index in range(self._rules.workers)
         )
-        for thread in self._threads:
-            thread.start()
+        for heart in self._hearts:
+            heart.revive = partial(self._begin_work, heart)
+            self._begin_work(heart)
 
-    def _work(self) -> None:
-        while (task := self._next_pair()) is not None:
+    def _begin_work(self, heart: Heart) -> None:
+        heart.start(partial(self._work, heart))
+
+    def _work(self, heart: Heart) -> None:
+        while (task := self._next_pair(heart)) is not None:
             scan, symbol, ticker = task
+            heart.begin(symbol)
             try:
                 answer = self.scan_pair(symbol, ticker)
             except Exception as error:  # noqa: BLE001 - the pool outlives a pair; the scan's report says it
                 self._settle(scan, symbol, error)
+            except BaseException as error:  # noqa: BLE001 - a strategy may even call sys.exit()
+                self._settle(scan, symbol, StrategyFailed(f"{symbol} strategy ended by {type(error).__name__}"))
             else:
                 self._settle(scan, symbol, answer)
+            heart.done()
 
-    def _next_pair(self) -> tuple[_Scan, str, Ticker] | None:
+    def _next_pair(self, heart: Heart) -> tuple[_Scan, str, Ticker] | None:
         """Wait for a pair to fetch, the most liquid first; None when it is time to end."""
         with self._pairs_waiting:
             while not self._stop.is_set():
@@ -323,7 +347,8 @@ class MarketScanner:
                     symbol, ticker = self._scan.waiting.popleft()
                     self._being_fetched.add(symbol)
                     return self._scan, symbol, ticker
-                self._pairs_waiting.wait()
+                heart.idle()
+                self._pairs_waiting.wait(BEAT_S)
         return None
 
     def _settle(self, scan: _Scan, symbol: str, answer: tuple[float, Opportunity | None] | Exception) -> None:
@@ -403,7 +428,9 @@ class MarketScanner:
         """Pause until the interval is over or the next candle is written; ends at once when *stop* is set."""
         candle_ms = TIMEFRAME_MINUTES[self._rules.timeframe] * 60_000
         until_candle_s = (candle_ms - (self._clock.now_ms() - SETTLE_MS) % candle_ms) / 1000
-        self._clock.wait(stop, min(self._rules.interval_s, until_candle_s))
+        pause_s = min(self._rules.interval_s, until_candle_s)
+        with doing(IDLE, "next scan", pause_s + IDLE_LIMIT_S):
+            self._clock.wait(stop, pause_s)
 
     def stop(self, timeout_s: float = 1.0) -> bool:
         """End the scan under way and the workers; False if some are still on the wire by then.
@@ -417,9 +444,10 @@ class MarketScanner:
             self._pairs_settled.notify_all()
         with self._published:
             self._published.notify_all()
-        for thread in self._threads:
-            thread.join(timeout_s / len(self._threads))
-        return not any(thread.is_alive() for thread in self._threads)
+        threads = [heart.thread for heart in self._hearts if heart.thread is not None]
+        for thread in threads:
+            thread.join(timeout_s / len(threads))
+        return not any(thread.is_alive() for thread in threads)
 
 
 def _report(failures: list[tuple[str, Exception]]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from typing import Any
 
 from execution.book import Book, NotOpened
 from execution.exiting import Exits, ExitWorkers
@@ -18,6 +19,7 @@ from execution.protection import Protection
 from execution.reconcile import NUMBERS_PATIENCE_S
 from trading import settlement
 from trading.errors import ExchangeError, JournalError
+from trading.events import Events, Kind, Unheard
 from trading.exits import Exit, ExitRules, MoveStop, decide
 from trading.facts import (
     ClosedTrade,
@@ -61,8 +63,10 @@ class PositionManager(Book):
         sender: OrderSender,
         protection: Protection,
         exit_workers: ExitWorkers,
+        events: Events | None = None,
     ) -> None:
         super().__init__(clock)
+        self._events = events or Unheard()
         self._exchange = exchange
         self._journal = journal
         self._prices = prices
@@ -75,8 +79,12 @@ class PositionManager(Book):
         )
         self._exits = Exits(
             self, exchange, journal, prices, monitor, clock,
-            sender=sender, guard=self._guard, workers=exit_workers,
+            sender=sender, guard=self._guard, workers=exit_workers, events=self._events,
         )
+
+    def go_by(self, rules: PositionRules) -> None:
+        """Go by other *rules* from the next look on; how old a price may be stays as it was."""
+        self._rules = rules
 
     # ---- opening --------------------------------------------------------------------------------
 
@@ -182,6 +190,10 @@ class PositionManager(Book):
             symbol, position.side.value, position.quantity, position.entry_price, position.stop_price,
             position.notional(position.entry_price), position.strategy, "; ".join(position.reasons),
         )
+        self._publish(
+            Kind.ENTRY, position, notional=position.notional(position.entry_price), strategy=position.strategy,
+            reasons="; ".join(position.reasons),
+        )
         self._journal.save_position(position, wait=False)      # the stop does not wait long for the disk
         if attempts is not None and not self._journal.flush(NUMBERS_PATIENCE_S):
             log.warning("%s numbers not on disk yet, going on", symbol)      # the next start would look from there
@@ -208,6 +220,7 @@ class PositionManager(Book):
             "%s adopted side=%s quantity=%s entry=%s stop=%s",
             position.symbol, position.side.value, position.quantity, position.entry_price, position.stop_price,
         )
+        self._publish(Kind.ADOPTED, position)
         self._journal.save_position(position, wait=False)
         self.protect(position.symbol)
         return self.find(position.symbol)
@@ -304,6 +317,7 @@ class PositionManager(Book):
             position.symbol, position.side.value, position.quantity, position.entry_price, position.stop_price,
             stop.stop_price if stop else "none",
         )
+        self._publish(Kind.REBUILT, position)
         self._exits.save(position)
         return True
 
@@ -379,3 +393,10 @@ class PositionManager(Book):
         deadline_s = self._guard.rules.deadline_s
         log.critical("%s no confirmed stop within %.1fs, flattening", position.symbol, deadline_s)
         self._journal.record_event("unprotected", "no confirmed stop on the exchange", position.symbol)
+        self._publish(Kind.UNPROTECTED, position, deadline_s=deadline_s)
+
+    def _publish(self, kind: Kind, position: Position, **more: Any) -> None:
+        self._events.publish(
+            kind, position.symbol, side=position.side.value, quantity=position.quantity,
+            price=position.entry_price, stop=position.stop_price, **more,
+        )

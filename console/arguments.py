@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import NoReturn
 
 from console.failure import Failure
 from control.steering import ERROR
+from runtime.options import add_key_override
 
 DESCRIPTION = "RAD, the KuCoin bot you can leave alone. Each command has its own --help."
 EPILOG = (
@@ -73,6 +74,8 @@ def _build() -> argparse.ArgumentParser:
     for name, summary in QUESTIONS.items():
         asking = command(name, summary)
         _add_mode(asking, "whose journal to read when the daemon is down (default: the latest)")
+        if name == "threads":
+            asking.add_argument("--stacks", action="store_true", help="print where in the code each thread is")
         if name == "trades":
             asking.add_argument("--limit", type=_count, default=100, metavar="N",
                                 help="how many of the latest (default: 100)")
@@ -89,10 +92,26 @@ def _build() -> argparse.ArgumentParser:
     scanning.add_argument("--once", action="store_true", required=True)
     _add_mode(scanning)
     _add_mode(command("verify", "compare journal and exchange; exit 0 only when they agree"))
+    _add_operating(command)
     command("sandbox", "run RAD's own KuCoin alone", asks=False)
     settings = command("config", "what is configured (show), and whether it is right (check)")
     settings.add_argument("what", choices=("show", "check"))
     return parser
+
+
+def _add_operating(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands of whoever looks after RAD rather than after its trades."""
+    from console import init_arguments, service_arguments
+
+    examining = command("doctor", "look at everything that could be wrong: settings, key, exchange, machine")
+    _add_mode(examining)
+    add_key_override(examining)
+    init_arguments.add_to(command("init", "ask what RAD has to know, try the key, write .env and config.yaml",
+                                  asks=False))
+    command("reload", "have the daemon take in its settings as they are written now")
+    service_arguments.add_to(command("install-service", "make RAD a service of this machine", asks=False))
+    failed = command("service-failed", "what the service's alert runs: say that RAD is down", asks=False)
+    failed.add_argument("--config", type=Path, metavar="FILE", help="settings instead of config.yaml")
 
 
 def _add_symbol(parser: argparse.ArgumentParser) -> None:

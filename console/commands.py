@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from console.daemon import ACT_TIMEOUT_S, ASK_TIMEOUT_S, Daemon
@@ -46,6 +47,8 @@ def sandbox(said: Namespace) -> int:
 def ask(said: Namespace) -> int:
     """Ask the daemon; without one, what it left behind answers where it can."""
     query = {"limit": said.limit} if said.command == "trades" else {}
+    if said.command == "threads" and said.stacks:
+        query = {"stacks": 1}
     # Orders are the exchange's to tell, so the daemon may need its time.
     timeout_s = ACT_TIMEOUT_S if said.command == "orders" else ASK_TIMEOUT_S
     place = find_place(from_caller(said.config), said.mode)
@@ -94,6 +97,45 @@ def verify(said: Namespace) -> int:
     return OK if facts.get("agree") else ERROR
 
 
+def doctor(said: Namespace) -> int:
+    """Everything a person could have got wrong, a line each."""
+    from console.checkup import tell
+
+    with redirect_stdout(sys.stderr), waiting("examining"):
+        import bot
+
+        facts = bot.doctor(replace(_options(said), any_key=said.any_key))
+    return tell(facts, as_json=said.as_json)
+
+
+def init(said: Namespace) -> int:
+    """Ask what RAD has to know, try it, write it down."""
+    from console.init import init as ask_and_write
+
+    return ask_and_write(said)
+
+
+def install_service(said: Namespace) -> int:
+    """RAD as a service of this machine."""
+    from console.install_service import install
+
+    return install(said)
+
+
+def service_failed(said: Namespace) -> int:
+    """What systemd runs when it starts RAD no more."""
+    from console.service_failed import tell_everybody
+
+    return tell_everybody(find_place(from_caller(said.config)))
+
+
+def reload(said: Namespace) -> int:
+    """Have the daemon take in its settings file as it is now."""
+    answer = Daemon(find_place(from_caller(said.config)).data_dir).tell("reload")
+    _tell(answer, said)
+    return OK
+
+
 def config(said: Namespace) -> int:
     """The settings, each with where it came from; or all their faults."""
     from console.settings_report import check, show
@@ -127,6 +169,8 @@ def _tell(facts: Any, said: Namespace, show: str = "") -> None:
 
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "run": run, "sandbox": sandbox, "scan": scan, "verify": verify, "config": config,
+    "doctor": doctor, "init": init, "reload": reload, "install-service": install_service,
+    "service-failed": service_failed,
     **dict.fromkeys(("status", "positions", "opportunities", "orders", "trades", "threads"), ask),
     **dict.fromkeys(("open", "close", "flatten", "pause", "resume"), act),
 }

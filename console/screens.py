@@ -7,6 +7,7 @@ from typing import Any
 
 from console.comparison import show_verify
 from console.tables import Column, show_facts, show_table
+from console.threads import show_threads
 from console.wording import NOTHING, colour_of, percent, rounded, short, signed, since, text, when
 
 JsonObject = dict[str, Any]
@@ -78,34 +79,6 @@ TRADES = (
     Column("held", lambda row: since(row.get("opened_at"), row.get("closed_at")), right=True, spare=2),
 )
 
-THREADS = (
-    Column("thread", _get("name")),
-    Column("state", _get("state"),
-           style=lambda row: "green" if row.get("state") == "running" else "bold red"),
-    Column("steps", _get("steps"), right=True),
-    Column("failures", _get("failures"), right=True),
-    Column("restarts", _get("restarts"), right=True),
-    Column("idle", lambda row: "–" if row.get("idle_s") is None else f"{row['idle_s']:.1f} s", right=True),
-    Column("last error", _get("last_error"), grows=True, spare=1),
-)
-
-
-def _lock_time(kind: str, figure: str, spare: int = 0) -> Column:
-    return Column(
-        f"{kind} {figure} µs", lambda row: text((row.get(f"{kind}_us") or {}).get(figure)),
-        right=True, spare=spare,
-    )
-
-
-LOCKS = (
-    Column("lock", _get("name")),
-    Column("taken", _get("acquisitions"), right=True),
-    Column("contended", _get("contended"), right=True),
-    _lock_time("wait", "p50", 4), _lock_time("wait", "p99", 2), _lock_time("wait", "max"),
-    _lock_time("hold", "p50", 3), _lock_time("hold", "p99", 1), _lock_time("hold", "max"),
-    Column("held by", _get("holder")),
-)
-
 
 def show_positions(rows: Sequence[JsonObject]) -> None:
     show_table(POSITIONS, rows, title="Open positions", empty="No open positions.")
@@ -121,12 +94,6 @@ def show_orders(rows: Sequence[JsonObject]) -> None:
 
 def show_trades(rows: Sequence[JsonObject]) -> None:
     show_table(TRADES, rows, title="Closed trades, newest first", empty="No closed trades yet.")
-
-
-def show_threads(facts: JsonObject) -> None:
-    show_table(THREADS, facts.get("threads", []), title="Threads", empty="No threads reported.")
-    print()
-    show_table(LOCKS, facts.get("locks", []), title="Locks", empty="No locks reported.")
 
 
 def show_status(facts: JsonObject) -> None:
@@ -179,7 +146,17 @@ def show_paused(facts: JsonObject) -> None:
         print("Resumed: entries from scanning again.")
 
 
+def show_reloaded(facts: JsonObject) -> None:
+    for row in facts["changed"]:
+        print(f"{row['key']}: {row['from']} -> {row['to']}")
+    if facts["needs_restart"]:
+        print(f"Left as it was, because it needs a restart: {', '.join(facts['needs_restart'])}")
+    if not facts["changed"] and not facts["needs_restart"]:
+        print("Nothing has changed.")
+
+
 SCREENS: dict[str, Any] = {
+    "reload": show_reloaded,
     "status": show_status, "positions": show_positions, "opportunities": show_opportunities,
     "orders": show_orders, "trades": show_trades, "threads": show_threads, "verify": show_verify,
     "open": show_opened, "close": show_closed, "flatten": show_flattened, "pause": show_paused,

@@ -20,6 +20,7 @@ class ControlAddress:
     token: str
     pid: int
     started: str               # ISO 8601 UTC
+    fingerprint: str = ""      # SHA-256 of its certificate; empty without one
 
     def write(self, data_dir: Path) -> Path:
         """Write it down whole: a reader finds the old file or the new one. Mode 0600 from its first byte."""
@@ -50,7 +51,7 @@ def read_address(data_dir: Path) -> ControlAddress | None:
         fields = json.loads((data_dir / FILE_NAME).read_text(encoding="utf-8"))
         return ControlAddress(
             url=str(fields["url"]), token=str(fields["token"]), pid=int(fields["pid"]),
-            started=str(fields["started"]),
+            started=str(fields["started"]), fingerprint=str(fields.get("fingerprint", "")),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -38,7 +38,8 @@ class Calls:
 
     At most SLOTS run within their deadline. One past its deadline is abandoned: its thread ends when
     it ends, its slot goes to the next, so that hung calls do not silence the rest. When MOST_ABANDONED
-    have piled up, nothing more is started.
+    have piled up, nothing more is started; half of them are kept for what is urgent, so that questions
+    which hang do not keep anybody from closing.
     """
 
     def __init__(self) -> None:
@@ -71,8 +72,10 @@ class Calls:
                 self._freed.notify_all()
 
     async def _take(self, urgency: Urgency, timeout_s: float) -> int:
+        most_abandoned = MOST_ABANDONED if urgency is Urgency.EXIT else MOST_ABANDONED // 2
+
         def has_room() -> bool:
-            return len(self._busy) + urgency < SLOTS and len(self._abandoned) < MOST_ABANDONED
+            return len(self._busy) + urgency < SLOTS and len(self._abandoned) < most_abandoned
 
         try:
             async with asyncio.timeout(timeout_s), self._freed:

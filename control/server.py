@@ -3,49 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
-import ipaddress
-import json
 import logging
 import os
-import secrets
+import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from decimal import Decimal, InvalidOperation
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from control.address import ControlAddress
-from control.calls import Calls, TooBusy, Urgency
-from control.steering import BAD_CONFIG, ERROR, NOT_FOUND, TIMED_OUT, JsonObject, Steering, exit_code_of
+from control.api import Api
+from control.doors import HANDSHAKE_S, Doors
+from control.listening import Listen, token_of
+from control.routes import ACT_TIMEOUT_S, ASK_TIMEOUT_S
+from control.steering import Steering
 from control.views import moment
+from runtime.heartbeat import Heart, beat
 from runtime.locks import assert_no_lock_held
-from trading.errors import ConfigError, RadError
+from trading.errors import ConfigError
 
-log = logging.getLogger("control")
-
-ASK_TIMEOUT_S = 5.0
-ACT_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 10.0
-MOST_TRADES = 10_000
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_HTTP_STATUS = {NOT_FOUND: 404, BAD_CONFIG: 409, TIMED_OUT: 504}
-
-
-class BadRequest(RadError):
-    """The request itself makes no sense."""
+IDLE_S = 15.0                # a connection without a request, or between two
+FILE_THREADS = 2             # read the page's files
 
 
 class ControlServer:
-    """Serves *steering* on loopback and writes where to `control.json` in *data_dir*.
+    """Serves *steering* where *listen* says and writes where to `control.json` in *data_dir*.
 
-    Every request but `/healthz` needs `Authorization: Bearer <token>`, and a Host that is an address,
-    localhost or *host*: a web page whose name was re-pointed at this machine gets nothing.
+    Every call but a few needs the token (`control.guard`); the calls are in `control.routes`.
     """
 
     def __init__(
@@ -53,20 +41,16 @@ class ControlServer:
         steering: Steering,
         *,
         data_dir: Path,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        token: str | None = None,
+        listen: Listen | None = None,
         ask_timeout_s: float = ASK_TIMEOUT_S,
         act_timeout_s: float = ACT_TIMEOUT_S,
     ) -> None:
         self._steering = steering
         self._data_dir = data_dir
-        self._host = host
-        self._port = port
-        self._token = token or secrets.token_urlsafe(32)
+        self._listen = listen or Listen()
         self._ask_timeout_s = ask_timeout_s
         self._act_timeout_s = act_timeout_s
-        self._calls = Calls()
+        self._heart = Heart("Control")
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = asyncio.Event()
@@ -78,17 +62,18 @@ class ControlServer:
         """Listen, write control.json and return what is in it.
 
         Raises:
-            ConfigError: the address cannot be listened on, or control.json not written.
+            ConfigError: the address may not or cannot be listened on, or control.json not written.
         """
         assert_no_lock_held("starting the API")
-        self._thread = threading.Thread(target=self._run, name="Control", daemon=True)
-        self._thread.start()
+        self._listen.check()
+        tls, token = self._listen.tls(), token_of(self._data_dir)
+        self._thread = self._heart.start(partial(self._run, token, tls))
         if not self._listening.wait(START_TIMEOUT_S):
-            raise ConfigError(f"control: could not listen on {self._host} within {START_TIMEOUT_S:g} s")
+            raise ConfigError(f"control: could not listen on {self._listen.host} within {START_TIMEOUT_S:g} s")
         if self._failure is not None or self.address is None:
             reason = self._failure.strerror if self._failure else "no reason given"
             raise ConfigError(
-                f"control: cannot listen on {self._host} port {self._port} ({reason}); "
+                f"control: cannot listen on {self._listen.host} port {self._listen.port} ({reason}); "
                 "change control.host or control.port, or set the port to 0"
             )
         try:
@@ -106,6 +91,7 @@ class ControlServer:
     def stop(self, timeout_s: float = 3.0) -> None:
         """Stop listening and take control.json away; calls still under way are left to themselves."""
         assert_no_lock_held("ending the API")
+        self._heart.retire()
         if self.address is not None:
             self.address.remove(self._data_dir)
         if self._loop is not None and self._thread is not None and self._thread.is_alive():
@@ -115,155 +101,50 @@ class ControlServer:
                 pass   # it has just ended by itself
             self._thread.join(timeout_s)
 
-    def _run(self) -> None:
+    def _run(self, token: str, tls: ssl.SSLContext | None) -> None:
         try:
-            asyncio.run(self._serve())
+            asyncio.run(self._serve(token, tls))
         except OSError as error:
             self._failure = error
         finally:
             self._listening.set()
 
-    async def _serve(self) -> None:
+    async def _serve(self, token: str, tls: ssl.SSLContext | None) -> None:
         self._loop = asyncio.get_running_loop()
-        runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0)
+        self._loop.set_default_executor(ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="control-file"))
+        api = Api(
+            self._steering, token=token, names=frozenset({self._listen.host, *self._listen.names}),
+            ask_timeout_s=self._ask_timeout_s, act_timeout_s=self._act_timeout_s,
+        )
+        runner = web.AppRunner(
+            api.app(), access_log=None, shutdown_timeout=1.0, keepalive_timeout=IDLE_S,
+            logger=logging.getLogger("control.http"),
+        )
         await runner.setup()
+        assert runner.server is not None
+        beating = asyncio.create_task(beat(self._heart))
         try:
-            site = web.TCPSite(runner, self._host, self._port)
-            await site.start()
-            port = runner.addresses[0][1]
-            host = f"[{self._host}]" if ":" in self._host else self._host
-            self.address = ControlAddress(
-                url=f"http://{host}:{port}",
-                token=self._token,
-                pid=os.getpid(),
-                started=moment(time.time_ns() // 1_000_000) or "",
+            server = await self._loop.create_server(
+                Doors(runner.server), self._listen.host, self._listen.port, ssl=tls,
+                ssl_handshake_timeout=None if tls is None else HANDSHAKE_S,
             )
-            self._listening.set()
-            await self._ended.wait()
+            try:
+                self.address = self._address(server.sockets[0].getsockname()[1], token)
+                self._listening.set()
+                await self._ended.wait()
+            finally:
+                server.close()
         finally:
+            beating.cancel()
             await runner.cleanup()
 
-    def _app(self) -> web.Application:
-        app = web.Application(middlewares=[self._guard], client_max_size=64 * 1024)
-        app.router.add_get("/healthz", self._healthz)
-        for name in ("status", "positions", "opportunities", "threads"):
-            app.router.add_get(f"/api/{name}", self._asking(name))
-        app.router.add_get("/api/trades", self._trades)
-        for name in ("orders", "verify"):
-            app.router.add_get(f"/api/{name}", self._acting(name, Urgency.SLOW))
-        app.router.add_post("/api/open", self._open)
-        app.router.add_post("/api/close", self._close)
-        for name in ("flatten", "pause", "resume"):
-            app.router.add_post(f"/api/{name}", self._acting(name, Urgency.EXIT))
-        return app
-
-    @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let in who may, and answer every failure as JSON."""
-        if not self._is_host_ours(request.headers.get("Host", "")):
-            return _refusal(403, "this Host is not served here", ERROR)
-        if request.path != "/healthz" and not self._has_token(request):
-            return _refusal(401, "the token of control.json is needed", ERROR)
-        try:
-            return await handler(request)
-        except web.HTTPException as error:
-            return _refusal(error.status, f"{request.method} {request.path}: {error.reason}", ERROR)
-        except BadRequest as error:
-            return _refusal(400, str(error), ERROR)
-        except TooBusy as error:
-            return _refusal(503, str(error), TIMED_OUT)
-        except (RadError, TimeoutError) as error:
-            code = exit_code_of(error)
-            return _refusal(_HTTP_STATUS.get(code, 409), str(error) or "timed out", code)
-        except Exception as error:
-            log.exception("request failed path=%s", request.path)
-            # The text of an unforeseen error may hold anything; its kind is enough outside.
-            return _refusal(500, f"internal error {type(error).__name__}; the log has the details", ERROR)
-
-    def _is_host_ours(self, header: str) -> bool:
-        try:
-            name = urlsplit(f"//{header}").hostname or ""
-            if name in ("localhost", self._host.lower()):
-                return True
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
-
-    def _has_token(self, request: web.Request) -> bool:
-        said = request.headers.get("Authorization", "")
-        return hmac.compare_digest(said.encode(), f"Bearer {self._token}".encode())
-
-    async def _healthz(self, request: web.Request) -> web.Response:
-        return web.json_response({"ok": True, "pid": os.getpid()})
-
-    def _asking(self, name: str) -> Handler:
-        async def ask(request: web.Request) -> web.Response:
-            return await self._ask(getattr(self._steering, name))
-
-        return ask
-
-    def _acting(self, name: str, urgency: Urgency) -> Handler:
-        async def act(request: web.Request) -> web.Response:
-            return await self._act(getattr(self._steering, name), urgency)
-
-        return act
-
-    async def _trades(self, request: web.Request) -> web.Response:
-        text = request.query.get("limit", "100")
-        if not text.isdecimal() or not 0 < int(text) <= MOST_TRADES:
-            raise BadRequest(f"limit must be a number from 1 to {MOST_TRADES}")
-        return await self._ask(lambda: self._steering.trades(int(text)))
-
-    async def _open(self, request: web.Request) -> web.Response:
-        said = await _body(request)
-        symbol, side, notional = _symbol(said), said.get("side"), said.get("notional")
-        if side not in ("long", "short"):
-            raise BadRequest("side must be long or short")
-        wanted = None if notional is None else _positive_amount("notional", str(notional))
-        return await self._act(lambda: self._steering.open(symbol, side, wanted), Urgency.SLOW)
-
-    async def _close(self, request: web.Request) -> web.Response:
-        symbol = _symbol(await _body(request))
-        return await self._act(lambda: self._steering.close(symbol), Urgency.EXIT)
-
-    async def _ask(self, call: Callable[[], Any]) -> web.Response:
-        return _answer(await self._calls.run(call, Urgency.ASK, self._ask_timeout_s))
-
-    async def _act(self, call: Callable[[], Any], urgency: Urgency) -> web.Response:
-        return _answer(await self._calls.run(call, urgency, self._act_timeout_s))
-
-
-def _answer(facts: Any) -> web.Response:
-    return web.json_response(facts, dumps=lambda each: json.dumps(each, allow_nan=False))
-
-
-def _refusal(status: int, error: str, exit_code: int) -> web.Response:
-    return web.json_response({"error": error, "exit_code": exit_code}, status=status)
-
-
-async def _body(request: web.Request) -> JsonObject:
-    try:
-        said = json.loads(await request.text() or "{}", parse_float=Decimal)
-    except ValueError:
-        raise BadRequest("the body is not JSON") from None
-    if not isinstance(said, dict):
-        raise BadRequest("the body must be a JSON object")
-    return said
-
-
-def _positive_amount(name: str, text: str) -> Decimal:
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal("nan")
-    if not (value.is_finite() and value > 0):
-        raise BadRequest(f"{name} must be a positive amount in quote currency")
-    return value
-
-
-def _symbol(said: JsonObject) -> str:
-    symbol = said.get("symbol")
-    if not isinstance(symbol, str) or not symbol:
-        raise BadRequest("symbol is missing")
-    return symbol
+    def _address(self, port: int, token: str) -> ControlAddress:
+        scheme = "http" if self._listen.cert is None else "https"
+        host = f"[{self._listen.host}]" if ":" in self._listen.host else self._listen.host
+        return ControlAddress(
+            url=f"{scheme}://{host}:{port}",
+            token=token,
+            pid=os.getpid(),
+            started=moment(time.time_ns() // 1_000_000) or "",
+            fingerprint=self._listen.fingerprint(),
+        )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Protocol
 
+from control.metrics import Family
 from trading.errors import (
     AuthenticationFailed,
     ConfigError,
@@ -32,6 +34,9 @@ class Steering(Protocol):
     May raise any RadError; NotFound when the symbol or position is not there.
     """
 
+    def held_up(self) -> str:
+        """Return who of those that must not be still makes no progress, in words; empty if all do."""
+
     def status(self) -> JsonObject: ...
 
     def positions(self) -> list[JsonObject]: ...
@@ -41,14 +46,44 @@ class Steering(Protocol):
     def orders(self) -> list[JsonObject]:
         """Return what rests on the exchange; may go and look."""
 
-    def trades(self, limit: int) -> list[JsonObject]:
-        """Return the latest closed trades, newest first."""
+    def trades(
+        self, limit: int, *, symbol: str = "", side: str = "", reason: str = "", since_ms: int = 0,
+        until_ms: int = 0,
+    ) -> list[JsonObject]:
+        """Return the latest closed trades, newest first; what is empty or 0 does not matter."""
 
-    def threads(self) -> JsonObject:
-        """Return `threads` and `locks`, lists of what each is doing."""
+    def threads(self, stacks: bool = False) -> JsonObject:
+        """Return `threads` and `locks`, lists of what each is doing, and `strips`; *stacks*: and every stack."""
 
     def verify(self) -> JsonObject:
         """Compare the journal with the exchange now."""
+
+    def rate(self) -> JsonObject:
+        """Return the use of each of the exchange's rate pools, by name."""
+
+    def latency(self) -> JsonObject:
+        """Return how long exits took in milliseconds, whole and by stage."""
+
+    def equity(self, since_ms: int, points: int) -> JsonObject:
+        """Return what the account was worth, in at most so many *points*, oldest first."""
+
+    def chart(self, symbol: str) -> JsonObject:
+        """Return the candles of a market that are in memory, and what was done in it."""
+
+    def events(self, after: int, limit: int) -> list[JsonObject]:
+        """Return the latest *limit* events that came after event *after*, oldest first; `number` counts them."""
+
+    def figures(self) -> Iterable[Family]:
+        """Return everything that can be measured, for Prometheus."""
+
+    def blacklist(self) -> JsonObject:
+        """Return `symbols`: the markets never entered from scanning."""
+
+    def blacklist_add(self, symbol: str) -> JsonObject:
+        """Put a market on the black list and return it."""
+
+    def blacklist_remove(self, symbol: str) -> JsonObject:
+        """Take a market off the black list and return it; NotFound when it is not on it."""
 
     def open(self, symbol: str, side: str, notional: Decimal | None) -> JsonObject:
         """Open by hand and return the position.
@@ -67,6 +102,9 @@ class Steering(Protocol):
 
     def resume(self) -> JsonObject:
         """Allow entries from scanning and return `paused`."""
+
+    def reload(self) -> JsonObject:
+        """Take in the settings file as it is now; return `changed` and `needs_restart`."""
 
 
 def exit_code_of(error: BaseException) -> int:

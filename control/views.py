@@ -5,15 +5,13 @@ Pure functions. The daemon answers with them, and the console when it reads the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runtime.locks import LockStats
-    from runtime.worker import WorkerState
-    from trading.facts import ClosedTrade, Opportunity, Order, Position
+    from trading.facts import ClosedTrade, Opportunity, Order, Position, Price
 
 JsonObject = dict[str, Any]
 
@@ -119,6 +117,14 @@ def position_view(position: Position, price: Decimal | None) -> JsonObject:
     }
 
 
+def held_view(position: Position, price: Price | None, monotonic: float) -> JsonObject:
+    """Return one position at the latest price there is, and how old that is; null without one."""
+    return {
+        **position_view(position, None if price is None else price.mark),
+        "price_age_s": None if price is None else round(price.age_s(monotonic), 1),
+    }
+
+
 def trade_view(trade: ClosedTrade) -> JsonObject:
     """Return one closed trade; *realised_pnl* is after fees and funding."""
     return {
@@ -172,61 +178,3 @@ def order_view(order: Order, purpose: str = "") -> JsonObject:
         "order_id": order.order_id,
         "created_at": moment(order.created_ms),
     }
-
-
-def thread_view(state: WorkerState) -> JsonObject:
-    """Return what one supervised thread is doing."""
-    if not state.alive:
-        word = "dead"
-    else:
-        word = "stuck" if state.is_stuck else "running"
-    return {
-        "name": state.name,
-        "state": word,
-        "steps": state.steps,
-        "failures": state.failures,
-        "restarts": state.restarts,
-        "idle_s": round(state.idle_s, 3),
-        "stuck_after_s": state.stuck_after_s,
-        "last_error": state.last_error,
-    }
-
-
-def _unsupervised(name: str) -> JsonObject:
-    return {
-        "name": name, "state": "running", "steps": None, "failures": None, "restarts": None,
-        "idle_s": None, "stuck_after_s": None, "last_error": "",
-    }
-
-
-def lock_view(stats: LockStats) -> JsonObject:
-    """Return how long one lock was waited for and held, in microseconds."""
-    return {
-        "name": stats.name,
-        "acquisitions": stats.acquisitions,
-        "contended": stats.contended,
-        "wait_us": _spread_us(stats.wait_s(50), stats.wait_s(99), stats.longest_wait),
-        "hold_us": _spread_us(stats.hold_s(50), stats.hold_s(99), stats.longest_hold),
-        "holder": stats.holder,
-    }
-
-
-def threads_view(
-    states: Iterable[WorkerState], locks: Iterable[LockStats], others: Iterable[str] = ()
-) -> JsonObject:
-    """Return what `threads` says: the supervised ones, then the names of all *others* that live.
-
-    The busiest locks come first.
-    """
-    return {
-        "threads": [thread_view(state) for state in states] + [_unsupervised(name) for name in others],
-        "locks": [
-            lock_view(stats) for stats in sorted(locks, key=lambda each: (-each.acquisitions, each.name))
-        ],
-    }
-
-
-def _spread_us(p50: float | None, p99: float | None, longest: float) -> JsonObject:
-    if p50 is None or p99 is None:
-        return {"p50": None, "p99": None, "max": None}
-    return {"p50": round(p50 * 1e6, 1), "p99": round(p99 * 1e6, 1), "max": round(longest * 1e6, 1)}

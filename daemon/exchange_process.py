@@ -8,12 +8,13 @@ import os
 import queue
 import subprocess
 import sys
-import threading
 import urllib.request
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import IO, Any
 
+from runtime.heartbeat import Heart
 from runtime.locks import assert_no_lock_held
 from runtime.settings import Settings
 from trading.errors import ConfigError
@@ -149,13 +150,16 @@ def _drain(stream: IO[str], each: Any, name: str, at_end: Any = None) -> None:
     """Read *stream* to its end in a thread of its own, so that the child never blocks on a full pipe."""
     assert_no_lock_held("starting a thread")
 
+    heart = Heart(name)
+
     def read() -> None:
+        heart.idle(inf)                        # for as long as the child says nothing
         for line in stream:
             each(line.strip())
         if at_end is not None:
             at_end()
 
-    threading.Thread(target=read, name=name, daemon=True).start()
+    heart.start(read)
 
 
 def _keep(errors: list[str], line: str) -> None:

@@ -5,24 +5,28 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from control.views import in_ms
+from daemon.blacklist import Blacklist
 from daemon.exchange_process import ExchangeAddress, ExchangeProcess
-from daemon.scan import scanner_for
-from daemon.state import Account, Status
+from daemon.key_check import KeyCheck
+from daemon.scan import scan_rules, scanner_for
+from daemon.state import Account, Status, Trouble
 from execution.orders import OrderSender
 from execution.protection import Protection, ProtectRules
 from execution.rebuild import Rebuilder
 from execution.reconcile import Reconciler
 from kucoin_client import KuCoinClient
-from performance_monitor import PerformanceMonitor
+from performance_monitor import PerformanceMonitor, Stats
 from position_manager import PositionManager, PositionRules
 from runtime.budget import RateBudget
 from runtime.clock import SystemClock
+from runtime.events import EventFeed
+from runtime.heartbeat import ThreadState, hearts
 from runtime.instance import Instance
 from runtime.journal import SqlJournal
 from runtime.lease import LEASE_S, POLL_S, Lease, account_name, lease_of
@@ -35,7 +39,7 @@ from runtime.prices import PriceBook
 from runtime.secrets import Secrets, load_secrets
 from runtime.settings import Settings, load_settings
 from runtime.stream import MarketStream
-from runtime.worker import WorkerState
+from runtime.supervisor import Supervisor
 from trading.errors import ConfigError, ExchangeError, RadError
 from trading.facts import ClosedTrade, ExitReason, Price, Priority
 from trading.ports import Clock
@@ -45,9 +49,12 @@ from trading.strategies import load as load_strategy
 log = logging.getLogger("house")
 
 EXIT_WORKERS = 8
+NO_EXIT_WORKER_S = 60.0        # how long RAD may go on with one that is stuck and cannot be replaced
+LAST_LINES_S = 1.0             # for the log, when RAD is ended at once
 FLATTEN_WORKERS = 16           # most positions closed at the same moment
 EMBEDDED = "embedded"         # stands for the key of the exchange RAD brings itself
 STALE_PAUSE_S = 1.0            # between two REST calls for stale prices
+STALE_LOST_S = 90.0            # longer than any such call may take: its worker is stuck, another is there
 STREAM_TRUSTED_AFTER_S = 5.0   # without stale prices, before the stream counts as alive again
 
 
@@ -64,21 +71,27 @@ class House:
 
     def __init__(
         self, settings: Settings, address: ExchangeAddress, clock: Clock, strategy: Strategy, *,
-        journal: SqlJournal, lease: Lease | None, logs: LogRuntime | None, adopt: bool,
+        journal: SqlJournal, lease: Lease | None, logs: LogRuntime | None, adopt: bool, any_key: bool = False,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.journal = journal
         self.lease = lease                     # None: the data folder's lock is enough
         self.logs = logs
+        self.options = RunOptions()            # what was said on the command line
         self.started_ms = clock.now_ms()
         self.stop = threading.Event()          # everything but exits ends
         self.abandon = threading.Event()       # exits end too
         self.status = Status()
-        self.workers: Sequence[Any] = ()
+        self.supervisor = Supervisor(
+            settings.data_dir / "stacks.log", clock, self.stop, tell=self.status.set_stuck,
+            flush=lambda: logs is None or logs.flush(LAST_LINES_S),
+        )
+        self.events = EventFeed(clock)
         self.exchange_process: ExchangeProcess | None = None
         self.guard: Instance | None = None
         self.look_soon = threading.Event()     # something calls for a reconciliation
+        self.blacklist = Blacklist(settings.data_dir, clock)
 
         self.monitor = PerformanceMonitor(clock, exit_budget_s=settings.monitor.exit_budget_s)
         self.budget = RateBudget(settings.quotas, clock, settings.exchange.quota_address)
@@ -88,9 +101,12 @@ class House:
             key_version=str(settings.exchange.key_version), budget=self.budget, clock=clock, monitor=self.monitor,
             deadline_s=settings.exchange.deadline_s, send_rule=lease,
         )
+        self.key_check = KeyCheck(
+            self.client.fetch_api_key, clock, needed=settings.mode == "live", overridden=any_key
+        )
         self.prices = PriceBook(clock)
         self.account = Account(self.journal, self.monitor, clock)
-        self.exit_pool = UrgentPool("exit", EXIT_WORKERS)
+        self.exit_pool = UrgentPool("exit", EXIT_WORKERS, vital_s=NO_EXIT_WORKER_S)
         self._flattening = UrgentPool("flatten", FLATTEN_WORKERS)
         self.price_pool = UrgentPool("price", 1)     # its own: look-ups may hold the exit workers for a while
         self.stream = MarketStream(
@@ -101,13 +117,18 @@ class House:
             spend=lambda private: self.budget.take("futures" if private else "public", 10, Priority.HIGH),
             on_stop_filled=self.look_soon.set,
         )
-        self.rules = PositionRules(
-            exits=settings.exit_rules(), risk=settings.risk_rules(),
-            margin_mode=settings.positions.margin_mode, stale_after_s=settings.monitor.stale_after_s,
-        )
+        self.rules = self.rules_of(settings)
         self._build_trading(strategy, adopt=adopt)
         self._stale_asked_at = 0.0
         self._stale_asking = threading.Event()
+
+    @staticmethod
+    def rules_of(settings: Settings) -> PositionRules:
+        """Return what the position manager goes by."""
+        return PositionRules(
+            exits=settings.exit_rules(), risk=settings.risk_rules(),
+            margin_mode=settings.positions.margin_mode, stale_after_s=settings.monitor.stale_after_s,
+        )
 
     def _build_trading(self, strategy: Strategy, *, adopt: bool) -> None:
         settings = self.settings
@@ -124,14 +145,26 @@ class House:
         self.manager = PositionManager(
             self.client, self.journal, _Followers(self.prices, self.stream), self.monitor, self.clock,
             rules=self.rules, sender=sender, protection=protection, exit_workers=self.exit_pool,
+            events=self.events,
         )
+        self.rebuilder = Rebuilder(self.client, self.journal, protection, self.rules.exits, self.clock)
         self.reconciler = Reconciler(
             self.client, self.manager, sender, self.journal, protect=protect.enabled, adopt=adopt,
-            rebuilder=Rebuilder(self.client, self.journal, protection, self.rules.exits, self.clock),
+            rebuilder=self.rebuilder,
         )
         self.scanner = scanner_for(settings, strategy, self.client, self.monitor, self.clock)
+        self.choose_pairs()
 
     # ---- what several rooms ask -----------------------------------------------------------------
+
+    def choose_pairs(self) -> None:
+        """Have the scanner go by the settings and the black list as they are now."""
+        chosen: object = None
+        while chosen != (now := (self.settings, self.blacklist.symbols())):    # another may change them meanwhile
+            chosen = now
+            rules = now[0].universe_rules()
+            universe = replace(rules, exclude=rules.exclude + tuple(sorted(now[1])))
+            self.scanner.go_by(universe, scan_rules(now[0]))
 
     def connect(self) -> None:
         """Learn the exchange's time, then its markets; raises ExchangeError."""
@@ -141,7 +174,8 @@ class House:
     def ask_for_stale_prices(self) -> None:
         """Have one REST call made for held symbols whose stream is silent; never in the caller's thread."""
         now = self.clock.monotonic()
-        if now - self._stale_asked_at < STALE_PAUSE_S or self._stale_asking.is_set():
+        asked_s = now - self._stale_asked_at
+        if asked_s < STALE_PAUSE_S or (self._stale_asking.is_set() and asked_s < STALE_LOST_S):
             return
         stale = self.prices.stale(self.settings.monitor.stale_after_s)
         if stale:
@@ -232,12 +266,12 @@ class House:
             for use in self.budget.usage()
         }
 
-    def exit_latency_ms(self) -> dict[str, Any]:
+    def exit_latency_ms(self, stats: Stats | None = None) -> dict[str, Any]:
         """Return p50, p95, p99 and max from price receipt to the wire, in milliseconds, and of each stage.
 
         `late`: how many left later than `monitor.exit_budget`.
         """
-        stats = self.monitor.get_stats()
+        stats = stats or self.monitor.get_stats(brief=True)
         stages = {
             name: in_ms(found.count, p50=found.p50, p95=found.p95, p99=found.p99, max=found.maximum)
             for name, found in stats.exit_stages.items()
@@ -245,29 +279,45 @@ class House:
         sent = stages.get("sent", in_ms(0, p50=None, p95=None, p99=None, max=None))
         return {**sent, "late": stats.late_exits, "stages": stages}
 
-    def problems(self) -> list[str]:
-        """Return everything that is wrong, a sentence each."""
-        found = self.status.sentences()
+    def troubles(self) -> list[Trouble]:
+        """Return everything that is wrong."""
+        found = self.status.troubles()
         if self.lease is not None and self.lease.trouble():
-            found.append(self.lease.trouble())
+            found.append(Trouble(what="lease", text=self.lease.trouble()))
         if not self.journal.healthy:
-            found.append(f"journal: {self.journal.failure}")
+            found.append(Trouble(what="journal", text=self.journal.failure or "its writer has ended"))
         if breach_sentence():
-            found.append(breach_sentence())
+            found.append(Trouble(what="locks", text=breach_sentence()))
         if self.exchange_process is not None and not self.exchange_process.is_alive:
-            found.append("the embedded exchange has died")
-        unprotected = [p.symbol for p in self.manager.snapshot() if p.protective_stop is None]
-        if unprotected and self.settings.protect.enabled:
-            found.append(f"no stop on the exchange yet: {', '.join(unprotected)}")
+            found.append(Trouble(what="exchange", text="the embedded exchange has died"))
+        if self.logs is not None and self.logs.trouble:
+            found.append(Trouble(what="log", text=self.logs.trouble))
+        if self.supervisor.heart.state().is_stuck:
+            found.append(Trouble(what="thread", text="makes no progress", symbol="Supervisor"))
         found += [
-            f"{position.symbol} cannot be closed: refused {leaving.ladder.refusals} times, trying on"
+            Trouble(what="stop", text="no stop on the exchange yet", symbol=symbol)
+            for symbol in self.unprotected()
+        ]
+        found += [
+            Trouble(what="exit", text=f"cannot be closed: refused {leaving.ladder.refusals} times, trying on",
+                    symbol=position.symbol)
             for position, leaving in self.manager.exits_in_trouble()
         ]
         return found
 
-    def worker_states(self) -> list[WorkerState]:
+    def problems(self) -> list[str]:
+        """Return everything that is wrong, a sentence each."""
+        return [trouble.sentence for trouble in self.troubles()]
+
+    def unprotected(self) -> list[str]:
+        """Return the symbols held without a confirmed stop on the exchange, where there should be one."""
+        if not self.settings.protect.enabled:
+            return []
+        return [position.symbol for position in self.manager.snapshot() if position.protective_stop is None]
+
+    def worker_states(self) -> list[ThreadState]:
         """Return what each supervised thread is doing."""
-        return [worker.state() for worker in self.workers]
+        return [heart.state() for heart in hearts()]
 
     # ---- end ------------------------------------------------------------------------------------
 
@@ -342,7 +392,10 @@ def build(options: RunOptions) -> House:
             _take_alone(lease, clock)
         address, process = exchange_of(settings, secrets)
         adopt = settings.positions.adopt or options.guard
-        house = House(settings, address, clock, strategy, journal=journal, lease=lease, logs=logs, adopt=adopt)
+        house = House(
+            settings, address, clock, strategy, journal=journal, lease=lease, logs=logs, adopt=adopt,
+            any_key=options.any_key,
+        )
     except BaseException:
         if process is not None:
             process.stop()
@@ -353,7 +406,7 @@ def build(options: RunOptions) -> House:
         guard.release()
         logs.stop()
         raise
-    house.exchange_process, house.guard = process, guard
+    house.exchange_process, house.guard, house.options = process, guard, options
     return house
 
 

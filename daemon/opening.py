@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from daemon.house import House
 from execution.book import NotOpened
+from runtime.heartbeat import IDLE, IDLE_LIMIT_S, doing, gets_on
 from trading.errors import UnknownInstrument
 from trading.exits import initial_stop
 from trading.facts import Instrument, Opportunity, Position, Priority, ScanResult, Side, Ticker
@@ -30,7 +31,8 @@ class Opener:
 
     def step(self) -> None:
         """Wait a second for a scan result; open its best opportunities unless entries are blocked."""
-        result = self._house.scanner.wait_for_result(self._consumed, WAIT_S)
+        with doing(IDLE, "a scan", WAIT_S + IDLE_LIMIT_S):
+            result = self._house.scanner.wait_for_result(self._consumed, WAIT_S)
         if result is None:
             return
         self._consumed = result.sequence
@@ -57,6 +59,8 @@ class Opener:
         house = self._house
         if house.status.phase != "running":
             return house.status.phase
+        if house.key_check.trouble:
+            return house.key_check.trouble
         if house.account.age_s() > OLDEST_ACCOUNT_S:
             return "what the account is worth has not been read for a while"
         if house.lease is not None and house.lease.trouble():
@@ -65,6 +69,8 @@ class Opener:
             return "book and exchange differ, unexplained"
         if house.status.stuck:
             return f"thread stuck: {', '.join(house.status.stuck)}"
+        if house.supervisor.trouble():
+            return f"thread stuck: {house.supervisor.trouble()}"
         return ""
 
     def open_by_hand(self, symbol: str, side: Side, notional: Decimal | None) -> Position | NotOpened:
@@ -86,13 +92,15 @@ class Opener:
     def _open_best(self, result: ScanResult) -> None:
         house = self._house
         held = {position.symbol for position in house.manager.snapshot()}
-        wanted = [opportunity for opportunity in result.opportunities if opportunity.symbol not in held]
+        kept_out = held | house.blacklist.symbols()
+        wanted = [opportunity for opportunity in result.opportunities if opportunity.symbol not in kept_out]
         room = house.settings.positions.max_open - len(held)
         if not wanted or room <= 0:
             return
         tickers = house.client.fetch_tickers(Priority.HIGH)      # what the scan saw may be seconds old
         opened, refusal = 0, ""
         for opportunity in wanted:
+            gets_on()
             ticker = tickers.get(opportunity.symbol)
             if opened >= room or self.blocked_by():
                 break

@@ -24,14 +24,16 @@ def scanner_for(
     settings: Settings, strategy: Strategy, market: MarketData, monitor: Monitor, clock: Clock
 ) -> MarketScanner:
     """Return a scanner that goes by *settings*."""
+    return MarketScanner(market, strategy, settings.universe_rules(), monitor, clock, scan_rules(settings))
+
+
+def scan_rules(settings: Settings) -> ScanRules:
+    """Return how a scan is made, as MarketScanner takes it."""
     scanner = settings.scanner
-    return MarketScanner(
-        market, strategy, settings.universe_rules(), monitor, clock,
-        ScanRules(
-            timeframe=scanner.timeframe, candles=scanner.candles, threshold=scanner.threshold,
-            interval_s=scanner.interval_s, time_limit_s=scanner.time_limit_s, workers=scanner.workers,
-            strategy=scanner.strategy,
-        ),
+    return ScanRules(
+        timeframe=scanner.timeframe, candles=scanner.candles, threshold=scanner.threshold,
+        interval_s=scanner.interval_s, time_limit_s=scanner.time_limit_s, workers=scanner.workers,
+        strategy=scanner.strategy,
     )
 
 

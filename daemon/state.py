@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from math import inf
@@ -11,10 +11,29 @@ from execution.reconcile import Reconciliation
 from performance_monitor import PerformanceMonitor
 from runtime.journal import SqlJournal
 from runtime.locks import guard, named_lock
+from runtime.supervisor import Ailing
 from trading.facts import Balance
 from trading.ports import Clock
-from trading.reconciliation import Difference
+from trading.reconciliation import Difference, Kind
 from trading.risk import AccountState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """One thing that is wrong: what with, and in words for whoever asks."""
+
+    what: str                  # a key of the daemon's, "thread", "difference", "journal" and the like
+    text: str
+    symbol: str = ""           # or the name of a thread
+
+    @property
+    def sentence(self) -> str:
+        """Return it as `./rad status` says it."""
+        if self.what == "lease":
+            return self.text           # it says itself whether it is a lease or a standby
+        if self.what == "thread":
+            return f"thread {self.symbol} {self.text}"
+        return f"{self.symbol or self.what}: {self.text}"
 
 
 class Status:
@@ -26,10 +45,12 @@ class Status:
         self._phase = "starting"
         self._paused = False
         self._problems: dict[str, str] = {}
-        self._stuck: tuple[str, ...] = ()
         self._unexplained: tuple[Difference, ...] = ()
+        self._foreign: tuple[Difference, ...] = ()
         self._reconciled_ms = 0
-        guard(self, self._lock, "_phase", "_paused", "_problems", "_unexplained", "_reconciled_ms")
+        guard(self, self._lock, "_phase", "_paused", "_problems", "_unexplained", "_foreign", "_reconciled_ms")
+        # Replaced whole and not guarded: a stuck thread may hold the lock, and that must be said too.
+        self._stuck: tuple[Ailing, ...] = ()
 
     @property
     def state(self) -> str:
@@ -55,15 +76,20 @@ class Status:
 
     @property
     def stuck(self) -> tuple[str, ...]:
-        """Return the names of threads that make no progress."""
-        with self._lock:
-            return self._stuck
+        """Return the names of threads that do not get on."""
+        return tuple(ailing.name for ailing in self._stuck)
 
     @property
     def unexplained(self) -> tuple[Difference, ...]:
         """Return differences between book and exchange that nothing explains."""
         with self._lock:
             return self._unexplained
+
+    @property
+    def foreign(self) -> tuple[Difference, ...]:
+        """Return the positions that are not RAD's, as the last comparison found them."""
+        with self._lock:
+            return self._foreign
 
     @property
     def reconciled_ms(self) -> int:
@@ -99,27 +125,30 @@ class Status:
         with self._lock:
             return self._problems.pop(what, None) is not None
 
-    def set_stuck(self, names: list[str]) -> None:
-        """Note which threads make no progress."""
-        with self._lock:
-            self._stuck = tuple(names)
+    def set_stuck(self, ailing: tuple[Ailing, ...]) -> None:
+        """Note which threads do not get on; called by the supervisor, and waits for nothing."""
+        self._stuck = ailing
 
     def reconciled(self, result: Reconciliation, now_ms: int) -> None:
         """Note what the last comparison of book and exchange found."""
+        foreign = tuple(difference for difference in result.found if difference.kind is Kind.FOREIGN)
         with self._lock:
             self._unexplained = result.unexplained
+            self._foreign = foreign
             self._reconciled_ms = now_ms
 
-    def sentences(self) -> list[str]:
-        """Return everything that is wrong, a sentence each."""
+    def troubles(self) -> list[Trouble]:
+        """Return everything that is wrong."""
         with self._lock:
-            found = [f"{what}: {text}" for what, text in self._problems.items()]
-            found += [f"thread {name} makes no progress" for name in self._stuck]
-            found += [
-                f"{d.symbol}: book says {d.book}, exchange says {d.exchange} ({d.kind.value})"
-                for d in self._unexplained
-            ]
+            problems, unexplained = dict(self._problems), self._unexplained
+        found = [Trouble(what=what, text=text) for what, text in problems.items()]
+        found += [Trouble(what="thread", text=ailing.why, symbol=ailing.name) for ailing in self._stuck]
+        found += [Trouble(what="difference", text=_differs(d), symbol=d.symbol) for d in unexplained]
         return found
+
+
+def _differs(difference: Difference) -> str:
+    return f"book says {difference.book}, exchange says {difference.exchange} ({difference.kind.value})"
 
 
 class Account:

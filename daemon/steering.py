@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from decimal import Decimal
 from statistics import median
 from typing import Any
 
 from control import views
+from control.event_views import event_view
+from control.metrics import Family
 from control.steering import NotFound
+from control.thread_views import threads_view
+from daemon import showing
+from daemon.figures import figures
 from daemon.house import House
 from daemon.opening import Opener
+from daemon.reload import Reloader
 from daemon.verify import Parties, verify
 from execution.book import NotOpened
 from performance_monitor import Summary
+from runtime.heartbeat import hearts
 from runtime.locks import lock_stats
+from runtime.stacks import places
 from runtime.version import VERSION
 from trading.client_ids import parse
 from trading.errors import RadError
@@ -35,13 +42,17 @@ class Desk:
     def __init__(self, house: House, opener: Opener) -> None:
         self._house = house
         self._opener = opener
+        self._reloader = Reloader(house)
 
     # ---- asking ---------------------------------------------------------------------------------
+
+    def held_up(self) -> str:
+        return self._house.supervisor.trouble()
 
     def status(self) -> JsonObject:
         house = self._house
         positions = house.manager.snapshot()
-        stats = house.monitor.get_stats()
+        stats = house.monitor.get_stats(brief=True)
         blocked = self._opener.blocked_by() if house.status.state != "starting" else "starting"
         return views.status_view(
             state=house.status.state,
@@ -52,7 +63,7 @@ class Desk:
             positions=len(positions),
             protected=sum(position.protective_stop is not None for position in positions),
             rate=house.rate(),
-            exit_latency_ms=house.exit_latency_ms(),
+            exit_latency_ms=house.exit_latency_ms(stats),
             protection_gap_ms=_gaps(stats.protection_gaps),
             problems=house.problems(),
             entries_blocked=blocked or None,
@@ -68,13 +79,13 @@ class Desk:
     def positions(self) -> list[JsonObject]:
         positions = self._house.manager.snapshot()
         prices = self._house.prices.snapshot(position.symbol for position in positions)
-        return [
-            views.position_view(position, prices[position.symbol].mark if position.symbol in prices else None)
-            for position in positions
-        ]
+        now = self._house.clock.monotonic()
+        return [views.held_view(position, prices.get(position.symbol), now) for position in positions]
 
     def opportunities(self) -> list[JsonObject]:
-        return [views.opportunity_view(found) for found in self._house.scanner.get_best_pairs(50)]
+        kept_out = self._house.blacklist.symbols()
+        best = self._house.scanner.get_best_pairs(50)
+        return [views.opportunity_view(found) for found in best if found.symbol not in kept_out]
 
     def orders(self) -> list[JsonObject]:
         client = self._house.client
@@ -83,14 +94,43 @@ class Desk:
             for order in client.fetch_open_orders() + client.fetch_stop_orders()
         ]
 
-    def trades(self, limit: int) -> list[JsonObject]:
-        return [views.trade_view(trade) for trade in self._house.journal.trades(limit)]
+    def trades(
+        self, limit: int, *, symbol: str = "", side: str = "", reason: str = "", since_ms: int = 0,
+        until_ms: int = 0,
+    ) -> list[JsonObject]:
+        if symbol:
+            symbol = self._house.client.instrument(symbol).symbol
+        found = self._house.journal.trades(
+            limit, symbol=symbol, side=side, reason=reason, since_ms=since_ms, until_ms=until_ms
+        )
+        return [views.trade_view(trade) for trade in found]
 
-    def threads(self) -> JsonObject:
-        states = self._house.worker_states()
-        supervised = {state.name for state in states}
-        others = sorted(thread.name for thread in threading.enumerate() if thread.name not in supervised)
-        return views.threads_view(states, lock_stats(), others)
+    def rate(self) -> JsonObject:
+        return self._house.rate()
+
+    def latency(self) -> JsonObject:
+        return self._house.exit_latency_ms()
+
+    def equity(self, since_ms: int, points: int) -> JsonObject:
+        return showing.equity(self._house, since_ms, points)
+
+    def chart(self, symbol: str) -> JsonObject:
+        return showing.chart(self._house, symbol)
+
+    def events(self, after: int, limit: int) -> list[JsonObject]:
+        return [event_view(event) for event in self._house.events.after(after)[-limit:]]
+
+    def figures(self) -> tuple[Family, ...]:
+        return figures(self._house)
+
+    def blacklist(self) -> JsonObject:
+        return {"symbols": sorted(self._house.blacklist.symbols())}
+
+    def threads(self, stacks: bool = False) -> JsonObject:
+        watched = hearts()
+        vital = frozenset(heart.name for heart in watched if heart.vital_s is not None)
+        states = [heart.state() for heart in watched]
+        return threads_view(states, places(), lock_stats(), stacks=stacks, vital=vital)
 
     def verify(self) -> JsonObject:
         house = self._house
@@ -102,9 +142,9 @@ class Desk:
     def summary(self) -> str:
         """Return the minute's line in the log."""
         house = self._house
-        stats = house.monitor.get_stats()
+        stats = house.monitor.get_stats(brief=True)
         positions = house.manager.snapshot()
-        latency = house.exit_latency_ms()
+        latency = house.exit_latency_ms(stats)
         return (
             f"state={house.status.state} equity={house.account.equity() or 0:.2f} open={len(positions)} "
             f"protected={sum(p.protective_stop is not None for p in positions)} trades={stats.trades} "
@@ -145,6 +185,22 @@ class Desk:
             "paused": True,
         }
 
+    def blacklist_add(self, symbol: str) -> JsonObject:
+        house = self._house
+        house.blacklist.add(house.client.instrument(symbol).symbol)
+        house.choose_pairs()
+        return self.blacklist()
+
+    def blacklist_remove(self, symbol: str) -> JsonObject:
+        house = self._house
+        listed = house.blacklist.symbols()
+        if symbol not in listed:               # it may be one that the exchange no longer lists
+            symbol = house.client.instrument(symbol).symbol
+        if not house.blacklist.remove(symbol):
+            raise NotFound(f"{symbol} is not on the black list")
+        house.choose_pairs()
+        return self.blacklist()
+
     def pause(self) -> JsonObject:
         self._house.status.pause(True)
         log.info("paused: no entries from scanning")
@@ -155,6 +211,9 @@ class Desk:
         self._house.account.forgive_losses()
         log.info("resumed")
         return {"paused": False}
+
+    def reload(self) -> JsonObject:
+        return self._reloader.reload()
 
     def _mark(self, position: Position) -> Decimal | None:
         price = self._house.prices.get(position.symbol)

@@ -50,7 +50,8 @@ def verify_alone(options: RunOptions) -> dict[str, Any]:
         client = KuCoinClient(
             futures_url=address.futures_url, spot_url=address.spot_url,
             key=address.key, secret=address.secret, passphrase=address.passphrase,
-            budget=budget, clock=clock, deadline_s=settings.exchange.deadline_s,
+            key_version=str(settings.exchange.key_version), budget=budget, clock=clock,
+            deadline_s=settings.exchange.deadline_s,
         )
         stack.callback(client.close)
         try:

@@ -39,6 +39,7 @@ from trading import settlement
 from trading.client_ids import ClientOid, Purpose, parse
 from trading.errors import ExchangeError, JournalError, NothingToClose, TooLarge
 from trading.escalation import ALARM_AFTER, Leaving, Result, pause_unsent_s
+from trading.events import Events, Kind
 from trading.exits import Exit
 from trading.facts import (
     ZERO,
@@ -90,6 +91,7 @@ class Exits:
         sender: OrderSender,
         guard: Guard,
         workers: ExitWorkers,
+        events: Events,
     ) -> None:
         self._book = book
         self._exchange = exchange
@@ -100,6 +102,7 @@ class Exits:
         self._sender = sender
         self._guard = guard
         self._workers = workers
+        self._events = events
         self._explainer = Explainer(exchange, journal)
 
     # ---- sending --------------------------------------------------------------------------------
@@ -370,6 +373,10 @@ class Exits:
         if not left.quantity:
             return self._end(left, reason, client_oid, fills)
         log.info("%s part closed reason=%s quantity=%s left=%s", symbol, reason.value, filled, left.quantity)
+        self._events.publish(
+            Kind.PART_CLOSED, symbol, side=left.side.value, reason=reason.value, quantity=filled,
+            price=execution.price, left=left.quantity,
+        )
         self.record(client_oid, fills, left)
         return None
 
@@ -399,6 +406,11 @@ class Exits:
             "%s closed side=%s reason=%s entry=%s exit=%s pnl=%+.4f fee=%.4f R=%+.2f held=%.1fs",
             trade.symbol, trade.side.value, reason.value, trade.entry_price, trade.exit_price,
             trade.realised_pnl, trade.fee, trade.r_multiple, (trade.closed_ms - trade.opened_ms) / 1000,
+        )
+        self._events.publish(
+            Kind.EXIT, trade.symbol, side=trade.side.value, reason=reason.value, quantity=trade.quantity,
+            entry=trade.entry_price, price=trade.exit_price, pnl=trade.realised_pnl, fee=trade.fee,
+            r=trade.r_multiple, held_s=(trade.closed_ms - trade.opened_ms) / 1000,
         )
         return trade
 

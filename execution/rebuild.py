@@ -51,6 +51,10 @@ class Rebuilder:
         self._client_oids: dict[str, str] = {}       # of orders looked at before, by order id
         self._over: set[str] = set()                 # positions of RAD's that are certainly not there any more
 
+    def go_by(self, rules: ExitRules) -> None:
+        """Go by other *rules* from the next position on."""
+        self._rules = rules
+
     def rebuild(
         self, theirs: ExchangePosition, stops: Iterable[Order], fills: Iterable[Fill]
     ) -> tuple[Position, Trail] | None:

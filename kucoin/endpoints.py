@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-PUBLIC, FUTURES, MANAGEMENT = "public", "futures", "management"
+PUBLIC, FUTURES, MANAGEMENT, SPOT = "public", "futures", "management", "spot"
 
 
 class Effect(Enum):
@@ -56,4 +56,13 @@ CROSS_LEVERAGE = _private("PostChangeCrossUserLeverage", 2)
 PLACE = _private("PostOrders", 2, Effect.PLACES)
 CANCEL = _private("DeleteOrdersOrderId", 1, Effect.CANCELS)
 
+PUBLIC_TOKEN = _public("PostBulletPublic", 10)
+PRIVATE_TOKEN = _private("PostBulletPrivate", 10)
+STATUS = _public("GetStatus", 4)
+
+# At the spot address, which is also that of the account.
 API_KEY = Endpoint(method="privateGetUserApiKey", pool=MANAGEMENT, weight=20)
+USER = Endpoint(method="privateGetUserInfo", pool=MANAGEMENT, weight=20)
+ACCOUNT_MODE = Endpoint(method="utaPrivateGetAccountMode", pool=MANAGEMENT, weight=30)
+SPOT_TIME = Endpoint(method="publicGetTimestamp", pool=PUBLIC, weight=3)
+OUR_ADDRESS = Endpoint(method="publicGetMyIp", pool=PUBLIC, weight=1)     # KuCoin says 0

@@ -44,7 +44,8 @@ class ApiKey:
 
     permissions: frozenset[str]
     version: int
-    bound_to_ip: bool
+    addresses: tuple[str, ...]         # it works from these alone; from anywhere if there are none
+    sub_account: str                   # the sub-account it belongs to; empty for the master account
 
 
 def readable(make: Callable[Taken, Fact]) -> Callable[Taken, Fact]:
@@ -321,10 +322,15 @@ def listed(data: Any, symbol_of: Callable[[Row], str]) -> dict[str, tuple[Instru
 def api_key_of(row: Row) -> ApiKey:
     """Source: GET /api/v1/user/api-key; its permissions are a list with commas."""
     return ApiKey(
-        permissions=frozenset(name.strip() for name in text(row, "permission").split(",") if name.strip()),
+        permissions=frozenset(_listed(text(row, "permission"))),
         version=int(number(row, "apiVersion")),
-        bound_to_ip=bool(row.get("ipWhitelist")),
+        addresses=_listed(str(row.get("ipWhitelist") or "")),
+        sub_account=str(row.get("subName") or ""),
     )
+
+
+def _listed(said: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in said.split(",") if name.strip())
 
 
 @readable

@@ -21,6 +21,7 @@ log = logging.getLogger("kucoin")
 
 LOAD_DEADLINES = 3             # the list of markets is long: so many times the usual deadline
 NOTED_SKEW_MS = 1_000
+EXITS_UNCUT_S = 30.0           # how long RAD may go on when nobody cuts the calls of exits
 
 
 class Sessions:
@@ -37,7 +38,8 @@ class Sessions:
         self.deadline_s = deadline_s
         self._urls = addresses(futures_url, spot_url)
         # Apart, so that at the end the others can be cut short while exits are seen through.
-        self._critical_deadlines, self._common_deadlines = Deadlines(), Deadlines()
+        self._critical_deadlines = Deadlines("Deadlines-exits", vital_s=EXITS_UNCUT_S)
+        self._common_deadlines = Deadlines()
 
         def wire() -> Wire:
             return Wire(
@@ -51,7 +53,7 @@ class Sessions:
     def load(self) -> None:
         """Learn ccxt's names of every market, once, before threads start. Raises ExchangeError."""
         try:
-            with self._common_deadlines.limit(self.deadline_s * LOAD_DEADLINES):
+            with self._common_deadlines.limit(self.deadline_s * LOAD_DEADLINES, "list of markets"):
                 self.common.load_markets(False, {"marginables": False})
         except ExchangeError:
             raise
@@ -66,7 +68,7 @@ class Sessions:
         deadlines = self._critical_deadlines if is_critical else self._common_deadlines
         asked_at = self._clock.monotonic()
         try:
-            with deadlines.limit(self.deadline_s) as call:
+            with deadlines.limit(self.deadline_s, endpoint.method) as call:
                 return wire.ask(endpoint, params)
         except RateLimited as error:
             if error.retry_after_ms:

@@ -143,6 +143,10 @@ class Wire(ccxt.kucoin):  # type: ignore[misc]
                 row["nextFundingRateTime"] = 0
         return answer
 
+    def publicGetMyIp(self, params: Any = None) -> Any:  # as ccxt would name it, if it knew it
+        """Return the address this request comes from, as KuCoin sees it."""
+        return self.request("my-ip", ["public"], "GET", params or {})
+
     def milliseconds(self) -> int:
         """Return our time, from which `nonce` subtracts `timeDifference`."""
         return self._clock.now_ms()

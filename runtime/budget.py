@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from runtime.heartbeat import OVERDUE_S, doing
 from runtime.locks import condition_on, guard, named_lock
 from trading.errors import RateLimited
 from trading.facts import Priority
@@ -92,7 +93,9 @@ class RateBudget:
             state.waiting.append(ticket)
             patience_s = LONGEST_WAIT_S[priority] if longest_s is None else longest_s
             try:
-                if not self._wait(state, ticket, costs, patience_s):
+                with doing("rate", pool, patience_s + OVERDUE_S):
+                    has_turn = self._wait(state, ticket, costs, patience_s)
+                if not has_turn:
                     raise RateLimited(f"no room in the {pool} pool for a {priority.name.lower()} request")
                 for each, cost in costs:
                     if each.window_opened is None:

@@ -23,6 +23,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
+from runtime.heartbeat import BEAT_S, OVERDUE_S, Heart, doing
 from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 from runtime.resolving import Resolver
 
@@ -84,9 +85,9 @@ _current = _Current()
 
 
 class Deadlines:
-    """Cuts every call whose time is up; one thread for all."""
+    """Cuts every call whose time is up; one thread for all. *vital_s*: as `Heart` has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "Deadlines", *, vital_s: float | None = None) -> None:
         self._lock = named_lock("deadlines")
         self._changed = condition_on(self._lock)
         # Guarded by _lock.
@@ -95,12 +96,21 @@ class Deadlines:
         self._stopped = False
         self._latest = inf                     # beyond which no call may last
         guard(self, self._lock, "_calls", "_serial", "_stopped", "_latest")
-        self._thread = threading.Thread(target=self._run, name="Deadlines", daemon=True)
-        self._thread.start()
+        self._heart = Heart(name, vital_s=vital_s)
+        self._heart.revive = self._begin
+        self._heart.supersede = self._replace
+        self._begin()
+
+    def _begin(self) -> None:
+        self._heart.start(self._run)
+
+    def _replace(self) -> bool:
+        self._begin()                          # two that cut do no harm: a call is cut once
+        return True
 
     @contextmanager
-    def limit(self, seconds: float) -> Iterator[Call]:
-        """Bound everything this thread sends and reads inside by *seconds*."""
+    def limit(self, seconds: float, what: str = "") -> Iterator[Call]:
+        """Bound everything this thread sends and reads inside by *seconds*; `./rad threads` shows *what*."""
         with self._changed:
             call = Call(min(monotonic() + seconds, self._latest))
             heapq.heappush(self._calls, (call.ends, next(self._serial), call))
@@ -108,7 +118,8 @@ class Deadlines:
                 self._changed.notify()
         _current.call = call
         try:
-            yield call
+            with doing("wire", what, seconds + OVERDUE_S):
+                yield call
         finally:
             call.finished = True
             _current.call = None
@@ -132,18 +143,25 @@ class Deadlines:
             self._changed.notify()
         for call in under_way:
             call.cut()
-        self._thread.join(2)
+        thread = self._heart.thread
+        if thread is not None:
+            thread.join(2)
 
     def _run(self) -> None:
-        while True:
+        heart = self._heart
+        while heart.is_mine():
             with self._changed:
                 if self._stopped:
                     return
                 due = self._due()
                 if not due:
-                    self._changed.wait(self._calls[0][0] - monotonic() if self._calls else None)
+                    heart.idle()
+                    self._changed.wait(min(self._calls[0][0] - monotonic(), BEAT_S) if self._calls else BEAT_S)
+                    continue
+            heart.begin("cutting")
             for call in due:
                 call.cut()
+            heart.done()
 
     def _due(self) -> list[Call]:
         now, due = monotonic(), []

@@ -20,6 +20,7 @@ from time import perf_counter
 import sqlalchemy as sa
 
 from runtime import journal_writes as writes
+from runtime.heartbeat import BEAT_S, Heart
 from runtime.journal_engine import check_integrity, writing_engine
 from runtime.journal_faults import FAULTS, is_about_the_database, worded
 from runtime.journal_migrations import prepare_schema
@@ -106,8 +107,8 @@ class SqlJournal(JournalReader):
         self._commits_s: deque[float] = deque(maxlen=512)
         self._opened = threading.Event()
         self._opening_error: JournalError | None = None
-        self._thread = threading.Thread(target=self._run, name="Journal", daemon=True)
-        self._thread.start()
+        self._heart = Heart("Journal")         # not restarted: unhealthy without it, nothing is entered
+        self._thread = self._heart.start(self._run)
         self._opened.wait()
         if self._opening_error is not None:
             raise self._opening_error
@@ -296,7 +297,9 @@ class SqlJournal(JournalReader):
         finally:
             self._opened.set()
         while batch := self._next_batch():
+            self._heart.begin(f"{len(batch)} notes")
             connection = self._write(connection, batch)
+            self._heart.done()
         _close_quietly(connection)
 
     def _open(self) -> sa.Connection:
@@ -327,8 +330,11 @@ class SqlJournal(JournalReader):
         """Take what has gathered; empty when it is time to end."""
         with self._lock:
             if self._failure:
+                self._heart.idle()
                 self._changed.wait_for(lambda: self._has_news or self._closing, RETRY_S)
-            self._changed.wait_for(lambda: self._queue or self._closing)
+            while not (self._queue or self._closing):
+                self._heart.idle()
+                self._changed.wait(BEAT_S)
             self._has_news = False
             if self._failure and self._tried_last:
                 return ()

@@ -13,7 +13,7 @@ from runtime import journal_schema as schema
 from runtime.journal_address import file_of
 from runtime.journal_engine import reading_engine
 from runtime.journal_faults import FAULTS, worded
-from runtime.journal_schema import EquityPoint, Event, Intent, from_row
+from runtime.journal_schema import EquityPoint, EquityStretch, Event, Intent, from_row
 from runtime.journal_version import check_readable
 from runtime.locks import assert_no_lock_held
 from trading.client_ids import parse
@@ -107,10 +107,21 @@ class JournalReader:
             schema.trade.c.position_id == position_id
         )))
 
-    def trades(self, limit: int = 100) -> tuple[ClosedTrade, ...]:
-        """Return the latest closed trades, newest first."""
-        order = (schema.trade.c.closed_ms.desc(), schema.trade.c.position_id.desc())
-        return self._facts(ClosedTrade, sa.select(schema.trade).order_by(*order).limit(limit))
+    def trades(
+        self, limit: int = 100, *, symbol: str = "", side: str = "", reason: str = "", since_ms: int = 0,
+        until_ms: int = 0,
+    ) -> tuple[ClosedTrade, ...]:
+        """Return the latest closed trades, newest first; those alone that match whatever is not empty or 0."""
+        trade = schema.trade.c
+        chosen = sa.select(schema.trade).order_by(trade.closed_ms.desc(), trade.position_id.desc()).limit(limit)
+        for column, wanted in ((trade.symbol, symbol), (trade.side, side), (trade.exit_reason, reason)):
+            if wanted:
+                chosen = chosen.where(column == wanted)
+        if since_ms:
+            chosen = chosen.where(trade.closed_ms >= since_ms)
+        if until_ms:
+            chosen = chosen.where(trade.closed_ms < until_ms)
+        return self._facts(ClosedTrade, chosen)
 
     def trades_since(self, closed_ms: int) -> tuple[ClosedTrade, ...]:
         """Return every trade closed since then, oldest first."""
@@ -121,6 +132,40 @@ class JournalReader:
         """Return what the account was worth since then, oldest first."""
         chosen = sa.select(schema.equity).where(schema.equity.c.at_ms >= since_ms)
         return self._facts(EquityPoint, chosen.order_by(schema.equity.c.at_ms, schema.equity.c.seq))
+
+    def equity_stretches(self, since_ms: int, most: int) -> tuple[EquityStretch, ...]:
+        """Return what the account was worth since then, in at most *most* stretches of time, oldest first."""
+        point = schema.equity.c
+        since = sa.select(sa.func.min(point.at_ms), sa.func.max(point.at_ms)).where(point.at_ms >= since_ms)
+        first_ms, last_ms = tuple(self._rows(since)[0])
+        if first_ms is None:
+            return ()
+        width_ms = (last_ms - first_ms) // most + 1
+        worth = sa.cast(point.equity, sa.Float)
+        stretch = (
+            sa.select(
+                sa.func.max(point.seq).label("seq"), sa.func.min(worth).label("lowest"),
+                sa.func.max(worth).label("highest"),
+            )
+            .where(point.at_ms >= first_ms)
+            .group_by((point.at_ms - first_ms) // width_ms)
+            .subquery()
+        )
+        chosen = sa.select(point.at_ms, point.equity, stretch.c.lowest, stretch.c.highest)
+        chosen = chosen.join(stretch, point.seq == stretch.c.seq).order_by(point.at_ms, point.seq)
+        return tuple(
+            EquityStretch(
+                at_ms=row.at_ms, last=Decimal(row.equity), lowest=_about(row.lowest), highest=_about(row.highest)
+            )
+            for row in self._rows(chosen)
+        )
+
+    def highest_equity(self, before_ms: int) -> Decimal | None:
+        """Return the most the account was worth before then, to some ten digits; None if nothing is known."""
+        point = schema.equity.c
+        chosen = sa.select(sa.func.max(sa.cast(point.equity, sa.Float))).where(point.at_ms < before_ms)
+        highest = self._rows(chosen)[0][0]
+        return None if highest is None else _about(highest)
 
     def last_equity(self) -> EquityPoint | None:
         """Return what the account was worth when last looked at; None if it never was."""
@@ -169,3 +214,8 @@ class JournalReader:
             yield
         except FAULTS as error:
             raise worded(error, self.url) from error
+
+
+def _about(worth: float) -> Decimal:
+    """Return a sum the database has turned into a float, without the digits it has not."""
+    return Decimal(f"{worth:.10g}")

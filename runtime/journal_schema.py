@@ -51,6 +51,16 @@ class EquityPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EquityStretch:
+    """What the account was worth over some time; *lowest* and *highest* to some ten digits."""
+
+    at_ms: int                 # of the last
+    last: Decimal
+    lowest: Decimal
+    highest: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something a person may want to read later."""
 

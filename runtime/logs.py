@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
+from runtime.heartbeat import BEAT_S, Heart
 from runtime.lock_rules import LOCKS
 from runtime.locks import assert_no_lock_held
 from trading.errors import ConfigError
@@ -98,6 +100,7 @@ class LogRuntime:
         self._words = words
         self._intake = _Intake(limit)
         self._reported = 0
+        self.failed = 0        # lines that a sink could not take, and could not say so either
         root = logging.getLogger()
         self._before = (root.level, sys.excepthook, threading.excepthook)
         self._levels_before = {name: logging.getLogger(name).level for name in _TALKATIVE}
@@ -108,13 +111,22 @@ class LogRuntime:
         logging.captureWarnings(True)
         sys.excepthook = _log_uncaught
         threading.excepthook = _log_uncaught_in_thread
-        self._thread = threading.Thread(target=self._run, name="LogWriter", daemon=True)
-        self._thread.start()
+        self._heart = Heart("LogWriter")
+        self._heart.revive = self._begin
+        self._begin()
+
+    def _begin(self) -> None:
+        self._heart.start(self._run)
 
     @property
     def dropped(self) -> int:
         """How many records found no room."""
         return self._intake.dropped
+
+    @property
+    def trouble(self) -> str:
+        """Return what keeps lines from where they belong; empty when nothing does."""
+        return next((sink.trouble for sink in self._sinks if isinstance(sink, _FileSink) and sink.trouble), "")
 
     def redact(self, text: str) -> str:
         """Return *text* as the log would write it: without secrets."""
@@ -138,22 +150,40 @@ class LogRuntime:
             logging.getLogger(name).setLevel(before)
         logging.captureWarnings(False)
         self._intake.waiting.put(None)
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        thread = self._heart.thread
+        assert thread is not None
+        thread.join(timeout_s)
+        return not thread.is_alive()
 
     def _run(self) -> None:
-        while (item := self._intake.waiting.get()) is not None:
+        heart = self._heart
+        while (item := self._next()) is not None:
             if isinstance(item, threading.Event):
                 self._report_dropped()
                 item.set()
                 continue
-            for sink in self._sinks:
-                sink.handle(item)
+            heart.begin("writing")
+            self._write(item)
+            heart.done()
             if self._intake.waiting.empty():
                 self._report_dropped()
         self._report_dropped()
         for sink in self._sinks:
-            sink.close()
+            with contextlib.suppress(OSError, ValueError):       # of a full disk, or a terminal that has gone away
+                sink.close()
+
+    def _next(self) -> logging.LogRecord | threading.Event | None:
+        while True:
+            self._heart.idle()
+            with contextlib.suppress(queue.Empty):
+                return self._intake.waiting.get(timeout=BEAT_S)
+
+    def _write(self, record: logging.LogRecord) -> None:
+        for sink in self._sinks:
+            try:
+                sink.handle(record)
+            except Exception:  # noqa: BLE001 - one sink's trouble is not the other's, and ends no thread
+                self.failed += 1
 
     def _report_dropped(self) -> None:
         """Say how many lines are missing, once there is room to say it."""
@@ -165,8 +195,7 @@ class LogRuntime:
             log.name, logging.WARNING, __file__, 0, "lines dropped, more came than could be written count=%d",
             (dropped,), None,
         )
-        for sink in self._sinks:
-            sink.handle(record)
+        self._write(record)
 
 
 class _StreamSink(logging.StreamHandler[TextIO]):
@@ -194,8 +223,12 @@ class _FileSink(logging.handlers.RotatingFileHandler):
         failed_before, self._failed = self._failed, False
         super().emit(record)
         if self._failed and not failed_before:
-            print(f"log file {self.baseFilename} cannot be written; lines go to the terminal only",
-                  file=self._stream, flush=True)
+            print(self.trouble, file=self._stream, flush=True)
+
+    @property
+    def trouble(self) -> str:
+        """Return what is wrong; empty when nothing is."""
+        return f"log file {self.baseFilename} cannot be written; lines go to the terminal only" * self._failed
 
     def handleError(self, record: logging.LogRecord) -> None:
         self._failed = True

@@ -11,6 +11,7 @@ from typing import NoReturn
 from trading.errors import ConfigError
 
 MODES = ("sandbox", "paper", "live")
+KEY_OVERRIDE = "--allow-key-that-can-withdraw"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class RunOptions:
     guard: bool = False              # look after what a person opened by hand, never enter
     config: Path | None = None
     for_seconds: float | None = None
+    any_key: bool = False            # also one that can move money out of the account
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,7 +46,8 @@ def parse_run_options(argv: Sequence[str], folder: Path | None = None) -> RunOpt
     if said.mode == "live":
         refuse_unspoken_live(said.mode, live=said.live)
     return RunOptions(
-        mode=said.mode, live=said.live, guard=said.guard, config=config, for_seconds=said.for_seconds
+        mode=said.mode, live=said.live, guard=said.guard, config=config, for_seconds=said.for_seconds,
+        any_key=said.any_key,
     )
 
 
@@ -69,7 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings instead of config.yaml")
     parser.add_argument("--for", dest="for_seconds", type=_positive_seconds, metavar="SECONDS",
                         help="end by itself after this long")
+    add_key_override(parser)
     return parser
+
+
+def add_key_override(parser: argparse.ArgumentParser) -> None:
+    """Let *parser* understand the word that allows a key RAD would refuse."""
+    parser.add_argument(KEY_OVERRIDE, dest="any_key", action="store_true",
+                        help="trade real money with an API key that can also move it out of the account")
 
 
 def _positive_seconds(text: str) -> float:

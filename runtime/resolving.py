@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from runtime.heartbeat import Heart
 from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
+
+LOOK_UP_LIMIT_S = 60.0                 # a system's resolver gives up after half of that, by default
 
 Answer = list[tuple[int, str]]         # (address family, numeric address)
 
@@ -50,7 +53,7 @@ class Resolver:
         """Ask in a thread of its own: getaddrinfo cannot be interrupted, and is not to block the caller."""
         assert_no_lock_held("starting a thread")
         try:
-            threading.Thread(target=self._look_up, args=(host, port), name="Resolver", daemon=True).start()
+            Heart("Resolver", limit_s=LOOK_UP_LIMIT_S).start(partial(self._look_up, host, port))
         except RuntimeError as error:      # no thread is left for it
             with self._answered:
                 self._asking.discard(host)

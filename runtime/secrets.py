@@ -15,6 +15,7 @@ from dotenv import dotenv_values
 from runtime.locks import assert_no_lock_held
 from trading.errors import ConfigError
 
+CREDENTIAL = "rad.env"     # a whole .env handed over by systemd's LoadCredential
 KEY, SECRET, PASSPHRASE = "KUCOIN_API_KEY", "KUCOIN_API_SECRET", "KUCOIN_API_PASSPHRASE"
 NAMES = (KEY, SECRET, PASSPHRASE)
 
@@ -89,7 +90,20 @@ def load_secrets(folders: Iterable[Path], environ: Mapping[str, str] | None = No
     if environ.get("CREDENTIALS_DIRECTORY"):
         found.add(_credentials(Path(environ["CREDENTIALS_DIRECTORY"])), "systemd")
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
+        if len(found.values) == len(NAMES):
+            break                  # a service may not even read the file its credentials come from
         found.add(_dotenv(folder / ".env"), str(folder / ".env"))
+    return _secrets(found)
+
+
+def secrets_in(file: Path) -> Secrets:
+    """Return the keys that stand in one `.env` file. Raises ConfigError if it cannot be read."""
+    found = _Found()
+    found.add(_dotenv(file), str(file))
+    return _secrets(found)
+
+
+def _secrets(found: _Found) -> Secrets:
     return Secrets(
         key=found.values.get(KEY, ""),
         secret=found.values.get(SECRET, ""),
@@ -104,13 +118,13 @@ def _credentials(folder: Path) -> dict[str, str | None]:
         for file in (folder / name, folder / name.lower()):
             if file.is_file() and name not in values:
                 values[name] = _read(file)
-    return values
+    return {**_dotenv(folder / CREDENTIAL), **values}
 
 
 def _dotenv(file: Path) -> Mapping[str, str | None]:
     if not file.is_file():
         return {}
-    _read(file)
+    _read(file)                    # for its faults in words
     return dotenv_values(file, interpolate=False)
 
 

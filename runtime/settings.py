@@ -195,6 +195,10 @@ class ControlSettings(_Section):
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8420, ge=0, le=65_535)
+    names: Names = ()
+    cert: PathOrNone = None
+    key: PathOrNone = None
+    unencrypted: bool = False
 
 
 class SandboxSettings(_Section):
@@ -241,6 +245,10 @@ class Settings(_Section):
     def log_path(self) -> Path | None:
         """Where the log is written; a relative file lies in the data folder."""
         return None if self.log.file is None else self.data_dir / self.log.file.expanduser()
+
+    def control_file(self, said: Path | None) -> Path | None:
+        """Where a certificate or key of the control API lies; a relative one is meant from beside the code."""
+        return None if said is None else PROJECT / said.expanduser()
 
     @property
     def journal_url(self) -> str:

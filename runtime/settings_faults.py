@@ -11,15 +11,13 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, PlainSerializer
 from pydantic.fields import FieldInfo
 
+from runtime.settings_fields import is_on_this_machine
 from runtime.settings_sources import DEFAULT, Layers
 from runtime.units import show_distance, show_ratio, size_of
 from trading.exits import Distance
 
 if TYPE_CHECKING:
-    from runtime.settings import Settings
-
-ON_THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
-
+    from runtime.settings import ControlSettings, Settings
 
 def contradictions(settings: Settings) -> list[tuple[str, str]]:
     """Return what is wrong with values that are right each for itself."""
@@ -42,6 +40,7 @@ def contradictions(settings: Settings) -> list[tuple[str, str]]:
         faults.append(("sandbox.replay_start", "means nothing without sandbox.replay"))
     if settings.mode == "paper" and settings.sandbox.relay == "auto":
         faults.append(("sandbox.relay", "mode paper needs the address of an exchange, such as https://api-futures.kucoin.com"))
+    faults += _unsafe_control(settings.control)
     if settings.mode == "live":
         faults += _unsafe_addresses(settings)
     return faults
@@ -51,8 +50,21 @@ def _unsafe_addresses(settings: Settings) -> list[tuple[str, str]]:
     return [
         (f"exchange.{name}", f"{url} is not encrypted; keys go to https:// addresses, or to this machine")
         for name, url in (("futures_url", settings.futures_url), ("spot_url", settings.spot_url))
-        if url and urlsplit(url).scheme == "http" and urlsplit(url).hostname not in ON_THIS_MACHINE
+        if url and urlsplit(url).scheme == "http" and not is_on_this_machine(urlsplit(url).hostname or "")
     ]
+
+
+def _unsafe_control(control: ControlSettings) -> list[tuple[str, str]]:
+    if (control.cert is None) != (control.key is None):
+        missing = "key" if control.key is None else "cert"
+        return [(f"control.{missing}", "is missing: a certificate and its key are of use together only")]
+    if control.cert is None and not control.unencrypted and not is_on_this_machine(control.host):
+        return [(
+            "control.host",
+            f'"{control.host}" reaches beyond this machine without encryption; set control.cert and control.key, '
+            "or keep 127.0.0.1 and come through `ssh -L`, or say control.unencrypted: true",
+        )]
+    return []
 
 
 def _same_kind(one: Distance, other: Distance) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -81,6 +82,16 @@ def parse_timeframe(said: Any) -> str:
 
 def lower(said: Any) -> Any:
     return said.strip().lower() if isinstance(said, str) else said
+
+
+def is_on_this_machine(host: str) -> bool:
+    """Whether what listens on *host* can be reached from this machine alone."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False       # a name may lead anywhere
 
 
 def off_is_none(said: Any) -> Any:

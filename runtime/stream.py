@@ -14,13 +14,16 @@ import random
 import re
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import ccxt.pro
 
+from runtime.heartbeat import BEAT_S, LIMIT_S
 from runtime.locks import assert_no_lock_held
 from runtime.prices import PriceBook
+from runtime.worker import Worker
 from trading.client_ids import Purpose, parse
 from trading.errors import UnknownInstrument
 from trading.facts import Price
@@ -41,12 +44,17 @@ class PushWire(ccxt.pro.kucoin):  # type: ignore[misc]
 
     def __init__(
         self, config: dict[str, Any], on_quote: Callable[[Any], None], on_mark: Callable[[str, Any], None],
-        on_order: Callable[[Any], None],
+        on_order: Callable[[Any], None], on_open: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._on_quote = on_quote
         self._on_mark = on_mark
         self._on_order = on_order
+        self._on_open = on_open
+
+    def on_connected(self, client: Any, message: Any = None) -> None:
+        super().on_connected(client, message)
+        self._on_open()
 
     def sign(self, *args: Any, **more: Any) -> Any:
         """Sign as ccxt does, with the key's own version, which is no part of what is signed."""
@@ -108,27 +116,34 @@ class MarketStream:
         self._symbol_of = symbol_of
         self._spend = spend
         self._on_stop_filled = on_stop_filled
-        self._thread = threading.Thread(target=self._run, name="MarketStream", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending = threading.Event()
+        # Its one step is the whole loop, which says itself that it turns.
+        self._worker = Worker("MarketStream", self._run, stop=self._ending, clock=clock, stuck_after_s=LIMIT_S,
+                              longest_backoff_s=LONGEST_PAUSE_S)
         self._changed: asyncio.Event | None = None
         self._marks: dict[str, Decimal] = {}  # the stream's thread alone: the latest of this connection
         # Written by the stream's thread alone, read by any.
         self.connections = 0                  # how often a connection was made
         self.connected = False                # prices: something came over the connection there is
+        self.listening = False                # the socket of our own orders is open
 
     def start(self) -> None:
         """Start the thread."""
         assert_no_lock_held("starting a thread")
-        self._thread.start()
+        self._worker.start()
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Close the sockets and end the thread."""
         assert_no_lock_held("joining a thread")
         self._ending.set()
         self.wake()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._worker.join(timeout_s)
+
+    def is_live(self) -> bool:
+        """Whether what is pushed reaches us: prices of what is held, and news of our own orders."""
+        has_prices = self.connected or not self._prices.followed()
+        return has_prices and (self.listening or not self._config().get("apiKey"))
 
     def wake(self) -> None:
         """The followed symbols have changed, or it is time to end."""
@@ -140,25 +155,32 @@ class MarketStream:
     # ---- inside the thread ----------------------------------------------------------------------
 
     def _run(self) -> None:
-        try:
-            asyncio.run(self._main())
-        except Exception:  # noqa: BLE001 - without a stream RAD goes on by REST; the log says why
-            log.exception("price stream ended")
+        asyncio.run(self._main())
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="MarketStream"))
         self._changed = asyncio.Event()
         tasks = [asyncio.create_task(self._forever(self._quotes, private=False))]
         if self._config().get("apiKey"):
             tasks.append(asyncio.create_task(self._forever(self._orders, private=True)))
-        while not self._ending.is_set():
-            await self._changed.wait()
-            if not self._ending.is_set():
-                await asyncio.sleep(0.01)     # each quote task sees the event too before it is cleared
-                self._changed.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            while not self._ending.is_set():
+                self._worker.heart.idle()
+                if any(task.done() for task in tasks):       # they go on for ever: something has cancelled one
+                    raise RuntimeError("a connection's task has ended")
+                try:
+                    await asyncio.wait_for(self._changed.wait(), BEAT_S)
+                except TimeoutError:
+                    continue
+                if not self._ending.is_set():
+                    await asyncio.sleep(0.01)     # each quote task sees the event too before it is cleared
+                    self._changed.clear()
+        finally:
+            self.connected = False
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _forever(self, session: Callable[[PushWire], Any], *, private: bool) -> None:
         """Keep one connection alive for ever, with a pause that grows while it fails."""
@@ -166,27 +188,33 @@ class MarketStream:
         while True:
             started = self._clock.monotonic()
             try:
-                await self._connection(session)
+                await self._connection(session, private=private)
             except Exception as error:  # noqa: BLE001 - whatever broke the connection, it is made anew
                 log.warning("stream lost kind=%s again_in=%.1fs error=%s: %s",
                             "orders" if private else "prices", pause_s, type(error).__name__, _fit_to_log(error))
-            if not private:
+            if private:
+                self.listening = False
+            else:
                 self.connected = False
             if self._clock.monotonic() - started > LONGEST_PAUSE_S:
                 pause_s = FIRST_PAUSE_S
             await asyncio.sleep(pause_s * random.uniform(0.75, 1.25))
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
-    async def _connection(self, session: Callable[[PushWire], Any]) -> None:
+    async def _connection(self, session: Callable[[PushWire], Any], *, private: bool) -> None:
         """Run *session* on a wire of its own and close it."""
         config = {**self._config(), "asyncio_loop": asyncio.get_running_loop()}
-        wire = PushWire(config, self._take_quote, self._take_mark, self._take_order)
+        wire = PushWire(config, self._take_quote, self._take_mark, self._take_order,
+                        on_open=lambda: self._opened(private=private))
         try:
             wire.set_markets(*self._markets())
             await session(wire)
         finally:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(wire.close(), 1.0)
+
+    def _opened(self, *, private: bool) -> None:
+        self.listening = self.listening or private
 
     async def _quotes(self, wire: PushWire) -> None:
         """Subscribe to what is followed as it changes; ends when the connection does."""

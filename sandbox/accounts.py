@@ -27,7 +27,8 @@ class ApiKey:
     permissions: tuple[str, ...] = ALL_PERMISSIONS
     version: int = 3
     created_ms: int = 1_728_443_843_000
-    ip_whitelist: str | None = None
+    ip_whitelist: str | None = None        # addresses with commas; the key works from these alone
+    sub_name: str = ""                     # of a sub-account's key
 
 
 @dataclass(slots=True, kw_only=True)

@@ -57,5 +57,17 @@ def require(key: ApiKey, permission: str) -> None:
         raise refusals.permission_missing()
 
 
+def require_place(key: ApiKey, remote: str) -> None:
+    """Raises Refusal 400006 when *key* is bound to addresses and *remote* is none of them."""
+    if key.ip_whitelist and remote not in (address.strip() for address in key.ip_whitelist.split(",")):
+        raise refusals.address_refused()
+
+
+def require_version(headers: Mapping[str, str], least: int) -> None:
+    """Raises Refusal 400008 when the request is signed by an older kind of key than *least*."""
+    if headers.get("KC-API-KEY-VERSION", "").isdigit() and int(headers["KC-API-KEY-VERSION"]) < least:
+        raise refusals.version_old()
+
+
 def _same(given: str, expected: str) -> bool:
     return hmac.compare_digest(given.encode(), expected.encode())

@@ -205,13 +205,14 @@ class Control:
         return self._account(account)
 
     async def add_key(self, wish: Json) -> Any:
-        """Add an API key: key, secret, passphrase, user_id, permissions, balance."""
+        """Add an API key: key, secret, passphrase, user_id, permissions, ip_whitelist, sub_name, balance."""
         first = next(iter(self.exchange.keys.values()))
         key = replace(
             first, key=wish["key"], secret=wish.get("secret", first.secret),
             passphrase=wish.get("passphrase", first.passphrase),
             user_id=wish.get("user_id", f"user-of-{wish['key']}"),
             permissions=tuple(wish.get("permissions", first.permissions)),
+            ip_whitelist=wish.get("ip_whitelist"), sub_name=str(wish.get("sub_name", "")),
         )
         account = self.exchange.add_user(key, _decimal(wish.get("balance", 10_000)))
         return {"key": key.key, "user_id": account.user_id, "permissions": list(key.permissions)}

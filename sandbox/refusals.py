@@ -45,6 +45,14 @@ def permission_missing() -> Refusal:
     return Refusal("400007", "Access denied, require more permission", status=403)
 
 
+def address_refused() -> Refusal:
+    return Refusal("400006", "The IP address is not in the API whitelist", status=401)
+
+
+def version_old() -> Refusal:
+    return Refusal("400008", "V1/V2 API keys are no longer supported, please create a V3 key", status=401)
+
+
 def version_wrong() -> Refusal:
     return Refusal("400009", "Invalid KC-API-KEY-VERSION", status=401)
 

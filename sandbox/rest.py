@@ -52,6 +52,7 @@ class Rest:
             exchange=self.exchange, market=market, query=dict(request.query), path_values={},
             body=parsed if readable else body, received_ns=received_ns,
             base_url=f"{request.scheme}://{request.host}{prefix}", tokens=self.tokens,
+            remote=request.remote or "",
         )
         response = await self._handle(request, market, path, call, body)
         for rule in struck:
@@ -82,6 +83,8 @@ class Rest:
                     self.exchange.keys, self.exchange.clock, method=request.method, path=path,
                     raw_query=request.rel_url.raw_query_string, body=body, headers=request.headers,
                 )
+                auth.require_version(request.headers, self.exchange.rules.least_key_version)
+                auth.require_place(call.key, call.remote)
                 charge = self._charge(route, call.key.user_id)
                 auth.require(call.key, route.permission)
             if not charge.admitted:

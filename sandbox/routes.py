@@ -27,6 +27,7 @@ class Call:
     key: ApiKey | None = None
     received_ns: int = 0
     base_url: str = ""                 # scheme, host and prefix the client used
+    remote: str = ""                   # the client's address
     tokens: Tokens
 
     @property

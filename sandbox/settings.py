@@ -24,6 +24,9 @@ class ExchangeRules:
     stop_order_limit: int = 200
     risk_limit: Decimal = Decimal(10_000_000)   # position value per contract, in quote currency
     service_status: str = "open"          # open / close / cancelonly
+    account_mode: str = "CLASSIC"         # or UNIFIED
+    vip_level: int = 0                    # as told; the quotas are set apart from it
+    least_key_version: int = 2            # 3: KuCoin takes no older kind of key any more
     cancel_stops_when_flat: bool = False  # KuCoin leaves them; the client has to clean up
     one_close_order_stop: bool = False    # refuse a second closeOrder stop of a contract
     ws_ping_interval_ms: int = 18_000

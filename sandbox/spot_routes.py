@@ -9,7 +9,18 @@ from sandbox.routes import Call, RouteTable
 
 
 async def account_mode(call: Call) -> Any:
-    return {"selfAccountMode": "CLASSIC"}
+    return {"selfAccountMode": call.exchange.rules.account_mode}
+
+
+async def our_address(call: Call) -> Any:
+    return call.remote
+
+
+async def user_info(call: Call) -> Any:
+    counts = ("subQuantity", "spotSubQuantity", "marginSubQuantity", "futuresSubQuantity", "optionSubQuantity",
+              "maxSubQuantity", "maxDefaultSubQuantity", "maxSpotSubQuantity", "maxMarginSubQuantity",
+              "maxFuturesSubQuantity", "maxOptionSubQuantity")
+    return {"level": call.exchange.rules.vip_level, **dict.fromkeys(counts, 0)}
 
 
 async def currencies(call: Call) -> Any:
@@ -60,9 +71,10 @@ async def api_key(call: Call) -> Any:
     shape: shapes.Json = {
         "remark": "sandbox", "apiKey": key.key, "apiVersion": key.version,
         "permission": ",".join(key.permissions), "createdAt": key.created_ms, "uid": call.account.uid,
-        "isMaster": True,
+        "isMaster": not key.sub_name,
     }
-    return shape | ({"ipWhitelist": key.ip_whitelist} if key.ip_whitelist else {})
+    optional = {"ipWhitelist": key.ip_whitelist, "subName": key.sub_name}
+    return shape | {name: value for name, value in optional.items() if value}
 
 
 def spot_table() -> RouteTable:
@@ -74,6 +86,7 @@ def spot_table() -> RouteTable:
         ("/api/v1/market/allTickers", all_tickers, 15),
         ("/api/v1/timestamp", futures_market.timestamp, 3),
         ("/api/v1/status", futures_market.status, 3),
+        ("/api/v1/my-ip", our_address, 0),
     ):
         table.add("GET", path, handler, weight, "public")
     for method, path, handler, weight, pool in (
@@ -83,6 +96,7 @@ def spot_table() -> RouteTable:
         ("GET", "/api/v1/hf/accounts/opened", hf_opened, 30, "spot"),
         ("GET", "/api/v1/accounts", accounts, 5, "management"),
         ("GET", "/api/v1/user/api-key", api_key, 20, "management"),
+        ("GET", "/api/v2/user-info", user_info, 20, "management"),
         ("POST", "/api/v1/bullet-private", futures_market.bullet_private, 10, "spot"),
         ("POST", "/api/v2/bullet-private", futures_market.bullet_private, 10, "spot"),
     ):

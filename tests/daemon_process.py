@@ -32,7 +32,7 @@ class Daemon:
     ) -> None:
         self.folder = folder
         self._environment = environment(folder, settings)
-        program = [str(PROJECT / "bot.py")]
+        program = self.program()
         if trap is not None:
             program = ["-m", "tests.campaign.child", json.dumps(trap)]
         self.process = subprocess.Popen(
@@ -43,6 +43,10 @@ class Daemon:
         self.lines: list[str] = []
         self._news: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, name="daemon-output", daemon=True).start()
+
+    def program(self) -> list[str]:
+        """Return what Python is to run."""
+        return [str(PROJECT / "bot.py")]
 
     def _read(self) -> None:
         assert self.process.stdout is not None

@@ -24,7 +24,7 @@ MAY_KNOW = {
     "runtime": {"trading"},
     "kucoin": {"runtime.budget", "runtime.deadline", "runtime.locks", "trading"},
     "execution": {"runtime.locks", "trading"},
-    "market_scanner": {"runtime.locks", "trading"},
+    "market_scanner": {"runtime.heartbeat", "runtime.locks", "trading"},
     "performance_monitor": {"runtime.locks", "trading"},
     "position_manager": {"execution", "runtime.locks", "trading"},
     "kucoin_client": {"kucoin", "runtime.budget", "runtime.deadline", "runtime.locks", "trading"},
@@ -180,6 +180,7 @@ def test_every_command_that_is_told_exists() -> None:
     """Pages, settings and messages send people to commands that are there."""
     told = [ROOT / "README.md", ROOT / "config.yaml", *(ROOT / "docs").glob("*.md")]
     told += [path for room in ROOMS for path in sources(room)]
-    named = {name for page in told for name in re.findall(r"\./rad ([a-z]\w*)", page.read_text(encoding="utf-8"))}
+    texts = [page.read_text(encoding="utf-8") for page in told]
+    named = {name for text in texts for name in re.findall(r"\./rad ([a-z][\w-]*)", text)}
     assert named
     assert not named - COMMANDS.keys() - {"test", "campaign"}      # the launcher's own

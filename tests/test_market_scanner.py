@@ -484,7 +484,9 @@ def test_scan_once_leaves_no_thread_behind(a_room: Maker) -> None:
     """`run_once` scans, and its workers are gone when it returns."""
     room = a_room()
     assert room.scanner.run_once().scanned == 3
-    assert not [thread for thread in threading.enumerate() if thread in room.scanner._threads]
+    workers = {heart.thread for heart in room.scanner._hearts}
+    assert workers
+    assert not workers & set(threading.enumerate())
 
 
 # ---- publishing ---------------------------------------------------------------------------------

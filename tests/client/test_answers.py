@@ -335,7 +335,7 @@ def test_what_the_key_may_do() -> None:
         listing(script, {"/api/v1/user/api-key": envelope(told)})
         with a_client(script.url) as client:
             key = client.fetch_api_key()
-    assert (key.permissions, key.bound_to_ip) == ({"General", "Futures", "Transfer"}, False)
+    assert (key.permissions, key.addresses) == ({"General", "Futures", "Transfer"}, ())
 
 
 def test_rate_headers_and_limits_reach_the_budget() -> None:

@@ -169,7 +169,7 @@ def test_the_key_version_is_the_one_configured(version: str) -> None:
     """The private connection is asked for with it, as everything else is."""
     with scripted_server(always(envelope({}))) as script:
         with a_client(script.url, load=False, key_version=version) as client:
-            wire = PushWire(dict(client.stream_config()), *[lambda *_: None] * 3)
+            wire = PushWire(dict(client.stream_config()), *[lambda *_: None] * 4)
 
         async def ask() -> None:
             await wire.futuresPrivatePostBulletPrivate()
@@ -193,4 +193,4 @@ def test_it_ends_at_once(box: RunningSandbox, client: KuCoinClient, silent: bool
     started = time.monotonic()
     found.stream.stop()
     assert time.monotonic() - started < 2
-    assert not found.stream._thread.is_alive()
+    assert not found.stream._worker.state().alive

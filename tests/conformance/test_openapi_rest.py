@@ -90,6 +90,18 @@ def test_what_is_asked_for(
     assert specification.answer_breaches(file, "get", path, answer) == []
 
 
+@pytest.mark.parametrize(("file", "path"), [
+    (ACCOUNT, "/api/v1/user/api-key"), (ACCOUNT, "/api/v2/user-info"), ("spot-market", "/api/v1/my-ip"),
+])
+def test_what_is_asked_of_the_account(
+    sandbox: RunningSandbox, specification: Specification, file: str, path: str
+) -> None:
+    """Key, level and our address: at the spot address, as KuCoin's schema says."""
+    answer = SignedClient(sandbox, sandbox.spot_url).send("GET", path).json()
+    assert answer["code"] == "200000", answer
+    assert specification.answer_breaches(file, "get", path, answer) == []
+
+
 @pytest.mark.parametrize("kind", ["public", "private"])
 def test_tokens(client: SignedClient, specification: Specification, kind: str) -> None:
     """Both bullet answers carry a token and a server, as specified."""

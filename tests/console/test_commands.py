@@ -69,7 +69,7 @@ def bot(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     ("command", "answer"),
     [
         ("status", STATUS), ("positions", [POSITION]), ("opportunities", []), ("orders", []), ("trades", []),
-        ("threads", {"threads": [], "locks": []}), ("verify", {"agree": True, "differences": []}),
+        ("threads", {"threads": [], "locks": [], "strips": {}}), ("verify", {"agree": True, "differences": []}),
     ],
 )
 def test_json_is_what_the_daemon_says(rad: Console, daemon: FakeSteering, command: str, answer: Any) -> None:

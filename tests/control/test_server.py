@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import stat
 import threading
-from collections.abc import Iterator
 from decimal import Decimal
 from http.client import HTTPConnection
 from pathlib import Path
@@ -16,27 +15,11 @@ import pytest
 
 from control.address import ControlAddress, read_address
 from control.calls import MOST_ABANDONED, SLOTS
+from control.listening import TOKEN_FILE, Listen
 from control.server import ControlServer
 from control.steering import NotFound
 from tests.control.fake_steering import POSITION, FakeSteering
 from trading.errors import ConfigError, OrderRejected, OutcomeUnknown, RadError
-
-
-@pytest.fixture
-def steering() -> Iterator[FakeSteering]:
-    fake = FakeSteering()
-    yield fake
-    fake.released.set()
-
-
-@pytest.fixture
-def server(steering: FakeSteering, tmp_path: Path) -> Iterator[ControlServer]:
-    server = ControlServer(steering, data_dir=tmp_path, ask_timeout_s=0.2, act_timeout_s=0.2)
-    server.start()
-    yield server
-    steering.released.set()
-    server.stop()
-    assert not server.alive
 
 
 def send(
@@ -71,7 +54,7 @@ def test_address_is_written_for_the_owner_alone(server: ControlServer, tmp_path:
     """control.json says where the daemon listens, and nobody else on the machine can read it."""
     file = tmp_path / "control.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert set(json.loads(file.read_text())) == {"url", "token", "pid", "started"}
+    assert set(json.loads(file.read_text())) == {"url", "token", "pid", "started", "fingerprint"}
     assert read_address(tmp_path) == server.address
 
 
@@ -80,7 +63,7 @@ def test_address_goes_with_the_daemon(steering: FakeSteering, tmp_path: Path) ->
     server = ControlServer(steering, data_dir=tmp_path)
     server.start()
     server.stop()
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [TOKEN_FILE]
 
 
 def test_stop_leaves_the_file_of_a_successor(server: ControlServer, tmp_path: Path) -> None:
@@ -249,13 +232,22 @@ def test_slow_calls_leave_room_for_exits(steering: FakeSteering, tmp_path: Path)
     assert not any(sender.is_alive() for sender in senders)
 
 
-def test_too_many_hung_calls_say_so(server: ControlServer, steering: FakeSteering) -> None:
-    """A call that could not even be started says that nothing was done."""
-    server._calls._abandoned.update(range(MOST_ABANDONED))
-    status, answer = send(server, "/api/close", {"symbol": "X"})
-    assert (status, answer["exit_code"]) == (503, 5)
-    assert "nothing was done" in answer["error"]
-    assert steering.asked == []
+def test_questions_that_hang_leave_room_for_exits(steering: FakeSteering, tmp_path: Path) -> None:
+    """However many questions hang, a close is still made; a question that cannot be says that nothing was done."""
+    steering.on["status"] = steering.hang
+    server = ControlServer(steering, data_dir=tmp_path, ask_timeout_s=0.05, act_timeout_s=5)
+    server.start()
+    try:
+        for _ in range(MOST_ABANDONED // 2):
+            assert send(server, "/api/status")[0] == 504
+        status, answer = send(server, "/api/positions")
+        assert (status, answer["exit_code"]) == (503, 5)
+        assert "nothing was done" in answer["error"]
+        assert send(server, "/api/close", {"symbol": "X"})[0] == 200
+    finally:
+        steering.released.set()
+        server.stop()
+    assert ("positions",) not in steering.asked
 
 
 def test_a_data_folder_that_cannot_be_written_is_a_clear_error(
@@ -273,7 +265,7 @@ def test_a_taken_port_is_a_clear_error(server: ControlServer, steering: FakeStee
     """A port somebody else has is a fault of the configuration, said in one line with its key."""
     assert server.address is not None
     port = urlsplit(server.address.url).port
-    second = ControlServer(steering, data_dir=tmp_path / "other", port=port or 0)
+    second = ControlServer(steering, data_dir=tmp_path / "other", listen=Listen(port=port or 0))
     with pytest.raises(ConfigError, match=r"cannot listen on .* port \d+ \(.*in use.*control\.port"):
         second.start()
-    assert not (tmp_path / "other").exists()
+    assert read_address(tmp_path / "other") is None

@@ -41,6 +41,16 @@ def test_systemd_credentials_are_read(tmp_path: Path) -> None:
     assert (secrets.key, secrets.secret, secrets.passphrase, secrets.source) == ("k", "s", "p", "systemd")
 
 
+def test_systemd_hands_over_a_whole_file(tmp_path: Path) -> None:
+    """One credential with everything in it; the file it was made from need not be readable any more."""
+    (tmp_path / "rad.env").write_text("KUCOIN_API_KEY=k\nKUCOIN_API_SECRET='s'\nKUCOIN_API_PASSPHRASE='p # q'\n")
+    unreadable = tmp_path / "beside"
+    unreadable.mkdir()
+    (unreadable / ".env").write_bytes(b"\xff")
+    secrets = load_secrets([unreadable], {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert (secrets.key, secrets.secret, secrets.passphrase, secrets.source) == ("k", "s", "p # q", "systemd")
+
+
 def test_what_is_missing_is_named() -> None:
     """Going live without keys says which, and where they may be written."""
     with pytest.raises(ConfigError) as caught:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 from runtime.pool import UrgentPool
-from runtime.worker import Supervisor, Worker
+from runtime.worker import Worker
 from tests.manual_clock import ManualClock
 from trading.facts import Priority
 
@@ -34,56 +33,6 @@ def test_a_failing_step_is_survived_and_backed_off(clock: ManualClock) -> None:
     clock.advance(0.5)
     assert recovered.wait(PATIENCE_S)
     stop.set()
-    assert worker.join(PATIENCE_S)
-
-
-def test_a_dead_thread_is_replaced(clock: ManualClock, tmp_path: Path) -> None:
-    """A thread that ended without being asked to is started anew by its supervisor."""
-    stop, second_life = threading.Event(), threading.Event()
-    lives: list[int] = []
-
-    def step() -> None:
-        lives.append(1)
-        if len(lives) == 1:
-            raise SystemExit("gone")      # ends a thread without a word, the worst way to die
-        second_life.set()
-        stop.wait(PATIENCE_S)
-
-    worker = Worker("mortal", step, stop=stop, clock=clock)
-    supervisor = Supervisor([worker], dump_path=tmp_path / "stacks.log")
-    supervisor.start()
-    assert worker.join(PATIENCE_S)
-    assert not worker.state().alive
-    assert worker.state().last_error == "SystemExit: gone"
-    assert supervisor.check() == ()
-    assert second_life.wait(PATIENCE_S)
-    assert worker.state().restarts == 1
-    stop.set()
-    assert worker.join(PATIENCE_S)
-
-
-def test_a_stuck_thread_is_reported_with_its_stack(clock: ManualClock, tmp_path: Path) -> None:
-    """No progress for longer than allowed: named by the supervisor, all stacks written once."""
-    stop, entered, leave = threading.Event(), threading.Event(), threading.Event()
-
-    def hang_here() -> None:
-        entered.set()
-        leave.wait(PATIENCE_S)
-
-    worker = Worker("stuck", hang_here, stop=stop, clock=clock, stuck_after_s=5)
-    dump = tmp_path / "stacks.log"
-    supervisor = Supervisor([worker], dump_path=dump)
-    supervisor.start()
-    assert entered.wait(PATIENCE_S)
-    assert supervisor.check() == ()
-    clock.advance(5.1)
-    assert [state.name for state in supervisor.check()] == ["stuck"]
-    supervisor.check()
-    text = dump.read_text()
-    assert text.count("--- stuck stuck for 5 s") == 1
-    assert "hang_here" in text
-    stop.set()
-    leave.set()
     assert worker.join(PATIENCE_S)
 
 
