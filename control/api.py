@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from control.answers import answer
+from control.answers import answer, as_answer, as_json
 from control.calls import Calls, Urgency
+from control.codes import LIFE_S
 from control.fields import BadRequest, read_body, read_query
 from control.guard import CALLER, SAID, Caller, Guard, Handler, cookie_name, open_to_all
 from control.metrics import CONTENT_TYPE, render
 from control.openapi import document
+from control.page import add_page
 from control.routes import ACT_TIMEOUT_S, ASK_TIMEOUT_S, EVENTS, ROUTES, Route
 from control.sessions import Session, Sessions
 from control.shared import Shared
-from control.site import add_site
 from control.steering import Steering
 from control.stream import Streams
 
@@ -51,7 +53,7 @@ class Api:
         app.on_shutdown.append(self._streams.end)
         own: dict[str, Handler] = {
             "/healthz": self._healthz, "/api/login": self._log_in, "/api/logout": self._log_out,
-            "/api/session": self._session, "/metrics": self._metrics_text,
+            "/api/code": self._code, "/api/session": self._session, "/metrics": self._metrics_text,
             "/api/openapi.json": self._openapi,
         }
         for route in ROUTES:
@@ -59,7 +61,7 @@ class Api:
             if route.path == EVENTS:
                 handler = self._streaming(handler)
             app.router.add_route(route.method, route.path, open_to_all(handler) if route.is_open else handler)
-        add_site(app)
+        add_page(app)
         return app
 
     # ---- what the daemon answers ----------------------------------------------------------------
@@ -68,8 +70,8 @@ class Api:
         async def call(request: web.Request) -> web.StreamResponse:
             said = await _said(route, request)
             assert route.call is not None
-            ask = partial(route.call, self._steering, said)
-            return answer(await self._calls.run(ask, route.urgency, self._timeout_s(route)))
+            make = partial(_worded, partial(route.call, self._steering, said))
+            return as_answer(await self._calls.run(make, route.urgency, self._timeout_s(route)))
 
         return call
 
@@ -105,6 +107,10 @@ class Api:
         )
         return response
 
+    async def _code(self, request: web.Request) -> web.Response:
+        await _said(CODE, request)
+        return answer({"code": self._sessions.codes.issue(), "ends_in_s": round(LIFE_S)})
+
     async def _log_out(self, request: web.Request) -> web.Response:
         await _said(LOG_OUT, request)
         self._sessions.log_out(request[CALLER].cookie)
@@ -134,6 +140,11 @@ class Api:
         }
 
 
+def _worded(call: Callable[[], Any]) -> str:
+    """Return what *call* returns as JSON: made in its thread, for ten thousand trades take a while."""
+    return as_json(call())
+
+
 async def _said(route: Route, request: web.Request) -> dict[str, Any]:
     """Return what a request says, refused if it makes no sense."""
     query = read_query(() if route.is_command else route.fields, request.query.items())
@@ -159,3 +170,4 @@ def _route(path: str) -> Route:
 
 LOG_IN, LOG_OUT, SESSION = _route("/api/login"), _route("/api/logout"), _route("/api/session")
 HEALTH, METRICS, OPENAPI = _route("/healthz"), _route("/metrics"), _route("/api/openapi.json")
+CODE = _route("/api/code")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import ssl
@@ -53,13 +52,10 @@ class Listen:
             raise ConfigError(f"control.cert, control.key: cannot be used ({reason})") from None
         return context
 
-    def fingerprint(self) -> str:
-        """Return the certificate's SHA-256, by which the command line knows this server; empty without one."""
-        if self.cert is None:
-            return ""
-        pem = self.cert.read_text(encoding="ascii", errors="replace")
-        first = pem[pem.index("-----BEGIN CERTIFICATE-----"):pem.index("-----END CERTIFICATE-----") + 25]
-        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first)).hexdigest()
+    @property
+    def is_open(self) -> bool:
+        """Whether RAD's own programs come in there too: no certificate to trust, and no crowd before them."""
+        return self.cert is None and is_on_this_machine(self.host)
 
 
 def listen_of(settings: Settings) -> Listen:

@@ -97,6 +97,17 @@ def test_at_80_columns_what_protects_a_position_stays() -> None:
         assert f" {column}" in head, column
 
 
+def test_long_reasons_give_way_to_figures() -> None:
+    """On half a screen an opportunity keeps its side and score; the reasons are cut."""
+    wordy = OPPORTUNITY | {"reasons": ["a reason that goes on and on " * 5]}
+    lines = drawn(facts(answers=ANSWERS | {"opportunities": [wordy]}), width=200, height=50)
+    head = next(line for line in lines if line.startswith("Opportunities"))
+    row = lines[lines.index(head) + 1]
+    for title, cell in ((" side", " short"), (" score", " 0.70"), (" because", " a reason")):
+        assert title in head
+        assert cell in row
+
+
 def test_a_position_without_a_stop_says_so() -> None:
     """NONE stands where the exchange's stop would, and the head counts it."""
     bare = POSITIONS[0] | {"protected": False, "exchange_stop_price": None}

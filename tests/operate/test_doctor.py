@@ -193,10 +193,11 @@ def test_room_on_the_disk(clean: None, monkeypatch: pytest.MonkeyPatch, free: in
 def test_a_data_folder_of_two_owners(clean: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What root has written there the service cannot write again: the doctor says how to give it back."""
     settings = load_settings()
-    file = settings.data_dir / "rad.lock"
-    file.touch()
     folder = settings.data_dir.stat().st_uid
-    monkeypatch.setattr(doctor_machine, "_owner", lambda path: folder + 1 if path == file else folder)
+    monkeypatch.setattr(doctor_machine, "_owner", lambda path: folder + (path != settings.data_dir))
+    (settings.data_dir / "backups").mkdir()
+    assert doctor_machine._disk(settings.data_dir).verdict.value == "ok"      # the daemon does not write there
+    (settings.data_dir / "rad.lock").touch()
     found = doctor_machine._disk(settings.data_dir)
     assert (found.verdict.value, "rad.lock" in found.said, "chown" in found.advice) == ("fault", True, True)
 

@@ -78,7 +78,7 @@ def init_and_install(box: Box) -> None:
 def await_ready(box: Box) -> float:
     """Return how long it took from here until systemd holds the service for ready."""
     started = time.monotonic()
-    box.until(lambda: box.show(UNIT, "SubState")["SubState"] == "running", "READY", 60)
+    box.until(lambda: box.show(UNIT, "SubState")["SubState"] == "running", "READY", 120)
     return time.monotonic() - started
 
 
