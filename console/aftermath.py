@@ -10,6 +10,7 @@ from console.where import Place
 from control.views import amount, moment, position_view, status_view, trade_view
 from runtime.version import VERSION
 from trading.client_ids import Purpose
+from trading.errors import JournalError
 
 JsonObject = dict[str, Any]
 
@@ -33,6 +34,20 @@ def read(question: str, place: Place, *, limit: int = 100) -> Any:
     return [_order_view(order) for order in journal.open_orders()]
 
 
+def journal_of(place: Place) -> tuple[str, str]:
+    """Return the address of the journal and its mode, for the full reader.
+
+    Raises:
+        JournalError: no RAD has run here yet.
+    """
+    if place.journal_url is not None:
+        return place.journal_url, place.mode or _find_journal(place)[1]
+    file, mode = _find_file(place)
+    if file is None:
+        raise JournalError(f"there is no journal in {place.data_dir} yet; it is made when RAD first runs")
+    return f"{SQLITE}{file}", mode
+
+
 def _find_journal(place: Place) -> tuple[LeftBehind, str]:
     url, mode = place.journal_url, place.mode
     if url is not None:
@@ -40,10 +55,16 @@ def _find_journal(place: Place) -> tuple[LeftBehind, str]:
             JournalFile(Path(url.removeprefix(SQLITE))) if url.startswith(SQLITE) else JournalServer(url)
         )
         return journal, mode or journal.mode() or "sandbox"
-    if mode is not None:
-        return JournalFile(place.data_dir / f"journal-{mode}.sqlite"), mode
+    file, mode = _find_file(place)
+    return JournalFile(file), mode
+
+
+def _find_file(place: Place) -> tuple[Path | None, str]:
+    """Return the journal of that mode, or of the one that ran last, in the data folder."""
+    if place.mode is not None:
+        return place.data_dir / f"journal-{place.mode}.sqlite", place.mode
     latest = max(place.data_dir.glob("journal-*.sqlite"), key=_written_at, default=None)
-    return JournalFile(latest), "sandbox" if latest is None else latest.stem.removeprefix("journal-")
+    return latest, "sandbox" if latest is None else latest.stem.removeprefix("journal-")
 
 
 def _written_at(file: Path) -> float:

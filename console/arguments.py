@@ -90,6 +90,12 @@ def _build() -> argparse.ArgumentParser:
     command("flatten", "close everything, and pause")
     command("pause", "open nothing from scanning any more; exits go on")
     command("resume", "open from scanning again")
+    command("page", "print the address of the web page, with a code that logs in once").add_argument(
+        "--open", action="store_true", dest="open_it", help="open it in the browser of this machine")
+    report = command("report", "write equity, trades, results and problems from the journal into one HTML file")
+    report.add_argument("--out", type=Path, metavar="FILE", help="(default: rad-report-MODE-DAY.html here)")
+    report.add_argument("--days", type=_count, metavar="N", help="the last N days (default: all there is)")
+    _add_mode(report, "whose journal (default: the latest)")
     scanning = command("scan", "scan once and print what is worth opening; opens nothing")
     scanning.add_argument("--once", action="store_true", required=True)
     _add_mode(scanning)

@@ -73,6 +73,29 @@ def act(said: Namespace) -> int:
     return ERROR if answer.get("failed") else OK
 
 
+def page(said: Namespace) -> int:
+    """Where to look at it all in a browser."""
+    from console.opening_page import open_browser, page_of, show
+
+    facts = page_of(find_place(from_caller(said.config)).data_dir)
+    opened = said.open_it and open_browser(facts["url"])
+    if said.as_json:
+        print(json.dumps(facts | {"opened": opened}, indent=2, ensure_ascii=False))
+    else:
+        show(facts, opened=opened)
+    return OK
+
+
+def report(said: Namespace) -> int:
+    """The same story as one file, from the journal: no daemon is needed."""
+    from console.report import make
+
+    with waiting("writing the report"):
+        told = make(said, find_place(from_caller(said.config), said.mode), CALLER)
+    print(json.dumps(told, indent=2, ensure_ascii=False) if said.as_json else f"Written: {told['file']}")
+    return OK
+
+
 def scan(said: Namespace) -> int:
     """One scan, in this process; of the daemon's market where one runs."""
     with redirect_stdout(sys.stderr), waiting("scanning"):
@@ -216,8 +239,9 @@ def _tell(facts: Any, said: Namespace, show: str = "") -> None:
 
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "run": run, "sandbox": sandbox, "scan": scan, "verify": verify, "config": config,
-    "top": top, "backup": backup, "restore": restore,
     "notify-test": notify_test, "logs": logs,
+    "page": page, "report": report,
+    "top": top, "backup": backup, "restore": restore,
     "doctor": doctor, "init": init, "reload": reload, "install-service": install_service,
     "service-failed": service_failed,
     **dict.fromkeys(("status", "positions", "opportunities", "orders", "trades", "threads"), ask),

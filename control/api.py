@@ -11,14 +11,15 @@ from aiohttp import web
 
 from control.answers import answer
 from control.calls import Calls, Urgency
+from control.codes import LIFE_S
 from control.fields import BadRequest, read_body, read_query
 from control.guard import CALLER, SAID, Caller, Guard, Handler, cookie_name, open_to_all
 from control.metrics import CONTENT_TYPE, render
 from control.openapi import document
+from control.page import add_page
 from control.routes import ACT_TIMEOUT_S, ASK_TIMEOUT_S, EVENTS, ROUTES, Route
 from control.sessions import Session, Sessions
 from control.shared import Shared
-from control.site import add_site
 from control.steering import Steering
 from control.stream import Streams
 
@@ -47,11 +48,11 @@ class Api:
     def app(self) -> web.Application:
         """Return the application that serves all of it."""
         app = web.Application(middlewares=[self._guard.middleware], client_max_size=LARGEST_BODY)
-        app.on_response_prepare.append(self._guard.add_headers)
+        app.on_response_prepare.append(self._guard.prepare)
         app.on_shutdown.append(self._streams.end)
         own: dict[str, Handler] = {
             "/healthz": self._healthz, "/api/login": self._log_in, "/api/logout": self._log_out,
-            "/api/session": self._session, "/metrics": self._metrics_text,
+            "/api/code": self._code, "/api/session": self._session, "/metrics": self._metrics_text,
             "/api/openapi.json": self._openapi,
         }
         for route in ROUTES:
@@ -59,7 +60,7 @@ class Api:
             if route.path == EVENTS:
                 handler = self._streaming(handler)
             app.router.add_route(route.method, route.path, open_to_all(handler) if route.is_open else handler)
-        add_site(app)
+        add_page(app)
         return app
 
     # ---- what the daemon answers ----------------------------------------------------------------
@@ -88,6 +89,7 @@ class Api:
     # ---- what the server answers itself ---------------------------------------------------------
 
     async def _healthz(self, request: web.Request) -> web.Response:
+        await _said(HEALTH, request)
         try:
             held_up = await self._health.get()
         except TimeoutError as error:
@@ -104,6 +106,10 @@ class Api:
         )
         return response
 
+    async def _code(self, request: web.Request) -> web.Response:
+        await _said(CODE, request)
+        return answer({"code": self._sessions.codes.issue(), "ends_in_s": round(LIFE_S)})
+
     async def _log_out(self, request: web.Request) -> web.Response:
         await _said(LOG_OUT, request)
         self._sessions.log_out(request[CALLER].cookie)
@@ -118,9 +124,11 @@ class Api:
         return web.Response(body=await self._metrics.get(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _openapi(self, request: web.Request) -> web.Response:
+        await _said(OPENAPI, request)
         return answer(document())
 
     async def _session(self, request: web.Request) -> web.Response:
+        await _said(SESSION, request)
         return answer(self._about(request[CALLER].session))
 
     def _about(self, session: Session | None) -> dict[str, Any]:
@@ -154,4 +162,6 @@ def _route(path: str) -> Route:
     return next(route for route in ROUTES if route.path == path)
 
 
-LOG_IN, LOG_OUT, METRICS = _route("/api/login"), _route("/api/logout"), _route("/metrics")
+LOG_IN, LOG_OUT, SESSION = _route("/api/login"), _route("/api/logout"), _route("/api/session")
+HEALTH, METRICS, OPENAPI = _route("/healthz"), _route("/metrics"), _route("/api/openapi.json")
+CODE = _route("/api/code")

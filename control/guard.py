@@ -86,12 +86,9 @@ class Guard:
             self._write_down(request, request[CALLER], refused)    # who logs in was nobody before
         return response if refused is None else refused
 
-    async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Add what keeps other sites out of a browser that is logged in."""
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
-        response.headers.setdefault("Cache-Control", "no-store")
-        response.headers["Server"] = "rad"         # not with the versions of what is inside
+    async def prepare(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Add the headers that every answer has."""
+        add_headers(response)
 
     def still_in(self, request: web.Request) -> bool:
         """Whether the caller of a long request would be let in again."""
@@ -153,6 +150,14 @@ class Guard:
 
 def _reason(refused: web.Response) -> str:
     return str(json.loads(refused.text or "{}").get("error", ""))[:200]
+
+
+def add_headers(response: web.StreamResponse) -> None:
+    """Add what keeps other sites out of a browser that is logged in, unless the answer has its own."""
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["Server"] = "rad"         # not with the versions of what is inside
 
 
 def cookie_name(request: web.Request) -> str:

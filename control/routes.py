@@ -72,6 +72,8 @@ _OWN: tuple[Route, ...] = (
     Route(method="GET", path="/api/openapi.json", summary="This document", answer="Document"),
     Route(method="POST", path="/api/login", summary="Begin a browser's session: sets its cookie", answer="Session",
           fields=(fields.text("token", "the token of control.json", longest=200, required=True),), is_open=True),
+    Route(method="POST", path="/api/code", summary="A code that logs a browser in once, in the token's place",
+          answer="Code"),
     Route(method="POST", path="/api/logout", summary="End a browser's session", answer="LoggedOut"),
     Route(method="GET", path="/api/session", answer="Session",
           summary="Whether this is a browser's session, and what its commands need"),

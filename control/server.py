@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import ssl
 import threading
@@ -16,7 +15,7 @@ from aiohttp import web
 
 from control.address import ControlAddress
 from control.api import Api
-from control.doors import HANDSHAKE_S, Doors
+from control.doors import HANDSHAKE_S, Doors, Talk
 from control.listening import Listen, token_of
 from control.routes import ACT_TIMEOUT_S, ASK_TIMEOUT_S
 from control.steering import Steering
@@ -113,16 +112,17 @@ class ControlServer:
             self._steering, token=token, names=frozenset({self._listen.host, *self._listen.names}),
             ask_timeout_s=self._ask_timeout_s, act_timeout_s=self._act_timeout_s,
         )
-        runner = web.AppRunner(
-            api.app(), access_log=None, shutdown_timeout=1.0, keepalive_timeout=IDLE_S,
-            logger=logging.getLogger("control.http"),
-        )
+        runner = web.AppRunner(api.app(), shutdown_timeout=1.0)
         await runner.setup()
         assert runner.server is not None
         beating = asyncio.create_task(beat(self._heart))
+        talk = partial(
+            Talk, runner.server, loop=self._loop, keepalive_timeout=IDLE_S,
+            access_log=None,  # type: ignore[arg-type]  # aiohttp itself means none by it
+        )
         try:
             server = await self._loop.create_server(
-                Doors(runner.server), self._listen.host, self._listen.port, ssl=tls,
+                Doors(talk), self._listen.host, self._listen.port, ssl=tls,
                 ssl_handshake_timeout=None if tls is None else HANDSHAKE_S,
             )
             try:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
+from control.codes import Codes
 from trading.errors import RadError
 
 MOST_SESSIONS = 32           # the one not used for longest goes first
@@ -56,22 +57,23 @@ class Sessions:
         self._now = now
         self._open: OrderedDict[bytes, Session] = OrderedDict()     # by the cookie's digest
         self._tries = _Tries(now)
+        self.codes = Codes(now)
 
     def knows(self, token: str) -> bool:
         """Whether that is the token."""
         return hmac.compare_digest(token.encode("utf-8", "replace"), self._token)
 
     def log_in(self, token: str, address: str) -> tuple[str, Session]:
-        """Return a new cookie and its session.
+        """Return a new cookie and its session, for the token or a code given out in its place.
 
         Raises:
-            WrongToken: it is not the token.
+            WrongToken: it is neither.
             TooManyTries: this address has said so too often; the token was not looked at.
         """
         self._tries.admit(address)
-        if not self.knows(token):
+        if not (self.knows(token) or self.codes.take(token)):
             self._tries.count(address)
-            raise WrongToken("that is not the token; it is in control.json in the data folder")
+            raise WrongToken("that is neither the token nor a code that is still good; ./rad page makes a new one")
         self._tries.forget(address)
         cookie, now = secrets.token_urlsafe(32), self._now()
         session = Session(csrf=secrets.token_urlsafe(32), began=now, used=now)

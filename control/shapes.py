@@ -75,6 +75,7 @@ SHAPES: dict[str, JsonObject] = {
     "Health": shape("Whether it makes progress; if not, who is held up.", ok=FLAG, pid=COUNT, held_up=TEXT),
     "Session": shape("A browser's session, or that there is none.", logged_in=FLAG, csrf=or_null(TEXT),
                      ends_in_s=or_null({"type": "integer"})),
+    "Code": shape("What logs a browser in once, if it is soon.", code=TEXT, ends_in_s={"type": "integer"}),
     "LoggedOut": shape("The session is over.", logged_in={"const": False}),
     "Status": shape(
         "How the daemon is doing; money in quote currency.",

@@ -86,14 +86,14 @@ class House:
         self.stop = threading.Event()          # everything but exits ends
         self.abandon = threading.Event()       # exits end too
         self.status = Status()
-        self.events = EventFeed(clock, levels=settings.notify.gravities())
-        self.notifier: Notifier | None = None
-        self.telegram: Telegram | None = None
-        self.outlets = Outlets()
         self.supervisor = Supervisor(
             settings.data_dir / "stacks.log", clock, self.stop, tell=self.status.set_stuck,
             flush=lambda: logs is None or logs.flush(LAST_LINES_S),
         )
+        self.events = EventFeed(clock, levels=settings.notify.gravities())
+        self.notifier: Notifier | None = None
+        self.telegram: Telegram | None = None
+        self.outlets = Outlets()
         self.exchange_process: ExchangeProcess | None = None
         self.guard: Instance | None = None
         self.look_soon = threading.Event()     # something calls for a reconciliation

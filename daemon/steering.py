@@ -66,6 +66,7 @@ class Desk:
             exit_latency_ms=house.exit_latency_ms(stats),
             protection_gap_ms=_gaps(stats.protection_gaps),
             problems=house.problems(),
+            paused=house.status.paused,
             entries_blocked=blocked or None,
             realised_pnl=views.amount(stats.realised_pnl),
             trades=stats.trades,
@@ -73,6 +74,7 @@ class Desk:
             started_at=views.moment(house.started_ms),
             reconciled_at=views.moment(house.status.reconciled_ms),
             exchange=house.client.futures_url,
+            stale_after_s=house.settings.monitor.stale_after_s,      # from that age on a price is none
             journal_commit_ms=_median_ms(house.journal.commit_seconds()),
         )
 

@@ -8,6 +8,7 @@ import threading
 from control.steering import Steering
 from daemon.house import House
 from daemon.messages import telegram_for
+from daemon.remembering import Remembrance
 from daemon.watch import Watch
 from runtime.worker import Worker
 
@@ -25,6 +26,7 @@ class Telling:
     def __init__(self, house: House, steering: Steering) -> None:
         self._house = house
         self._watch = Watch(house)
+        self._remembrance = Remembrance(house.events, house.journal)
         self._ended = threading.Event()
         self.watcher = Worker(
             "Watch", self._look, stop=self._ended, clock=house.clock, stuck_after_s=STUCK_AFTER_S,
@@ -46,7 +48,7 @@ class Telling:
         house = self._house
         self._ended.set()
         if self.watcher.join(GRACE_S):
-            self._watch.look()
+            self._look_and_remember()
         if house.telegram is not None:
             house.telegram.stop(GRACE_S)
         if house.notifier is None:
@@ -55,5 +57,9 @@ class Telling:
             log.warning("last messages not taken in time")
 
     def _look(self) -> None:
-        self._watch.look()
+        self._look_and_remember()
         self._house.clock.wait(self._ended, INTERVAL_S)
+
+    def _look_and_remember(self) -> None:
+        self._watch.look()
+        self._remembrance.keep()

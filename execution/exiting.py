@@ -35,7 +35,7 @@ from execution.orders import (
     say_looked_up,
     say_unanswered,
 )
-from trading import settlement
+from trading import latency, settlement
 from trading.client_ids import ClientOid, Purpose, parse
 from trading.errors import ExchangeError, JournalError, NothingToClose, TooLarge
 from trading.escalation import ALARM_AFTER, Leaving, Result, pause_unsent_s
@@ -159,7 +159,12 @@ class Exits:
             if received is not None:
                 self._monitor.record_exit_latency(stages)
             # The order is out; settling it is less urgent than sending the next.
-            self._workers.submit(lambda: self._settle(claimed, request, outcome, stages), Priority.HIGH)
+            self._workers.submit(lambda: settle(outcome), Priority.HIGH)
+
+        def settle(outcome: Outcome) -> None:
+            if received is not None:
+                self._journal.record_event(latency.KIND, latency.worded(stages), claimed.symbol)
+            self._settle(claimed, request, outcome, stages)
 
         self._workers.submit(act, Priority.CRITICAL)
         return True

@@ -166,6 +166,14 @@ class JournalReader:
         highest = self._rows(chosen)[0][0]
         return None if highest is None else _about(highest)
 
+    def equity_gaps(self, since_ms: int, longer_than_ms: int) -> tuple[tuple[int, int], ...]:
+        """Return from when to when nobody looked at the account for so long, oldest first."""
+        at_ms = schema.equity.c.at_ms
+        before = sa.func.lag(at_ms).over(order_by=(at_ms, schema.equity.c.seq)).label("before_ms")
+        looks = sa.select(at_ms, before).where(at_ms >= since_ms).subquery()
+        chosen = sa.select(looks).where(looks.c.at_ms - looks.c.before_ms > longer_than_ms)
+        return tuple((row.before_ms, row.at_ms) for row in self._rows(chosen.order_by(looks.c.at_ms)))
+
     def last_equity(self) -> EquityPoint | None:
         """Return what the account was worth when last looked at; None if it never was."""
         found = self._facts(EquityPoint, sa.select(schema.equity).order_by(schema.equity.c.seq.desc()).limit(1))

@@ -148,7 +148,7 @@ class LogRuntime:
                 sink.close()
 
     def _next(self) -> _Item | _Nothing:
-        """Wait for something to do; at most until repeats are to be told of, or a sign of life is due."""
+        """Wait for something to do; at most until repeats are to be told of."""
         self._heart.idle()
         due_s = self._folding.next_due_s(monotonic())
         try:

@@ -37,6 +37,7 @@ class Visitor:
 
     server: ControlServer
     headers: dict[str, str] = field(default_factory=dict)
+    _kept: HTTPConnection | None = None          # for the next request
 
     def connect(self) -> HTTPConnection:
         assert self.server.address is not None
@@ -47,13 +48,19 @@ class Visitor:
         """One request; *body* as it is if text or bytes, else as JSON. A header's dashes are underscores here."""
         headers = self.headers | {name.replace("_", "-"): value for name, value in more.items()}
         raw = body if body is None or isinstance(body, str | bytes) else json.dumps(body)
-        connection = self.connect()
-        try:
-            connection.request(method, path, raw, headers)
-            answered = connection.getresponse()
-            return Heard(status=answered.status, headers=dict(answered.getheaders()), body=answered.read())
-        finally:
+        connection, self._kept = self._kept or self.connect(), None
+        connection.request(method, path, raw, headers)
+        answered = connection.getresponse()
+        heard = Heard(status=answered.status, headers=dict(answered.getheaders()), body=answered.read())
+        if answered.will_close:
             connection.close()
+        else:
+            self._kept = connection
+        return heard
+
+    def __del__(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
 
     def get(self, path: str, **more: str) -> Heard:
         return self.ask("GET", path, **more)

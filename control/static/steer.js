@@ -1,0 +1,101 @@
+// The commands: pause, resume, close, flatten, and the black list.
+
+import { tell } from "./api.js";
+import { confirm } from "./dialog.js";
+import { byId, h, say } from "./dom.js";
+import * as feed from "./feed.js";
+import { gainTone, price, signed, words } from "./format.js";
+
+const SAID_FOR_MS = 6_000;
+let silence = 0;
+
+/** Say in passing how something went. */
+export function announce(text, kind = "") {
+  const place = byId("said");
+  say(place, text);
+  place.dataset.tone = kind;
+  clearTimeout(silence);
+  silence = setTimeout(() => say(place, ""), SAID_FOR_MS);
+}
+
+export async function pauseOrResume() {
+  const button = byId("pause");
+  const command = button.dataset.command;
+  button.disabled = true;
+  try {
+    const { paused } = await tell(`api/${command}`);
+    announce(paused ? "Paused: nothing is opened from scanning; exits go on." : "Resumed: opening from scanning again.");
+    feed.refresh("status");
+  } catch (error) {
+    announce(`${command} failed: ${error.message}`, "bad");
+  } finally {
+    button.disabled = false;
+  }
+}
+
+export function close(position) {
+  const { symbol, side, quantity, unrealised_pnl: pnl } = position;
+  confirm({
+    title: `Close ${symbol}?`,
+    text: [
+      `The ${side} of ${quantity} lots is sold or bought back at the market's price`
+      + (pnl === null ? "." : `, about ${signed(pnl)} at the last one seen.`),
+    ],
+    yes: "Close it",
+    danger: true,
+    perform: async () => {
+      const trade = await tell("api/close", { symbol });
+      announce(`Closed ${symbol} at ${price(trade.exit_price)}: ${signed(trade.realised_pnl)}`, gainTone(trade.realised_pnl));
+      feed.refresh("positions");
+    },
+  });
+}
+
+export function flatten() {
+  const count = feed.value("positions")?.length;
+  confirm({
+    title: "Flatten",
+    text: [
+      `Everything RAD has open is closed at the market's price${count === undefined ? "" : ` (now ${count})`}, and entries are paused.`,
+      "An entry under way is waited for and closed as well. This cannot be undone.",
+    ],
+    word: "flatten",
+    yes: "Close everything",
+    danger: true,
+    progress: () => {
+      const left = feed.isStale("positions") ? undefined : feed.value("positions")?.length;
+      return left === undefined ? "Closing" : `Closing, ${left} still open`;
+    },
+    perform: async () => {
+      const { closed, failed } = await tell("api/flatten");
+      feed.refresh("positions");
+      feed.refresh("status");
+      return flattened(closed, failed);
+    },
+  });
+}
+
+function flattened(closed, failed) {
+  const lines = [h("p", {}, closed.length ? `Closed ${closed.length}.` : "Nothing was closed.",
+    failed.length ? ` Not closed: ${failed.length}. RAD keeps trying; look at Positions.` : "",
+    " Entries are paused until you resume.")];
+  const row = (symbol, text, kind) => h("tr", {}, h("td", {}, symbol), h("td", { class: "num", "data-tone": kind }, text));
+  if (closed.length) {
+    lines.push(h("table", { "aria-label": "Closed" }, h("tbody", {}, ...closed.map((trade) =>
+      row(trade.symbol, `${signed(trade.realised_pnl)} (${words(trade.side)})`, gainTone(trade.realised_pnl))))));
+  }
+  if (failed.length) lines.push(h("ul", { class: "bad" }, ...failed.map((sentence) => h("li", {}, sentence))));
+  return lines;
+}
+
+export async function changeBlacklist(action, symbol) {
+  try {
+    await tell(`api/blacklist/${action}`, { symbol });
+    announce(action === "add" ? `${symbol} is not entered any more.` : `${symbol} may be entered again.`);
+    feed.refresh("blacklist");
+    return true;
+  } catch (error) {
+    announce(`Black list: ${error.message}`, "bad");
+    return false;
+  }
+}
