@@ -17,7 +17,7 @@ from decimal import Decimal
 from functools import partial
 
 from runtime.heartbeat import BEAT_S, IDLE, IDLE_LIMIT_S, Heart, doing
-from runtime.locks import condition_on, guard, named_lock
+from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 from trading import indicators
 from trading.candles import Candles, joined
 from trading.errors import BadResponse, ExchangeError, RadError
@@ -436,6 +436,7 @@ class MarketScanner:
 
         Those end with their call's deadline, and nothing waits for them.
         """
+        assert_no_lock_held("joining threads")
         self._stop.set()
         with self._pool_lock:
             self._pairs_waiting.notify_all()

@@ -37,7 +37,9 @@ DAY = {"scans": 1_440, "comparisons": 1_440, "trades": 200}
 PROTECT_S = 5.0                # how long a position may be without its stop: protect.deadline
 LOUD = ("ERROR", "FATAL")
 SETTLED_WITHIN_S = 90.0        # after the last fault: nothing wrong any more, journal and exchange agree
-LATE_S = 0.5                   # the bench's own wakening: then the machine has no time for RAD either
+BARE = "no stop on the exchange yet"
+PROBE_S = 0.005                # so much computing, and how many times as long it may take ...
+STARVED = 6                    # ... before the machine has no time: neither for this process nor for RAD
 AIM_MB = 250.0
 JUDGED_FROM_S = 300.0          # a shorter run says nothing about growth
 
@@ -126,7 +128,7 @@ class Soak:
         self.differences: list[str] = []
         self.settled = False
         self.took_s = 0.0
-        self.late_s = 0.0          # how long the machine let even the bench wait
+        self.starved_s = 0.0       # for how long the machine had no time
         self._folder = folder
         self._at = at
         self._log_read = 0
@@ -179,17 +181,19 @@ class Soak:
         while (now := time.monotonic()) < until_s:
             self._look(now - begin_s, pid)
             pause_s = max(0.0, min(self.plan.look_s - (time.monotonic() - now), until_s - time.monotonic()))
-            due_s = time.monotonic() + pause_s
             time.sleep(pause_s)
-            self._note_lateness(begin_s, due_s)
+            self._probe_machine(now - begin_s, begin_s)
 
-    def _note_lateness(self, begin_s: float, due_s: float) -> None:
-        """A machine that lets even this process wait has held up RAD as well: that explains late prices."""
-        now = time.monotonic()
-        if now - due_s > LATE_S:
+    def _probe_machine(self, since_s: float, begin_s: float) -> None:
+        """A machine that has no time for a little computing has none for RAD either: what is late is no wonder."""
+        began_s, spent_s = time.monotonic(), time.thread_time()
+        while time.thread_time() - spent_s < PROBE_S:
+            pass
+        if time.monotonic() - began_s > STARVED * PROBE_S:
+            now_s = time.monotonic() - begin_s
             self.struck["machine"] += 1
-            self.late_s += now - due_s
-            self.faults.insert(0, Fault({"kind": "machine"}, due_s - begin_s, now - begin_s))
+            self.starved_s += now_s - since_s
+            self.faults.insert(0, Fault({"kind": "machine"}, since_s, now_s))
 
     def _look(self, at_s: float, pid: int) -> list[str]:
         """Ask how RAD is, note what it takes, and explain what it complains of; return the complaints."""
@@ -203,24 +207,20 @@ class Soak:
         if status["reconciled_at"] != self._compared_at:
             self._compared_at = status["reconciled_at"]
             self.work["comparisons"] += 1
+        bare = {problem.rpartition(": ")[0] for problem in problems if problem.endswith(BARE)}
+        self._bare_since = {symbol: since for symbol, since in self._bare_since.items() if symbol in bare}
         for problem in problems:
             if not self._is_being_protected(problem, at_s):
                 self._note(problem, at_s)
-        if not any("no stop on the exchange" in problem for problem in problems):
-            self._bare_since.clear()
         self._read_log(at_s)
         if at_s >= self.plan.settling_s:
             self._measure(at_s, pid)
         return problems
 
     def _is_being_protected(self, problem: str, at_s: float) -> bool:
-        """Whether it is about positions that still have time to get their stop: a moment old, not an alarm."""
-        heading, _, symbols = problem.partition("no stop on the exchange yet: ")
-        if heading or not symbols:
-            return False
-        bare = symbols.split(", ")
-        self._bare_since = {symbol: self._bare_since.get(symbol, at_s) for symbol in bare}
-        return all(at_s - since < PROTECT_S for since in self._bare_since.values())
+        """Whether it is about a position that still has time to get its stop: a moment old, not an alarm."""
+        symbol, _, words = problem.rpartition(": ")
+        return words == BARE and at_s - self._bare_since.setdefault(symbol, at_s) < PROTECT_S
 
     def _read_log(self, at_s: float) -> None:
         file = self._folder / "rad.log"
@@ -295,7 +295,7 @@ def report(soak: Soak) -> int:
         "days": {name: round(count / DAY[name], 2) for name, count in soak.work.items()},
         "growth": {name: _row(found, name, verdicts[name]) for name, found in trends.items()},
         "alarms": {"seen": len(soak.alarms), "unexplained": dict(unexplained)},
-        "machine_late_s": round(soak.late_s, 1),
+        "machine_starved_s": round(soak.starved_s, 1),
         "settled": soak.settled, "failed": failed, "ratio": {"rss": round(rss.last / rss.first, 3)},
     }))
     return int(failed)
@@ -315,8 +315,8 @@ def _table(soak: Soak, trends: Mapping[str, Trend], verdicts: Mapping[str, str])
     print(f"{soak.took_s / 60:.0f} minutes, {soak.plan.pairs} pairs, {how}: {done}")
     struck = ", ".join(f"{kind} {count}" for kind, count in sorted(soak.struck.items()) if count)
     print(f"faults that struck: {struck}")
-    if soak.late_s:
-        print(f"the machine let this process wait for {soak.late_s:.0f} s longer than asked: 'machine'")
+    if soak.starved_s:
+        print(f"for {soak.starved_s:.0f} s of that the machine had no time for computing: 'machine'")
     causes = Counter((_folded(alarm.text), alarm.cause) for alarm in soak.alarms if alarm.cause)
     print(f"alarms seen in {len(soak.alarms)} looks and log lines, the commonest and what they came of:")
     for (text, cause), count in causes.most_common(8):

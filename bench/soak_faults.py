@@ -106,7 +106,7 @@ EXPLANATIONS: tuple[tuple[str, Explains], ...] = (
     (r"^entries: ", lambda fault: _trades(fault) or fault.is_on("GET", "/api/v1/allTickers")),
     (r"^prices: ", _silences),
     (r"^unpriced: ", _silences),
-    (r"no stop on the exchange yet", _trades),
+    (r"no stop on the exchange yet$", _trades),
     (r"cannot be closed: refused", _trades),
     (r"book says .* exchange says", _trades),
     (r"entry (uncertain|accepted but not readable)", _trades),

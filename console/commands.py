@@ -251,11 +251,9 @@ def _tell(facts: Any, said: Namespace, show: str = "") -> None:
 
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "run": run, "sandbox": sandbox, "scan": scan, "verify": verify, "config": config,
-    "notify-test": notify_test, "logs": logs,
-    "page": page, "report": report,
-    "top": top, "backup": backup, "restore": restore,
-    "doctor": doctor, "init": init, "reload": reload, "blacklist": blacklist,
-    "install-service": install_service,
+    "page": page, "report": report, "top": top, "backup": backup, "restore": restore,
+    "notify-test": notify_test, "logs": logs, "blacklist": blacklist,
+    "doctor": doctor, "init": init, "reload": reload, "install-service": install_service,
     "service-failed": service_failed,
     **dict.fromkeys(("status", "positions", "opportunities", "orders", "trades", "threads"), ask),
     **dict.fromkeys(("open", "close", "flatten", "pause", "resume"), act),

@@ -86,18 +86,22 @@ def _draw(columns: Sequence[Column], rows: Sequence[JsonObject], title: str) -> 
     console.print(table)
 
 
-def fill(table: Table, columns: Sequence[Column], rows: Sequence[JsonObject], *, wraps: bool = True) -> None:
-    """Add *columns* and *rows* to a table of rich's; what grows gives way to the others.
+def fill(
+    table: Table, columns: Sequence[Column], rows: Sequence[JsonObject], *, within: int | None = None
+) -> None:
+    """Add *columns* and *rows* to a table of rich's, whose columns stand one apart.
 
-    *wraps*: what does not fit goes on below, else it is cut.
+    What grows takes what the others leave of *within* and is cut there; without that it goes on below.
     """
     from rich.text import Text
 
+    fixed = sum(_longest(column, rows) + 1 for column in columns if not column.grows)
+    left = None if within is None else max(1, within - fixed)
     for column in columns:
-        folds = column.grows and wraps
+        folds = column.grows and within is None
         table.add_column(column.title, justify="right" if column.right else "left",
                          no_wrap=not folds, overflow="fold" if folds else "ellipsis",
-                         min_width=None if column.grows else _longest(column, rows))
+                         max_width=left if column.grows else None)
     for row in rows:
         table.add_row(
             *(Text(column.cell(row), style=column.style(row) if column.style else "") for column in columns)

@@ -301,11 +301,11 @@ def _rates(pools: Mapping[str, JsonObject], width: int) -> Text:
 def _latency(figures: JsonObject) -> Text:
     line = Text("exits  ", style="bold")
     stages: Mapping[str, JsonObject] = figures.get("stages") or {}
-    said = [f"{name} {stage['p99']:g}" for name, stage in stages.items() if stage.get("p99") is not None]
+    said = [f"{name} {stage['p99']:.1f}" for name, stage in stages.items() if stage.get("p99") is not None]
     if figures.get("p50") is None:
         line.append("none yet", style="dim")
         return line
-    line.append(f"p50 {figures['p50']:g}  p99 {figures['p99']:g}  max {figures['max']:g} ms to the wire")
+    line.append(f"p50 {figures['p50']:.1f}  p99 {figures['p99']:.1f}  max {figures['max']:.1f} ms to the wire")
     if figures.get("late"):
         line.append(f", {figures['late']} late", style="yellow")
     line.append(f"  (p99 by stage: {', '.join(said)})" if said else "", style="dim")
@@ -384,7 +384,7 @@ def _part(
     shown = rows[first:first + most]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", expand=False)
     told = [replace(columns[0], title=title), *columns[1:]]
-    fill(table, fitting(told, shown, width + len(told)), shown, wraps=False)
+    fill(table, fitting(told, shown, width + len(told)), shown, within=width)
     if fits or room < 2:
         return table
     layout = Layout()

@@ -21,6 +21,7 @@ from control.routes import ACT_TIMEOUT_S, ASK_TIMEOUT_S
 from control.steering import Steering
 from control.views import moment
 from runtime.heartbeat import Heart, beat
+from runtime.locks import assert_no_lock_held
 from trading.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"
@@ -88,6 +89,7 @@ class ControlServer:
 
     def stop(self, timeout_s: float = 3.0) -> None:
         """Stop listening and take control.json away; calls still under way are left to themselves."""
+        assert_no_lock_held("ending the API")
         self._heart.retire()
         if self.address is not None:
             self.address.remove(self._data_dir)
@@ -116,11 +118,11 @@ class ControlServer:
         runner = web.AppRunner(api.app(), shutdown_timeout=1.0)
         await runner.setup()
         assert runner.server is not None
-        beating = asyncio.create_task(beat(self._heart))
         talk = partial(
             Talk, runner.server, loop=self._loop, keepalive_timeout=IDLE_S,
             access_log=None,  # type: ignore[arg-type]  # aiohttp itself means none by it
         )
+        beating = asyncio.create_task(beat(self._heart))
         servers: list[asyncio.Server] = []
         try:
             servers.append(await self._loop.create_server(

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from runtime.heartbeat import IDLE_LIMIT_S, LIMIT_S, Heart, ThreadState
+from runtime.locks import assert_no_lock_held
 from trading.ports import Clock
 
 log = logging.getLogger("worker")
@@ -61,6 +62,7 @@ class Worker:
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; False if it has not come."""
+        assert_no_lock_held("joining a thread")
         thread = self.heart.thread
         if thread is not None:
             thread.join(timeout_s)

@@ -24,8 +24,8 @@ def last_line(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "name",
     [
-        "lock_cost", "switch_interval", "exit_latency", "exit_under_fire", "flatten", "scan_budget", "footprint",
-        "journal_commit",
+        "locks", "switch_interval", "exit_latency", "exit_under_fire", "flatten", "scan_budget", "footprint",
+        "journal_commit", "soak",
     ],
 )
 def test_a_bench_completes_with_finite_ratios(name: str) -> None:

@@ -2,12 +2,13 @@
 
 import { LoggedOut, logIn, logOut, takeUp } from "./api.js";
 import * as charts from "./charts.js";
+import { announce } from "./dialog.js";
 import { byId, h, renew, say, showFigures, tone } from "./dom.js";
 import * as feed from "./feed.js";
 import { NOTHING, gainTone, milliseconds, number, percent, signed, span, when, words } from "./format.js";
 import * as machine from "./machine.js";
 import * as now from "./now.js";
-import { announce, flatten, pauseOrResume } from "./steer.js";
+import { flatten, pauseOrResume } from "./steer.js";
 import * as trades from "./trades.js";
 
 const VIEWS = {

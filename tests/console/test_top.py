@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from rich.console import Console
 from rich.screen import Screen
 
 from console.__main__ import main
-from console.top_feed import Facts
+from console.daemon import Daemon
+from console.top_feed import Facts, Feed
 from console.top_keys import CLOSE, FLATTEN, HELP, LOCKS, LOG, MAIN, THREADS, Look, Order, keys_in, pressed
 from console.top_screen import KEYS, STALE_S, screen
 from control.server import ControlServer
 from tests.console.terminal import PROJECT, PROMPT, Terminal, needs_tmux
 from tests.control.fake_steering import EVENT, POSITION, STATUS, TRADE, FakeSteering
+from tests.crowd import crowd
 
 SYMBOLS = ("BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT")
 SIZES = ((80, 24), (200, 60), (119, 30), (20, 6))
@@ -92,6 +95,17 @@ def test_at_80_columns_what_protects_a_position_stays() -> None:
     head = next(line for line in drawn(facts()) if line.startswith("Positions"))
     for column in ("side", "entry", "price", "age", "stop", "on exchange", "R", "PnL"):
         assert f" {column}" in head, column
+
+
+def test_long_reasons_give_way_to_figures() -> None:
+    """On half a screen an opportunity keeps its side and score; the reasons are cut."""
+    wordy = OPPORTUNITY | {"reasons": ["a reason that goes on and on " * 5]}
+    lines = drawn(facts(answers=ANSWERS | {"opportunities": [wordy]}), width=200, height=50)
+    head = next(line for line in lines if line.startswith("Opportunities"))
+    row = lines[lines.index(head) + 1]
+    for title, cell in ((" side", " short"), (" score", " 0.70"), (" because", " a reason")):
+        assert title in head
+        assert cell in row
 
 
 def test_a_position_without_a_stop_says_so() -> None:
@@ -215,6 +229,29 @@ def test_pages_are_turned_and_left() -> None:
     assert after("q")[0].quits
 
 
+# ---- what is asked and told ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_locked", [True, False])
+def test_an_answer_and_a_note_at_once_are_both_kept(monkeypatch: pytest.MonkeyPatch, is_locked: bool) -> None:
+    """Each of the two threads changes its part of what is shown; without the lock one undoes the other's."""
+    feed = Feed(Daemon(Path("/nowhere")), None, lambda: None)
+    if not is_locked:
+        monkeypatch.setattr(feed, "_lock", nullcontext())
+    inside = threading.Barrier(2)
+
+    def slowly(told: Facts, **fields: Any) -> Facts:
+        with suppress(threading.BrokenBarrierError):
+            inside.wait(0.3)                   # both have read; under the lock the other cannot come
+        return replace(told, **fields)
+
+    monkeypatch.setattr("console.top_feed.replace", slowly)
+    with crowd(lambda: feed._change(trouble="gone"), lambda: feed._change(note=("closed", True))):
+        pass
+    kept = feed.facts()
+    assert ((kept.trouble, kept.note[0]) == ("gone", "closed")) is is_locked
+
+
 # ---- on a terminal -------------------------------------------------------------------------------
 
 
@@ -262,7 +299,7 @@ def test_a_person_sees_and_steers(terminal: Terminal, daemon: FakeSteering, data
     terminal.type("t")
     terminal.shown("PositionMonitor")
     terminal.type("l")
-    terminal.shown("contended")
+    terminal.shown("held by")
     terminal.type("l")
     terminal.shown("something odd")
     terminal.type("?")

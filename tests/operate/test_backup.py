@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -22,11 +23,13 @@ from runtime.clock import SystemClock
 from runtime.instance import Instance
 from runtime.journal import SqlJournal
 from runtime.journal_copies import COPIES_KEPT, keep_before_migration
+from runtime.journal_version import SCHEMA_VERSION
 from tests.crowd import PATIENCE_S, crowd
 from tests.operate.killed_at import KILLED, Executioner
 from tests.runtime.journal_facts import a_fill, a_plan, a_position, a_request, a_trade
+from trading.errors import JournalError
 
-PROJECT = Path(__file__).resolve().parents[2]
+V1 = (Path(__file__).parents[1] / "runtime" / "journal_v1.sql").read_text()
 LABEL = "sandbox futures"
 Console = Callable[..., tuple[int, str, str]]
 
@@ -399,17 +402,22 @@ def test_a_restore_killed_anywhere_leaves_the_old_or_the_new(
     """Under the journal's name there is always a whole one, nothing is lost, and saying it again finishes it."""
     write_days(data_dir, "p1")
     rad("backup", tmp_path / "b.tar.gz")
+    write_days(data_dir, "p2")
+    later = tmp_path / "later.sqlite"
+    shutil.copy(data_dir / "journal-sandbox.sqlite", later)
     nth, code, found = 0, KILLED, set()
     while code == KILLED:
         nth += 1
-        write_days(data_dir, f"q{nth}")
-        there = trades_in(data_dir / "journal-sandbox.sqlite")
+        shutil.copy(later, data_dir / "journal-sandbox.sqlite")
+        for kept in data_dir.glob("replaced-*"):
+            shutil.rmtree(kept)
         code = executioner.run(nth, "restore", tmp_path / "b.tar.gz", "--config", settings)
         now = trades_in(data_dir / "journal-sandbox.sqlite")
-        assert now in (there, ["p1"])
+        assert now in (["p1", "p2"], ["p1"])
         found.add(now == ["p1"])
         if now == ["p1"]:                  # then what was there is kept
-            assert there in [trades_in(kept) for kept in data_dir.glob("replaced-*/journal-sandbox.sqlite")]
+            (kept,) = data_dir.glob("replaced-*/journal-sandbox.sqlite")
+            assert trades_in(kept) == ["p1", "p2"]
     assert code == 0
     assert nth > 5
     assert found == {True, False}
@@ -429,6 +437,49 @@ def test_copies_before_migrations_are_bounded(data_dir: Path) -> None:
     assert kept == [f"journal-sandbox.sqlite.schema-{version}" for version in (10, 11, 12)]
     assert len(kept) == COPIES_KEPT
     assert trades_in(data_dir / kept[0]) == ["p1"]
+
+
+@pytest.fixture
+def old_journal(data_dir: Path) -> Path:
+    """A journal as the first RAD wrote it."""
+    file = data_dir / "journal-sandbox.sqlite"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(V1.replace("SERIAL", "INTEGER"))
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'label'", (LABEL,))
+        connection.commit()
+    return file
+
+
+def schema_of(file: Path) -> str:
+    with closing(sqlite3.connect(file)) as connection:
+        return str(connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()[0])
+
+
+def test_a_journal_is_kept_as_it_was_before_its_migration(old_journal: Path) -> None:
+    """The way back to the RAD before: the copy is of the old version and holds everything."""
+    before = trades_in(old_journal)
+    a_journal(old_journal.parent).close()
+    kept = old_journal.with_name(f"{old_journal.name}.schema-1")
+    assert (schema_of(kept), schema_of(old_journal)) == ("1", str(SCHEMA_VERSION))
+    assert trades_in(kept) == trades_in(old_journal) == before
+    assert before
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    a_journal(old_journal.parent).close()           # nothing more to migrate, nothing more to keep
+    assert sorted(file.name for file in old_journal.parent.glob("*.schema-*")) == [kept.name]
+
+
+def test_without_room_for_the_copy_nothing_is_migrated(
+    old_journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RAD does not start, says why, and the journal is as it was."""
+    def full(file: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("runtime.journal_copies.make_private", full)
+    with pytest.raises(JournalError, match="cannot be copied .*No space left"):
+        a_journal(old_journal.parent)
+    assert schema_of(old_journal) == "1"
+    assert not list(old_journal.parent.glob("*.schema-*"))
 
 
 def test_orders_under_way_come_back_with_a_backup(rad: Console, data_dir: Path, tmp_path: Path) -> None:

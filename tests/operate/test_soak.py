@@ -69,8 +69,8 @@ ORDERS = a_fault(method="POST", path="/api/v1/orders")
     ("account: no answer", 9.0, ACCOUNT, False),             # not yet begun
     ("account: no answer", 15.0, ORDERS, False),             # of something else
     ("reconcile: no answer", 15.0, ORDERS, True),
-    ("no stop on the exchange yet: BTC/USDT:USDT", 15.0, ORDERS, True),
-    ("no stop on the exchange yet: BTC/USDT:USDT", 15.0, a_fault("ws_gap"), False),
+    ("BTC/USDT:USDT: no stop on the exchange yet", 15.0, ORDERS, True),
+    ("BTC/USDT:USDT: no stop on the exchange yet", 15.0, a_fault("ws_gap"), False),
     ("prices: the stream is silent", 15.0, a_fault("ws_silence"), True),
     ("prices: the stream is silent", 15.0, a_fault("machine"), True),
     ("account: no answer", 15.0, a_fault("machine"), True),                   # no time for anything
