@@ -17,6 +17,7 @@ from tests.interleavings import blocking as b
 from tests.interleavings import gate as g
 from tests.interleavings import journal_writer as j
 from tests.interleavings import positions as p
+from tests.interleavings import records as r
 from tests.interleavings import scanner as s
 from tests.interleavings.explorer import Scene, tally
 
@@ -143,6 +144,9 @@ GUARANTEES = (
             *without("lease", b.renewal_and_the_end), *without("connections", b.late_cut_and_next_user),
             *without("deadlines", b.call_and_its_deadline), *without("resolver", b.two_that_ask_for_a_name),
             *without("exit pool", b.submitter_and_the_end, b.two_submitters),
+            *without("events", r.two_that_tell_and_a_reader, r.reader_and_the_end),
+            *without("redactions", r.two_that_hide), *without("black list", r.two_that_list),
+            *without("reload", r.two_that_reload), *without("top", r.two_that_answer),
         ),
         broken_by="each lock, one at a time",
     ),
