@@ -306,7 +306,8 @@ def _row(found: Trend, name: str, verdict: str) -> dict[str, Any]:
         return round(value, 3) if value != float("inf") else None
 
     return {"slope": number(found.slope), "error": number(found.error), "bound": BOUNDS[name], "verdict": verdict,
-            "curve": [round(value, 2) for value in found.curve], "first": number(found.first), "last": number(found.last), "highest": number(found.highest)}
+            "first": number(found.first), "last": number(found.last), "highest": number(found.highest),
+            "curve": [round(value, 2) for value in found.curve]}
 
 
 def _table(soak: Soak, trends: Mapping[str, Trend], verdicts: Mapping[str, str]) -> None:
