@@ -78,12 +78,12 @@ class Bot:
         self.hung_up = threading.Event()       # SIGHUP: the settings are to be read again
         self._opener = Opener(house, guard=options.guard)
         self._desk = Desk(house, self._opener)
+        self._telling = Telling(house, self._desk)
         self._heart = Heart(
             "MainThread", limit_s=DUTY_LIMIT_S + 3 * house.settings.exchange.deadline_s, vital_s=MAIN_STUCK_S,
             task_limit_s=DUTIES_LIMIT_S, monotonic=self._clock.monotonic,
         )
         self._monitor, self._workers = self._make_workers()
-        self._telling = Telling(house, self._desk)
         self._service = Service(house, self._heart.state, self._monitor.state)
         self._control = self._make_control()
         self._next_contact = self._clock.monotonic() + CONTACT_INTERVAL_S
@@ -104,7 +104,7 @@ class Bot:
         self._service.start()
         self._hurrying.start(self._hurry)
         try:
-            self._open_control()
+            self._start_control()
             self._telling.start()
             if self._start():
                 code = self._loop()
@@ -239,11 +239,6 @@ class Bot:
         settings = self._house.settings
         return ControlServer(self._desk, data_dir=settings.data_dir, listen=listen_of(settings))
 
-    def _open_control(self) -> None:
-        address = self._control.start()
-        if self._house.logs is not None:
-            self._house.logs.hide(address.token)
-
     # ---- the three threads ----------------------------------------------------------------------
 
     def _monitor_step(self) -> None:
@@ -290,7 +285,13 @@ class Bot:
             log.error("the control API has died, starting another")
             self._control.stop()
             self._control = self._make_control()
-            self._open_control()
+            self._start_control()
+
+    def _start_control(self) -> None:
+        """Listen; the token is a secret from then on."""
+        address = self._control.start()
+        if self._house.logs is not None:
+            self._house.logs.hide(address.token)
 
     def _guarded(self, what: str, step: Callable[[], None]) -> None:
         """Run one of the main thread's duties; a failure is said in `status` and tried again next time."""

@@ -305,6 +305,7 @@ class KuCoinClient(AccountFacts, KnownInstruments):
 
     def warm_up(self, connections: int = WARM_CONNECTIONS) -> None:
         """Open the connections exits will use, TLS and all, before one is needed."""
+        assert_no_lock_held("warming connections up")
         everybody_asks = threading.Barrier(connections)
 
         def ask() -> None:

@@ -17,7 +17,7 @@ from decimal import Decimal
 from functools import partial
 
 from runtime.heartbeat import BEAT_S, IDLE, IDLE_LIMIT_S, Heart, doing
-from runtime.locks import condition_on, guard, named_lock
+from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 from trading import indicators
 from trading.candles import Candles, joined
 from trading.errors import BadResponse, ExchangeError, RadError
@@ -314,6 +314,7 @@ class MarketScanner:
     # ---- workers --------------------------------------------------------------------------------
 
     def _start_workers(self) -> None:
+        assert_no_lock_held("starting threads")
         self._hearts = tuple(
             Heart(f"scan-{index}", task_limit_s=PAIR_LIMIT_S) for index in range(self._rules.workers)
         )
@@ -436,6 +437,7 @@ class MarketScanner:
 
         Those end with their call's deadline, and nothing waits for them.
         """
+        assert_no_lock_held("joining threads")
         self._stop.set()
         with self._pool_lock:
             self._pairs_waiting.notify_all()

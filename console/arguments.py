@@ -123,6 +123,9 @@ def _add_operating(command: Callable[..., argparse.ArgumentParser]) -> None:
     add_key_override(examining)
     init_arguments.add_to(command("init", "ask what RAD has to know, try the key, write .env and config.yaml",
                                   asks=False))
+    listing = command("blacklist", "which markets are never entered from scanning; one more, or one less")
+    listing.add_argument("what", choices=("add", "remove"), nargs="?")
+    listing.add_argument("symbol", metavar="SYMBOL", nargs="?", help="BTC/USDT:USDT, or KuCoin's own XBTUSDTM")
     command("reload", "have the daemon take in its settings as they are written now")
     service_arguments.add_to(command("install-service", "make RAD a service of this machine", asks=False))
     failed = command("service-failed", "what the service's alert runs: say that RAD is down", asks=False)

@@ -187,6 +187,18 @@ def reload(said: Namespace) -> int:
     return OK
 
 
+def blacklist(said: Namespace) -> int:
+    """The markets never entered from scanning; or one more or less of them."""
+    if (said.what is None) != (said.symbol is None):
+        raise Failure("write add or remove, and which SYMBOL", ERROR)
+    daemon = Daemon(find_place(from_caller(said.config)).data_dir)
+    if said.what is None:
+        _tell(daemon.ask("blacklist"), said)
+    else:
+        _tell(daemon.tell(f"blacklist/{said.what}", symbol=said.symbol), said)
+    return OK
+
+
 def config(said: Namespace) -> int:
     """The settings, each with where it came from; or all their faults."""
     from console.settings_report import check, show
@@ -239,9 +251,8 @@ def _tell(facts: Any, said: Namespace, show: str = "") -> None:
 
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "run": run, "sandbox": sandbox, "scan": scan, "verify": verify, "config": config,
-    "notify-test": notify_test, "logs": logs,
-    "page": page, "report": report,
-    "top": top, "backup": backup, "restore": restore,
+    "page": page, "report": report, "top": top, "backup": backup, "restore": restore,
+    "notify-test": notify_test, "logs": logs, "blacklist": blacklist,
     "doctor": doctor, "init": init, "reload": reload, "install-service": install_service,
     "service-failed": service_failed,
     **dict.fromkeys(("status", "positions", "opportunities", "orders", "trades", "threads"), ask),

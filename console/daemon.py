@@ -6,15 +6,12 @@ import json
 import os
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from console.failure import Failure, NotRunning
 from control.address import ControlAddress, read_address
 from control.steering import ERROR, TIMED_OUT
-
-if TYPE_CHECKING:
-    from http.client import HTTPConnection
 
 ASK_TIMEOUT_S = 8.0      # a little longer than the daemon gives itself
 ACT_TIMEOUT_S = 65.0
@@ -51,13 +48,14 @@ def _exchange(
     address: ControlAddress, method: str, path: str, body: str | None, timeout_s: float, name: str
 ) -> tuple[int, Any]:
     """Send one request; return HTTP status and body, None where the body is not JSON."""
-    from http.client import HTTPException  # only once there is somebody to talk to
+    from http.client import HTTPConnection, HTTPException  # only once there is somebody to talk to
 
+    to = urlsplit(address.door or address.url)
     headers = {
         "Authorization": f"Bearer {address.token}", "Content-Type": "application/json", "X-RAD-Client": "cli",
     }
     try:
-        with closing(_connection(address, timeout_s)) as connection:
+        with closing(HTTPConnection(to.hostname or "127.0.0.1", to.port, timeout=timeout_s)) as connection:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
             text = response.read()
@@ -76,28 +74,6 @@ def _exchange(
         return response.status, json.loads(text)
     except ValueError:
         return response.status, None
-
-
-def _connection(address: ControlAddress, timeout_s: float) -> HTTPConnection:
-    """Return a connection to the daemon; an encrypted one knows it by the certificate that it wrote down."""
-    from http.client import HTTPConnection, HTTPSConnection
-
-    to = urlsplit(address.url)
-    if to.scheme != "https":
-        return HTTPConnection(to.hostname or "127.0.0.1", to.port, timeout=timeout_s)
-    import hashlib
-    import hmac
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE   # it is compared with what is known
-    connection = HTTPSConnection(to.hostname or "127.0.0.1", to.port, timeout=timeout_s, context=context)
-    connection.connect()
-    shown = hashlib.sha256(connection.sock.getpeercert(True) or b"").hexdigest()
-    if not hmac.compare_digest(shown, address.fingerprint):
-        connection.close()
-        raise Failure(f"{address.url} shows another certificate than RAD's daemon has", ERROR)
-    return connection
 
 
 def _is_alive(pid: int) -> bool:

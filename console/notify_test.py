@@ -25,20 +25,29 @@ PATIENCE_S = 20.0
 def notify_test(config: Path | None, *, as_json: bool) -> int:
     """Send, say what came of it, and return 0 only if every outlet took its message."""
     settings = load_settings(config)
-    outlets = load_outlets([Path.cwd(), PROJECT])      # as the daemon finds them
-    redact = Redactor(outlets.redactions())
-    if not outlets.urls:
+    message = Message(title=f"{settings.title} test", body="This is a test. Messages get here.", level=Level.INFO)
+    results = send_to_outlets(message)
+    if not results:
         raise Failure(
             "no outlet has an address; write NOTIFY_URL_PHONE=… into .env (docs/NOTIFICATIONS.md)", BAD_CONFIG
         )
-    message = Message(title=f"{settings.title} test", body="This is a test. Messages get here.", level=Level.INFO)
-    results = send_all({name: _sender(name, url) for name, url in outlets.urls.items()}, message, redact)
     if as_json:
         print(json.dumps([{"outlet": name, "error": error or None} for name, error in results.items()], indent=2))
     else:
         for name, error in results.items():
             print(f"{'✗' if error else '✓'} {name}: {error or 'taken'}")
     return ERROR if any(results.values()) else OK
+
+
+def send_to_outlets(message: Message) -> dict[str, str]:
+    """Send to every outlet that is set; return for each why not, empty if taken.
+
+    Raises:
+        ConfigError: where the addresses should be cannot be read.
+    """
+    outlets = load_outlets([Path.cwd(), PROJECT])      # as the daemon finds them
+    redact = Redactor(outlets.redactions())
+    return send_all({name: _sender(name, url) for name, url in outlets.urls.items()}, message, redact)
 
 
 def send_all(

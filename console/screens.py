@@ -146,6 +146,11 @@ def show_paused(facts: JsonObject) -> None:
         print("Resumed: entries from scanning again.")
 
 
+def show_blacklist(facts: JsonObject) -> None:
+    """What is on it, one a line."""
+    print("\n".join(facts["symbols"]) or "nothing is on the black list")
+
+
 def show_backup(facts: JsonObject) -> None:
     for member in facts["members"]:
         print(f"  {member['name']:<28} {short(member['size'])}B")
@@ -175,7 +180,7 @@ def show_reloaded(facts: JsonObject) -> None:
 
 
 SCREENS: dict[str, Any] = {
-    "reload": show_reloaded,
+    "reload": show_reloaded, "blacklist": show_blacklist,
     "status": show_status, "positions": show_positions, "opportunities": show_opportunities,
     "orders": show_orders, "trades": show_trades, "threads": show_threads, "verify": show_verify,
     "open": show_opened, "close": show_closed, "flatten": show_flattened, "pause": show_paused,

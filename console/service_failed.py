@@ -1,4 +1,4 @@
-"""What the alert unit runs when systemd has given rad.service up: say so where somebody may see it."""
+"""What the alert unit runs when systemd has given rad.service up: say so wherever somebody may see it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from console.where import Place
-from control.steering import OK
+from control.steering import ERROR, OK
 from trading.errors import RadError
 
 # systemd reads the priority from the start of a line; 2 is "critical".
@@ -15,7 +15,7 @@ CRITICAL = "<2>"
 
 
 def tell_everybody(place: Place) -> int:
-    """Write how it ended and what is open to the journal, at the priority of an alarm."""
+    """Write how it ended and what is open to the journal, and send it to every outlet; return the exit code."""
     unit = os.environ.get("MONITOR_UNIT", "rad.service")
     result = os.environ.get("MONITOR_SERVICE_RESULT", "unknown")
     code = f"{os.environ.get('MONITOR_EXIT_CODE', '')} {os.environ.get('MONITOR_EXIT_STATUS', '')}".strip()
@@ -25,8 +25,28 @@ def tell_everybody(place: Place) -> int:
         f"journalctl -u {unit} says why; then: systemctl reset-failed {unit} && systemctl start {unit}",
     ]
     for line in lines:
-        print(f"{CRITICAL}RAD: {line}", file=sys.stderr, flush=True)
-    return OK
+        _say(line)
+    failures = _send("\n".join(lines))
+    for failure in failures:
+        _say(failure)
+    return ERROR if failures else OK
+
+
+def _say(line: str) -> None:
+    print(f"{CRITICAL}RAD: {line}", file=sys.stderr, flush=True)
+
+
+def _send(text: str) -> list[str]:
+    """Send *text* to every outlet; return who could not be told, and why."""
+    from console.notify_test import send_to_outlets
+    from runtime.notifier import Message
+    from trading.events import Level
+
+    try:
+        results = send_to_outlets(Message(title="RAD is down", body=text, level=Level.CRITICAL))
+    except RadError as error:
+        return [f"nobody was told: {error}"]
+    return [f"outlet {name} was not told: {reason}" for name, reason in results.items() if reason]
 
 
 def _held(place: Place) -> str:
@@ -37,9 +57,7 @@ def _held(place: Place) -> str:
         positions = read("positions", place)
     except RadError as error:
         return f"what is open is not known: {error}"
-    if not positions:
-        return "nothing is open"
-    return f"{len(positions)} open: {', '.join(map(_guarded, positions))}"
+    return f"{len(positions)} open: {', '.join(map(_guarded, positions))}" if positions else "nothing is open"
 
 
 def _guarded(position: dict[str, Any]) -> str:

@@ -7,6 +7,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from runtime.locks import assert_no_lock_held
+
 FILE_NAME = "control.json"
 
 
@@ -18,10 +20,11 @@ class ControlAddress:
     token: str
     pid: int
     started: str               # ISO 8601 UTC
-    fingerprint: str = ""      # SHA-256 of its certificate; empty without one
+    door: str = ""             # where RAD's own programs come in, if not there: always this machine, unencrypted
 
     def write(self, data_dir: Path) -> Path:
         """Write it down whole: a reader finds the old file or the new one. Mode 0600 from its first byte."""
+        assert_no_lock_held("writing control.json")
         data_dir.mkdir(parents=True, exist_ok=True)
         path = data_dir / FILE_NAME
         fresh = path.with_name(f"{FILE_NAME}.{self.pid}.new")
@@ -33,6 +36,7 @@ class ControlAddress:
 
     def remove(self, data_dir: Path) -> None:
         """Take the file away if it is still this daemon's."""
+        assert_no_lock_held("removing control.json")
         if read_address(data_dir) == self:
             (data_dir / FILE_NAME).unlink(missing_ok=True)
 
@@ -42,11 +46,12 @@ def read_address(data_dir: Path) -> ControlAddress | None:
 
     A file may outlive its daemon (power cut): whether somebody answers is for the caller to find out.
     """
+    assert_no_lock_held("reading control.json")
     try:
         fields = json.loads((data_dir / FILE_NAME).read_text(encoding="utf-8"))
         return ControlAddress(
             url=str(fields["url"]), token=str(fields["token"]), pid=int(fields["pid"]),
-            started=str(fields["started"]), fingerprint=str(fields.get("fingerprint", "")),
+            started=str(fields["started"]), door=str(fields.get("door", "")),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

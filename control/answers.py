@@ -26,7 +26,12 @@ def as_json(facts: Any) -> str:
 
 def answer(facts: Any, status: int = 200) -> web.Response:
     """Return *facts* as a response."""
-    return web.Response(text=as_json(facts), status=status, content_type="application/json")
+    return as_answer(as_json(facts), status)
+
+
+def as_answer(text: str, status: int = 200) -> web.Response:
+    """Return JSON text as a response."""
+    return web.Response(text=text, status=status, content_type="application/json")
 
 
 def refusal(status: int, error: str, exit_code: int = ERROR) -> web.Response:

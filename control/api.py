@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from control.answers import answer
+from control.answers import answer, as_answer, as_json
 from control.calls import Calls, Urgency
 from control.codes import LIFE_S
 from control.fields import BadRequest, read_body, read_query
@@ -42,7 +43,7 @@ class Api:
         self._sessions = Sessions(token)
         self._guard = Guard(self._sessions, names=names)
         self._streams = Streams(steering, self._calls)
-        self._health = Shared(steering.held_up, self._calls, HEALTH_S)
+        self._health = Shared(steering.held_up, self._calls, min(HEALTH_S, ask_timeout_s))
         self._metrics = Shared(lambda: render(steering.figures()), self._calls, ask_timeout_s)
 
     def app(self) -> web.Application:
@@ -69,8 +70,8 @@ class Api:
         async def call(request: web.Request) -> web.StreamResponse:
             said = await _said(route, request)
             assert route.call is not None
-            ask = partial(route.call, self._steering, said)
-            return answer(await self._calls.run(ask, route.urgency, self._timeout_s(route)))
+            make = partial(_worded, partial(route.call, self._steering, said))
+            return as_answer(await self._calls.run(make, route.urgency, self._timeout_s(route)))
 
         return call
 
@@ -137,6 +138,11 @@ class Api:
         return {
             "logged_in": True, "csrf": session.csrf, "ends_in_s": round(self._sessions.seconds_left(session)),
         }
+
+
+def _worded(call: Callable[[], Any]) -> str:
+    """Return what *call* returns as JSON: made in its thread, for ten thousand trades take a while."""
+    return as_json(call())
 
 
 async def _said(route: Route, request: web.Request) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
+from runtime.locks import assert_no_lock_held
+
 log = logging.getLogger("control")
 
 SLOTS = 4
@@ -86,6 +88,7 @@ class Calls:
         return number
 
     def _start(self, call: Callable[[], Any], number: int) -> asyncio.Future[Any]:
+        assert_no_lock_held("starting a thread")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.locks import assert_no_lock_held
 from runtime.settings import Settings
 from runtime.settings_fields import is_on_this_machine
 from trading.errors import ConfigError
@@ -53,13 +53,10 @@ class Listen:
             raise ConfigError(f"control.cert, control.key: cannot be used ({reason})") from None
         return context
 
-    def fingerprint(self) -> str:
-        """Return the certificate's SHA-256, by which the command line knows this server; empty without one."""
-        if self.cert is None:
-            return ""
-        pem = self.cert.read_text(encoding="ascii", errors="replace")
-        first = pem[pem.index("-----BEGIN CERTIFICATE-----"):pem.index("-----END CERTIFICATE-----") + 25]
-        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first)).hexdigest()
+    @property
+    def is_open(self) -> bool:
+        """Whether RAD's own programs come in there too: no certificate to trust, and no crowd before them."""
+        return self.cert is None and is_on_this_machine(self.host)
 
 
 def listen_of(settings: Settings) -> Listen:
@@ -79,6 +76,7 @@ def token_of(data_dir: Path) -> str:
     Raises:
         ConfigError: it cannot be read or written, or is too short to be one.
     """
+    assert_no_lock_held("the token's file")
     path = data_dir / TOKEN_FILE
     try:
         data_dir.mkdir(parents=True, exist_ok=True)

@@ -21,11 +21,13 @@ from control.routes import ACT_TIMEOUT_S, ASK_TIMEOUT_S
 from control.steering import Steering
 from control.views import moment
 from runtime.heartbeat import Heart, beat
+from runtime.locks import assert_no_lock_held
 from trading.errors import ConfigError
 
+LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 10.0
 IDLE_S = 15.0                # a connection without a request, or between two
-FILE_THREADS = 2             # read the page's files
+IO_THREADS = 2               # look names up, read files
 
 
 class ControlServer:
@@ -62,6 +64,7 @@ class ControlServer:
         Raises:
             ConfigError: the address may not or cannot be listened on, or control.json not written.
         """
+        assert_no_lock_held("starting the API")
         self._listen.check()
         tls, token = self._listen.tls(), token_of(self._data_dir)
         self._thread = self._heart.start(partial(self._run, token, tls))
@@ -87,6 +90,7 @@ class ControlServer:
 
     def stop(self, timeout_s: float = 3.0) -> None:
         """Stop listening and take control.json away; calls still under way are left to themselves."""
+        assert_no_lock_held("ending the API")
         self._heart.retire()
         if self.address is not None:
             self.address.remove(self._data_dir)
@@ -107,7 +111,7 @@ class ControlServer:
 
     async def _serve(self, token: str, tls: ssl.SSLContext | None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._loop.set_default_executor(ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="control-file"))
+        self._loop.set_default_executor(ThreadPoolExecutor(IO_THREADS, thread_name_prefix="control-io"))
         api = Api(
             self._steering, token=token, names=frozenset({self._listen.host, *self._listen.names}),
             ask_timeout_s=self._ask_timeout_s, act_timeout_s=self._act_timeout_s,
@@ -115,33 +119,35 @@ class ControlServer:
         runner = web.AppRunner(api.app(), shutdown_timeout=1.0)
         await runner.setup()
         assert runner.server is not None
-        beating = asyncio.create_task(beat(self._heart))
         talk = partial(
             Talk, runner.server, loop=self._loop, keepalive_timeout=IDLE_S,
             access_log=None,  # type: ignore[arg-type]  # aiohttp itself means none by it
         )
+        beating = asyncio.create_task(beat(self._heart))
+        servers: list[asyncio.Server] = []
         try:
-            server = await self._loop.create_server(
+            servers.append(await self._loop.create_server(
                 Doors(talk), self._listen.host, self._listen.port, ssl=tls,
                 ssl_handshake_timeout=None if tls is None else HANDSHAKE_S,
-            )
-            try:
-                self.address = self._address(server.sockets[0].getsockname()[1], token)
-                self._listening.set()
-                await self._ended.wait()
-            finally:
-                server.close()
+            ))
+            if not self._listen.is_open:       # whoever crowds before that door is not at this one
+                servers.append(await self._loop.create_server(Doors(talk), LOOPBACK, 0))
+            self.address = self._address([server.sockets[0].getsockname()[1] for server in servers], token)
+            self._listening.set()
+            await self._ended.wait()
         finally:
+            for server in servers:
+                server.close()
             beating.cancel()
             await runner.cleanup()
 
-    def _address(self, port: int, token: str) -> ControlAddress:
+    def _address(self, ports: list[int], token: str) -> ControlAddress:
         scheme = "http" if self._listen.cert is None else "https"
         host = f"[{self._listen.host}]" if ":" in self._listen.host else self._listen.host
         return ControlAddress(
-            url=f"{scheme}://{host}:{port}",
+            url=f"{scheme}://{host}:{ports[0]}",
             token=token,
             pid=os.getpid(),
             started=moment(time.time_ns() // 1_000_000) or "",
-            fingerprint=self._listen.fingerprint(),
+            door=f"http://{LOOPBACK}:{ports[1]}" if ports[1:] else "",
         )

@@ -12,15 +12,18 @@ FRESH_S = 1.0
 
 
 class Shared:
-    """What *call* returns, kept for *fresh_s*. In the event loop's thread only; *call* runs in one of *calls*."""
+    """What *call* returns, kept for *fresh_s*, by default a second.
+
+    In the event loop's thread only; *call* runs in one of *calls*.
+    """
 
     def __init__(
-        self, call: Callable[[], Any], calls: Calls, timeout_s: float, *, fresh_s: float = FRESH_S
+        self, call: Callable[[], Any], calls: Calls, timeout_s: float, *, fresh_s: float | None = None
     ) -> None:
         self._call = call
         self._calls = calls
         self._timeout_s = timeout_s
-        self._fresh_s = fresh_s
+        self._fresh_s = FRESH_S if fresh_s is None else fresh_s
         self._answer: Any = None
         self._made_at = float("-inf")
         self._making: asyncio.Task[Any] | None = None

@@ -95,11 +95,11 @@ def say_opportunities(steering: Steering) -> str:
 
 
 def say_threads(steering: Steering) -> str:
-    """Return what each supervised thread is doing; the others are only counted."""
+    """Return which threads do not get on or have stumbled; the others are only counted."""
     rows = steering.threads()["threads"]
-    supervised = [row for row in rows if row.get("steps") is not None]
-    lines = [_thread(row) for row in supervised]
-    return "\n".join([*lines, f"and {len(rows) - len(supervised)} others"])
+    notable = [row for row in rows if row["state"] != "running" or row.get("failures") or row.get("restarts")]
+    well = sum(row["state"] == "running" for row in rows)
+    return "\n".join([f"{well} of {len(rows)} threads get on", *map(_thread, notable)])
 
 
 def say_verify(steering: Steering) -> str:
@@ -170,7 +170,8 @@ def _listed(lines: list[str], empty: str) -> str:
 
 def _thread(row: JsonObject) -> str:
     word = row["state"] if row["state"] == "running" else str(row["state"]).upper()
-    return f"{row['name']} {word}: {row['steps']} steps, {row['failures']} failed, idle {row['idle_s']:.0f} s"
+    counted = f"{row['failures']} failures, {row['restarts']} restarts"
+    return f"{row['name']} {word}: {counted} {row['last_error']}".rstrip()
 
 
 def _sum_of(trades: Sequence[JsonObject]) -> Decimal:

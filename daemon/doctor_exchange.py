@@ -49,8 +49,8 @@ def look(patient: Patient) -> list[Finding]:
     if any(finding.check == "key" and finding.exit_code for finding in found):
         return [*found, _socket(patient, private=False)]
     found += [_socket(patient, private=False), _socket(patient, private=True)]
-    found += [_asked("account", patient, _account), _asked("margin mode", patient, _margin_mode)]
-    found += [_asked("rate limits", patient, _rates)]
+    found += [_asked_if_told("account", patient, _account), _asked("margin mode", patient, _margin_mode)]
+    found += [_asked_if_told("rate limits", patient, _rates)]
     return [*found, *_money(patient)]
 
 
@@ -60,6 +60,14 @@ def _asked(check: str, patient: Patient, ask: Callable[[Patient], Finding]) -> F
         return ask(patient)
     except ExchangeError as error:
         return _unsaid(check, error)
+
+
+def _asked_if_told(check: str, patient: Patient, ask: Callable[[Patient], Finding]) -> Finding:
+    """The same of what KuCoin does not tell every account: that nothing is known is no fault then."""
+    try:
+        return ask(patient)
+    except ExchangeError as error:
+        return warning(check, f"KuCoin does not say: {error}", "nothing else depends on it; ask again later")
 
 
 def _unsaid(check: str, error: ExchangeError) -> Finding:

@@ -22,6 +22,8 @@ MB = 1_000_000
 FULL_MB, SCARCE_MB = 200, 1_000        # a log of 120 MB and the journal have to find room
 SLOW_COMMIT_S = 0.05                   # an entry waits for it
 COMMITS = 5
+# What commands leave in the data folder, as whom ever they are run; the daemon does not touch it.
+NOT_THE_DAEMONS = ("backups", "replaced-", "config.restored", "lost+found", ".rad-doctor-")
 INSTALL = "sudo ./rad install-service makes RAD a service that starts with the machine and is started again"
 
 
@@ -72,7 +74,8 @@ def _strange_files(data_dir: Path) -> list[str]:
     if not data_dir.is_dir():
         return []
     owner = _owner(data_dir)
-    return sorted(file.name for file in data_dir.iterdir() if _owner(file) != owner)
+    its_own = (file for file in data_dir.iterdir() if not file.name.startswith(NOT_THE_DAEMONS))
+    return sorted(file.name for file in its_own if _owner(file) != owner)
 
 
 def _owner(path: Path) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from runtime.heartbeat import Heart
+from runtime.locks import assert_no_lock_held
 from runtime.settings import Settings
 from trading.errors import ConfigError
 
@@ -50,6 +51,7 @@ class ExchangeProcess:
         Raises:
             ConfigError: it did not start; the text says what it printed.
         """
+        assert_no_lock_held("starting the exchange")
         self._process = subprocess.Popen(
             self._command,
             cwd=Path(__file__).resolve().parent.parent,
@@ -77,6 +79,7 @@ class ExchangeProcess:
 
     def freeze(self) -> None:
         """Let its market stand still, so that nothing happens there any more that RAD does not see."""
+        assert_no_lock_held("freezing the exchange")
         if self._control_url and self.is_alive:
             wish = urllib.request.Request(f"{self._control_url}/freeze", data=b'{"frozen": true}', method="POST")
             try:
@@ -91,6 +94,7 @@ class ExchangeProcess:
 
     def stop(self) -> None:
         """Ask it to end by closing its stdin, and see that it does."""
+        assert_no_lock_held("ending the exchange")
         process = self._process
         if process is None:
             return
@@ -144,6 +148,7 @@ def _ready_line(lines: queue.Queue[str | None]) -> dict[str, Any] | None:
 
 def _drain(stream: IO[str], each: Any, name: str, at_end: Any = None) -> None:
     """Read *stream* to its end in a thread of its own, so that the child never blocks on a full pipe."""
+    assert_no_lock_held("starting a thread")
 
     heart = Heart(name)
 

@@ -124,8 +124,10 @@ def _locks(locks: Iterable[LockStats], stats: Stats) -> Iterator[Family]:
 
 def _threads(house: House) -> Iterator[Family]:
     states = house.worker_states()
-    yield by_label("thread_idle_seconds", "Since the thread last made progress.", "thread",
+    yield by_label("thread_idle_seconds", "Since the thread last got something done.", "thread",
                    {state.name: state.idle_s for state in states})
+    yield by_label("thread_heartbeat_seconds", "Since the thread last gave a sign of life.", "thread",
+                   {state.name: state.beat_s for state in states})
     yield by_label("thread_alive", "Whether it runs and makes progress.", "thread",
                    {state.name: state.alive and not state.is_stuck for state in states})
     yield by_label("thread_steps", "Steps it has made.", "thread",

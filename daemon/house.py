@@ -33,6 +33,7 @@ from runtime.instance import Instance
 from runtime.journal import SqlJournal
 from runtime.lease import LEASE_S, POLL_S, Lease, account_name, lease_of
 from runtime.lease_row import on_server
+from runtime.locks import assert_no_lock_held, breach_sentence
 from runtime.logs import LogRuntime, start_logging
 from runtime.notifier import Notifier
 from runtime.options import RunOptions, refuse_unspoken_live
@@ -86,14 +87,14 @@ class House:
         self.stop = threading.Event()          # everything but exits ends
         self.abandon = threading.Event()       # exits end too
         self.status = Status()
-        self.supervisor = Supervisor(
-            settings.data_dir / "stacks.log", clock, self.stop, tell=self.status.set_stuck,
-            flush=lambda: logs is None or logs.flush(LAST_LINES_S),
-        )
         self.events = EventFeed(clock, levels=settings.notify.gravities())
         self.notifier: Notifier | None = None
         self.telegram: Telegram | None = None
         self.outlets = Outlets()
+        self.supervisor = Supervisor(
+            settings.data_dir / "stacks.log", clock, self.stop, tell=self.status.set_stuck,
+            flush=lambda: logs is None or logs.flush(LAST_LINES_S),
+        )
         self.exchange_process: ExchangeProcess | None = None
         self.guard: Instance | None = None
         self.look_soon = threading.Event()     # something calls for a reconciliation
@@ -226,6 +227,7 @@ class House:
 
         In threads of its own: the exit workers are for what the market asks for meanwhile.
         """
+        assert_no_lock_held("closing positions")
         result = Closing()
         left = threading.Semaphore(0)
 
@@ -291,6 +293,8 @@ class House:
             found.append(Trouble(what="lease", text=self.lease.trouble()))
         if not self.journal.healthy:
             found.append(Trouble(what="journal", text=self.journal.failure or "its writer has ended"))
+        if breach_sentence():
+            found.append(Trouble(what="locks", text=breach_sentence()))
         if self.exchange_process is not None and not self.exchange_process.is_alive:
             found.append(Trouble(what="exchange", text="the embedded exchange has died"))
         if self.logs is not None and self.logs.trouble:

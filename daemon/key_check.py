@@ -66,7 +66,8 @@ class KeyCheck:
         self._clock = clock
         self._overridden = overridden
         self._next_look = 0.0
-        self.trouble = "what the API key may do is not known yet" if needed else ""
+        self._is_open = needed             # the question
+        self.trouble = "what the API key may do is not known yet" if needed and not overridden else ""
 
     def look_if_due(self) -> None:
         """Ask, unless it is answered or was asked a moment ago.
@@ -75,7 +76,7 @@ class KeyCheck:
             ConfigError: the key must not trade.
             AuthenticationFailed: the exchange refuses it.
         """
-        if not self.trouble or self._clock.monotonic() < self._next_look:
+        if not self._is_open or self._clock.monotonic() < self._next_look:
             return
         self._next_look = self._clock.monotonic() + RETRY_S
         try:
@@ -83,7 +84,8 @@ class KeyCheck:
         except ExchangeError as error:
             if isinstance(error, AuthenticationFailed) and not isinstance(error, ClockSkew):
                 raise
-            log.warning("what the key may do is not known yet, nothing is entered error=%s", error)
+            log.warning("what the key may do is not known yet%s error=%s",
+                        ", nothing is entered" if self.trouble else "", error)
             return
         self._judge(permissions)
 
@@ -94,7 +96,7 @@ class KeyCheck:
         if refusal:
             log.warning("this key can move money out of the account, as allowed by %s", KEY_OVERRIDE)
         _note_the_rest(judge(permissions))
-        self.trouble = ""
+        self.trouble, self._is_open = "", False
 
 
 def _note_the_rest(rights: KeyRights) -> None:

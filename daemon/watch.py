@@ -71,9 +71,9 @@ class Watch:
 
     def look(self) -> None:
         """Tell what is new since the last look."""
-        self._tell_phase()
         self._tell_threads()
         self._tell_findings()
+        self._tell_phase()             # the end comes last
         self._tell_day()
 
     # ---- what lasts -----------------------------------------------------------------------------

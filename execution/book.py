@@ -139,7 +139,7 @@ class Book(StopClaims):
             self._opening.pop(position.symbol, None)
             self._covers.pop(position.position_id, None)
             self._doubts.pop(position.position_id, None)
-            self.positions[position.symbol] = position
+            self._put(position)
             if position.protective_stop is None:
                 self._unprotected_since[position.symbol] = self._clock.monotonic()
             self._entry_settled.notify_all()
@@ -241,8 +241,7 @@ class Book(StopClaims):
             left = replace(reduce(current), part_left=_part_left(leaving))
             self._doubts.pop(claimed.position_id, None)
             self._set_leaving(claimed.symbol, leaving)
-            self.positions[claimed.symbol] = settlement.put_back(left) if left.quantity else left
-            return self.positions[claimed.symbol]
+            return self._put(settlement.put_back(left) if left.quantity else left)
 
     def remove(self, position: Position, closed_ms: int) -> None:
         """Forget a position of which nothing is left and whose stops are swept.
@@ -308,7 +307,7 @@ class Book(StopClaims):
         with self._positions_lock:
             position = self.positions.get(symbol)
             if position is not None and position.position_id == position_id:
-                self.positions[symbol] = replace(position, state=PositionState.CLOSING, exit_attempt=attempt)
+                self._put(replace(position, state=PositionState.CLOSING, exit_attempt=attempt))
                 self._doubt(position_id, 0.0)
 
     # ---- under the caller's lock -----------------------------------------------------------------
@@ -320,9 +319,7 @@ class Book(StopClaims):
         if position_id is not None and position.position_id != position_id:
             return None
         self._doubts.pop(position.position_id, None)     # whatever it was about: this exit begins its own
-        claimed = settlement.closing(position, reason)
-        self.positions[symbol] = claimed
-        return claimed
+        return self._put(settlement.closing(position, reason))
 
     def _set_leaving(self, symbol: str, leaving: Leaving | None) -> None:
         if leaving is None:

@@ -33,11 +33,13 @@ class Holding:
         # Guarded by _positions_lock.
         self.positions: dict[str, Position] = {}
         self._opening: dict[str, EntryPlan] = {}
+        self._versions = 0                              # of positions: counts the changes of all
         self._unprotected_since: dict[str, float] = {}  # monotonic; positions without a resting stop
         self._doubts: dict[str, _Doubt] = {}            # by position id; left to reconciliation
         self._unswept: set[str] = set()                 # symbols in which a stop of a closed position may rest
         guard(
-            self, self._positions_lock, "positions", "_opening", "_unprotected_since", "_doubts", "_unswept"
+            self, self._positions_lock, "positions", "_opening", "_unprotected_since", "_doubts", "_unswept",
+            "_versions",
         )
 
     def snapshot(self) -> tuple[Position, ...]:
@@ -143,8 +145,13 @@ class Holding:
             self._unprotected_since[symbol] = self._clock.monotonic()
         elif changed.protective_stop is not None:
             self._unprotected_since.pop(symbol, None)
-        self.positions[symbol] = changed
-        return changed
+        return self._put(changed)
+
+    def _put(self, position: Position) -> Position:
+        """Enter a position as it is now; whoever writes down an earlier one, and later, has it passed over."""
+        self._versions += 1
+        entered = self.positions[position.symbol] = replace(position, version=self._versions)
+        return entered
 
     def _held(self, position_id: str) -> Position | None:
         return next((held for held in self.positions.values() if held.position_id == position_id), None)

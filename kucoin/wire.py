@@ -21,6 +21,7 @@ from kucoin.endpoints import Effect, Endpoint
 from kucoin.exact_json import exactly
 from kucoin.refusals import SUCCESS, error_of, unreadable
 from runtime.deadline import deadline_pools
+from runtime.locks import assert_no_lock_held
 from trading.errors import AuthenticationFailed, BadResponse, ExchangeError, ExchangeUnavailable, OutcomeUnknown
 from trading.ports import Clock
 
@@ -124,6 +125,7 @@ class Wire(ccxt.kucoin):  # type: ignore[misc]
 
     def close_connections(self) -> None:
         """Close what is idle; what is in use closes when its call ends."""
+        assert_no_lock_held("closing connections")
         self._pools.clear()
         self.session.close()
 
@@ -164,6 +166,7 @@ class Wire(ccxt.kucoin):  # type: ignore[misc]
 
     def fetch(self, url: str, method: str = "GET", headers: Any = None, body: str | None = None) -> Any:
         """Send one request, once, and return KuCoin's envelope if it says yes."""
+        assert_no_lock_held("a request")
         asking = self._asking
         sent = {**COMMON_HEADERS, **(headers or {})}
         if "KC-API-KEY-VERSION" in sent:

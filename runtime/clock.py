@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from runtime.locks import assert_no_lock_held, assert_waits_on
+
 # It goes on while the machine is suspended, which Linux's usual clock does not; others have no such clock.
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -27,7 +29,9 @@ class SystemClock:
     def wait_for(
         self, condition: threading.Condition, predicate: Callable[[], bool], timeout_s: float | None
     ) -> bool:
+        assert_waits_on(condition)
         return condition.wait_for(predicate, timeout_s)
 
     def wait(self, stop: threading.Event, timeout_s: float) -> bool:
+        assert_no_lock_held("waiting for an event")
         return stop.wait(timeout_s)

@@ -24,7 +24,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from runtime.heartbeat import BEAT_S, OVERDUE_S, Heart, doing
-from runtime.locks import condition_on, guard, named_lock
+from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 from runtime.resolving import Resolver
 
 DEFAULT_CONNECT_S = 10.0       # outside a deadline
@@ -136,6 +136,7 @@ class Deadlines:
 
     def stop(self) -> None:
         """Cut every call still under way, and end the thread."""
+        assert_no_lock_held("cutting calls")
         with self._changed:
             self._stopped = True
             under_way = [call for _, _, call in self._calls if not call.finished]
@@ -186,11 +187,13 @@ class _Watched:
             _current.call.runs_over(self, self.sock)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
+        assert_no_lock_held("sending a request")
         if _current.call is not None:
             _current.call.runs_over(self, self.sock)
         super().request(*args, **kwargs)  # type: ignore[misc]
 
     def _new_conn(self) -> socket.socket:
+        assert_no_lock_held("connecting")
         call = _current.call
         ends = monotonic() + (call.left_s() if call is not None else DEFAULT_CONNECT_S)
         connected = self._reach_any(ends)

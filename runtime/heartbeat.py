@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
+from runtime.locks import assert_no_lock_held
+
 log = logging.getLogger("threads")
 
 BEAT_S = 5.0               # whoever waits for work looks up so often, which takes its lock, and says so
@@ -105,6 +107,7 @@ class Heart:
 
     def start(self, target: Callable[[], None]) -> threading.Thread:
         """Start a thread that does *target* and lives by this heart, in the place of the one before."""
+        assert_no_lock_held("starting a thread")
         before = self.thread
         if before is not None and before.is_alive():
             before.name = f"{self.name} (given up)"

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from runtime.locks import assert_no_lock_held
 from trading.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Instance:
         Raises:
             ConfigError: another RAD holds it (the text says which), or it cannot be written.
         """
+        assert_no_lock_held("claiming the data folder")
         make_data_dir(data_dir)
         file = data_dir / FILE_NAME
         try:
@@ -52,6 +54,7 @@ class Instance:
 
     def release(self) -> None:
         """Give the folder back."""
+        assert_no_lock_held("giving the data folder back")
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             _write(descriptor, "")
@@ -72,6 +75,7 @@ def make_data_dir(data_dir: Path) -> None:
     Raises:
         ConfigError: it cannot be made, or is not a folder.
     """
+    assert_no_lock_held("making the data folder")
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except FileExistsError:

@@ -55,6 +55,8 @@ class _Note:
     undo: Apply | None = None                # of an order that is not sent if this cannot be written
     replaces: str = ""                       # of notes waiting under one name only the latest counts
     books: tuple[tuple[str, str], ...] = ()  # fills, by symbol and trade id
+    position: Position | None = None         # the one it writes down ...
+    apply_without: Apply = lambda _: None    # ... and what is left of it when a later version has been noted
     has_waiter: bool = False
     over: threading.Event = field(default_factory=threading.Event)
     error: JournalError | None = None
@@ -82,6 +84,7 @@ class SqlJournal(JournalReader):
         self, url: str, clock: Clock, *, label: str = "rad", backlog: int = BACKLOG,
         fence: Callable[[sa.Connection], None] | None = None,
     ) -> None:
+        assert_no_lock_held("journal opening")
         super().__init__(url)
         self._clock = clock
         self._label = label
@@ -95,12 +98,14 @@ class SqlJournal(JournalReader):
         self._in_hand: tuple[_Note, ...] = ()
         self._unbooked: set[tuple[str, str]] = set()
         self._failure = ""
+        self._versions: dict[str, int] = {}    # noted last, by position id
         self._has_news = False                 # a note came since the last try: a reason to try again
         self._dropped = 0
         self._closing = False
         self._tried_last = False               # the one more try after closing began has been made
         guard(
-            self, self._lock, "_queue", "_in_hand", "_unbooked", "_has_news", "_dropped", "_closing", "_tried_last"
+            self, self._lock, "_queue", "_in_hand", "_unbooked", "_versions", "_has_news", "_dropped", "_closing",
+            "_tried_last",
         )
         # Written by the writer alone.
         self._commits_s: deque[float] = deque(maxlen=512)
@@ -150,7 +155,7 @@ class SqlJournal(JournalReader):
         """Insert or replace one position."""
         apply = writes.position_saved(position, self._clock.now_ms())
         name = f"{position.symbol} position {position.position_id}"
-        self._note(_Note(name, apply, replaces=name), wait=wait)
+        self._note(_Note(name, apply, replaces=name, position=position), wait=wait)
 
     def record_execution(
         self, client_oid: str, fills: Iterable[Fill], position: Position | None,
@@ -160,7 +165,11 @@ class SqlJournal(JournalReader):
         fills = tuple(fills)
         apply = writes.execution_recorded(client_oid, fills, position, trade, self._clock.now_ms())
         keys = tuple((fill.symbol, fill.trade_id) for fill in fills)
-        self._note(_Note(f"execution of {client_oid or 'somebody else'}", apply, books=keys), wait=wait)
+        note = _Note(f"execution of {client_oid or 'somebody else'}", apply, books=keys)
+        if trade is None:              # with it the position is closed, and stays so whatever is noted
+            note.position = position
+            note.apply_without = writes.execution_recorded(client_oid, fills, None, None, self._clock.now_ms())
+        self._note(note, wait=wait)
 
     def record_event(self, kind: str, message: str, symbol: str = "") -> None:
         """Note something a person may want to read later; does not wait."""
@@ -263,11 +272,22 @@ class SqlJournal(JournalReader):
         with self._lock:
             if self._closing:
                 raise JournalError(f"the journal is closed; {note.what} was not written")
+            self._pass_over_the_earlier(note)
             self._make_room(note)
             self._queue.append(note)
             self._has_news = True
             self._unbooked.update(note.books)
             self._changed.notify_all()
+
+    def _pass_over_the_earlier(self, note: _Note) -> None:
+        """Under the lock: whoever changed a position first may come with it last; the later change stands."""
+        position = note.position
+        if position is None:
+            return
+        if position.version < self._versions.get(position.position_id, 0):
+            note.apply, note.replaces = note.apply_without, ""
+        else:
+            self._versions[position.position_id] = position.version
 
     def _make_room(self, note: _Note) -> None:
         """Under the lock: of what waits, drop what *note* replaces, else what can best be spared."""
@@ -302,6 +322,7 @@ class SqlJournal(JournalReader):
         _close_quietly(connection)
 
     def _open(self) -> sa.Connection:
+        assert_no_lock_held("journal opening")
         connection = self._engine.connect()
         try:
             with connection.begin():
@@ -343,6 +364,7 @@ class SqlJournal(JournalReader):
 
     def _write(self, connection: sa.Connection | None, batch: tuple[_Note, ...]) -> sa.Connection | None:
         """Commit what *batch* notes, in one transaction; None when the connection is of no more use."""
+        assert_no_lock_held("journal commit")
         notes = [note for note in batch if not note.withdrawn]
         while True:
             note = None

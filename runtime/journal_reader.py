@@ -36,6 +36,7 @@ class JournalReader:
         Raises:
             JournalError: there is none at *url*, or this RAD cannot read it.
         """
+        assert_no_lock_held("journal opening")
         file = file_of(url)
         if file is not None and not file.exists():
             raise JournalError(f"there is no journal {file} yet; it is made when RAD first runs")
@@ -199,6 +200,7 @@ class JournalReader:
 
     def close(self) -> bool:
         """Give the connections back; True: nothing was left to write."""
+        assert_no_lock_held("journal close")
         self._reading.dispose()
         return True
 

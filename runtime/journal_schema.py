@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
 from types import UnionType
@@ -79,10 +79,14 @@ def _hints(fact: Any) -> dict[str, Any]:
     return _hints_of[fact]
 
 
+def _written(fact: Any) -> Iterable[Field[Any]]:
+    return (each for each in fields(fact) if each.metadata.get("written", True))
+
+
 def to_row(fact: Any) -> dict[str, Any]:
     """Return a fact as column values: numbers and text as they are, whatever is nested as JSON."""
     row = {}
-    for each in fields(fact):
+    for each in _written(fact):
         value = encode(getattr(fact, each.name))
         row[each.name] = json.dumps(value) if isinstance(value, dict | list) else value
     return row
@@ -91,7 +95,7 @@ def to_row(fact: Any) -> dict[str, Any]:
 def from_row(fact: type[Fact], row: Mapping[str, Any]) -> Fact:
     """Return the fact that *row* holds; columns it does not know are passed over."""
     values = {}
-    for each in fields(fact):  # type: ignore[arg-type]  # every fact is a dataclass
+    for each in _written(fact):
         value = row.get(each.name)
         kind = _without_none(_hints(fact)[each.name])
         if value is None and (each.default is not MISSING):
@@ -138,7 +142,7 @@ def _is_nested(kind: Any) -> bool:
 
 
 def _columns(fact: type[Any], *keys: str) -> Iterable[sa.Column[Any]]:
-    for each in fields(fact):
+    for each in _written(fact):
         hint = _hints(fact)[each.name]
         may_be_null = isinstance(hint, UnionType) or each.default is not MISSING
         yield sa.Column(

@@ -87,6 +87,7 @@ class LeaseTable:
 
     def close(self) -> None:
         """Give the connection back."""
+        assert_no_lock_held("closing the lease")
         self._engine.dispose()
 
     def _update(self, owner: str, epoch: int, /, **values: Any) -> bool:

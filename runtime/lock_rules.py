@@ -6,14 +6,21 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FrameType
 
-log = logging.getLogger("locks")
+LOCKS = "locks"                # the logger
+log = logging.getLogger(LOCKS)
 
 DEEPEST = 15                   # frames of a stack that are told
 KINDS_TOLD = 64                # different breaches; beyond that they are only counted
+WATCHED = {
+    "_thread.start_new_thread", "fcntl.flock", "fcntl.lockf", "open", "os.listdir", "os.mkdir", "os.remove",
+    "os.rename", "os.rmdir", "os.scandir", "os.truncate", "socket.bind", "socket.connect", "socket.getaddrinfo",
+    "socket.sendto", "sqlite3.connect", "subprocess.Popen", "time.sleep", "urllib.Request",
+}                              # audit events of the interpreter; time.sleep from Python 3.13 on
 _HOME = f"{Path(__file__).resolve().parents[1]}{os.sep}"
 _OURS = {"lock_rules.py", "locks.py", "guards.py", "threading.py"}     # say nothing of who did it
 
@@ -31,6 +38,7 @@ class _Breaches:
 
 
 _state = _Breaches(strict=os.environ.get("RAD_LOCK_CHECK") == "1")
+_watching: list[Callable[[str], None]] = []
 _state_lock = threading.Lock()     # bare: a breach is often one of holding a lock already
 
 
@@ -56,8 +64,8 @@ def breach_sentence() -> str:
     return f"lock rules broken {_state.count} times, last: {_state.latest}"
 
 
-def breach(text: str, taken: str = "") -> None:
-    """A rule is broken by the calling thread: *text* says which; *taken* is where its lock was taken.
+def breach(text: str, taken: Callable[[], str] = str) -> None:
+    """A rule is broken by the calling thread: *text* says which; *taken* says where its lock was taken.
 
     In production it is logged with both stacks the 1st, 2nd, 4th, 8th … time: it may happen at each tick.
     """
@@ -68,11 +76,12 @@ def breach(text: str, taken: str = "") -> None:
         times = _state.times.get(text, 0) + 1
         if times > 1 or len(_state.times) < KINDS_TOLD:
             _state.times[text] = times
-    stacks = f"{taken}broken at\n{stack_of(sys._getframe(1))}"
+    if not _state.strict and (times & (times - 1) or text not in _state.times):
+        return
+    stacks = f"{taken()}broken at\n{stack_of(sys._getframe(1))}"
     if _state.strict:
         raise LockBreach(f"{message}\n{stacks}")
-    if not times & (times - 1) and text in _state.times:
-        log.error("lock rule broken times=%d %s\n%s", times, message, stacks)
+    log.error("lock rule broken times=%d %s\n%s", times, message, stacks)
 
 
 def stack_of(frame: FrameType | None, at: int | None = None) -> str:
@@ -91,3 +100,19 @@ def place(code: CodeType, at: int) -> str:
     """Return file:line in function for the instruction *at* of *code*."""
     line = next((line for start, end, line in code.co_lines() if start <= at < end), code.co_firstlineno)
     return f"{code.co_filename.removeprefix(_HOME)}:{line} in {code.co_qualname}"
+
+
+def watch_io(ask: Callable[[str], None]) -> None:
+    """From now on, when strict, have *ask* look at whatever the interpreter itself opens, connects or starts.
+
+    A net below the calls of `assert_no_lock_held`, for what nobody has thought of. It stays for good.
+    """
+    if not _watching:
+        _watching.append(ask)
+        sys.addaudithook(_look)
+
+
+def _look(event: str, _arguments: object) -> None:
+    if event in WATCHED and _state.strict:
+        for ask in _watching:
+            ask(f"{event} (seen by the interpreter)")

@@ -16,6 +16,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from types import CodeType, FrameType, TracebackType
 
@@ -30,12 +31,13 @@ from runtime.lock_rules import (
     make_strict,
     place,
     stack_of,
+    watch_io,
 )
 
 __all__ = [
-    "CallSite", "LockBreach", "LockStats", "NamedLock", "assert_held", "assert_no_lock_held", "breach_sentence",
-    "breaches", "condition_on", "guard", "guarded", "is_strict", "lock_stats", "lock_waits", "locks_held",
-    "make_strict", "named_lock", "together",
+    "CallSite", "LockBreach", "LockStats", "NamedLock", "assert_held", "assert_no_lock_held", "assert_waits_on",
+    "breach_sentence", "breaches", "condition_on", "guard", "guarded", "is_strict", "lock_stats", "lock_waits",
+    "locks_held", "make_strict", "named_lock", "together", "watch_io",
 ]
 
 SAMPLES = 512
@@ -223,7 +225,7 @@ class NamedLock:
             raise LockBreach(
                 f"{threading.current_thread().name} already holds lock {self.name!r}\n{_taken(me)}"
             )
-        breach(f"lock {self.name!r} asked for while holding {outer.name!r}", _taken(me))
+        breach(f"lock {self.name!r} asked for while holding {outer.name!r}", partial(_taken, me))
         me.outer = [*(me.outer or ()), (outer, me.frame, me.at)]
 
     def _leave_outer(self) -> None:
@@ -342,7 +344,14 @@ def assert_no_lock_held(doing: str) -> None:
     """A breach if this thread holds a lock of RAD's: called wherever the wire or a disk begins."""
     me = _introduce()
     if me.lock is not None:
-        breach(f"{doing} while holding lock {me.lock.name!r}", _taken(me))
+        breach(f"{doing} while holding lock {me.lock.name!r}", partial(_taken, me))
+
+
+def assert_waits_on(condition: threading.Condition) -> None:
+    """A breach if this thread holds a lock that waiting on *condition* does not give up."""
+    me = _introduce()
+    if me.lock is not None and (me.outer is not None or me.lock is not getattr(condition, "_lock", None)):
+        breach(f"waiting for something else while holding lock {me.lock.name!r}", partial(_taken, me))
 
 
 def assert_held(lock: NamedLock, what: str) -> None:
@@ -370,3 +379,7 @@ def _taken(me: _Me) -> str:
 
 def _thread_name(ident: int) -> str:
     return next((thread.name for thread in threading.enumerate() if thread.ident == ident), str(ident))
+
+
+if is_strict():            # RAD_LOCK_CHECK=1
+    watch_io(assert_no_lock_held)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from runtime.locks import assert_no_lock_held
 from runtime.redaction import Redactor
 
 SYMBOL = re.compile(r"([A-Z0-9]+/[A-Z0-9]+(?::[A-Z0-9]+)?)(?: |$)")
@@ -33,6 +34,7 @@ class Lines(logging.Formatter):
 
     def said(self, record: logging.LogRecord) -> str:
         """Return what the record says, without secrets and worded once for all who ask."""
+        assert_no_lock_held("wording a log line")
         text = record.__dict__.get(_SAID)
         if text is None:
             # Redacted before control characters are escaped, which would break a secret up.

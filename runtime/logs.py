@@ -17,6 +17,8 @@ from typing import Any, TextIO
 
 from runtime.folding import Folding
 from runtime.heartbeat import BEAT_S, Heart
+from runtime.lock_rules import LOCKS
+from runtime.locks import assert_no_lock_held
 from runtime.log_lines import JsonLines, Lines, lines_for, repeat_key
 from runtime.redaction import Redactor
 from trading.errors import ConfigError
@@ -52,6 +54,8 @@ class _Intake(logging.Handler):
         self._limit = limit
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name != LOCKS:       # it tells of a breach, under the lock: nothing here is waited for
+            assert_no_lock_held("a log line")
         # Warnings have room of their own: a flood of DEBUG does not keep them out.
         room = self._limit if record.levelno < logging.WARNING else self._limit * 2
         if self.waiting.qsize() >= room:
@@ -108,12 +112,14 @@ class LogRuntime:
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until what was logged so far is written; False if it is not by then."""
+        assert_no_lock_held("log flush")
         written = threading.Event()
         self._intake.waiting.put(written)
         return written.wait(timeout_s)
 
     def stop(self, timeout_s: float = 5.0) -> bool:
         """Write what is waiting and take everything back; False if the disk did not take it in time."""
+        assert_no_lock_held("log stop")
         level, sys.excepthook, threading.excepthook = self._before
         root = logging.getLogger()
         root.removeHandler(self._intake)
@@ -148,7 +154,7 @@ class LogRuntime:
                 sink.close()
 
     def _next(self) -> _Item | _Nothing:
-        """Wait for something to do; at most until repeats are to be told of."""
+        """Wait for something to do; at most until repeats are to be told of, or a sign of life is due."""
         self._heart.idle()
         due_s = self._folding.next_due_s(monotonic())
         try:

@@ -137,7 +137,8 @@ class Outlet:
     def _pause_s(self) -> float:
         """Return how long there is nothing to do unless something happens."""
         now = self._clock.monotonic()
-        pauses = [PATIENCE_S, *(due for folding in self._foldings.values() if (due := folding.next_due_s(now)))]
+        due = (folding.next_due_s(now) for folding in self._foldings.values())
+        pauses = [PATIENCE_S, *(each for each in due if each is not None)]
         if self._waiting:
             pauses.append(self._next_try - now)
         return max(0.0, min(pauses))

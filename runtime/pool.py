@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from runtime.heartbeat import BEAT_S, LIMIT_S, Heart
-from runtime.locks import condition_on, guard, named_lock
+from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 from trading.facts import Priority
 
 log = logging.getLogger("pool")
@@ -63,6 +63,7 @@ class UrgentPool:
 
     def start(self) -> None:
         """Start the threads."""
+        assert_no_lock_held("starting threads")
         for index in range(len(self.hearts)):
             self._begin(index, life=0)
 
@@ -84,6 +85,7 @@ class UrgentPool:
 
     def stop(self, timeout_s: float) -> bool:
         """Finish what is queued, what was put off at once; False if some thread is at it after *timeout_s*."""
+        assert_no_lock_held("joining threads")
         with self._work:
             self._stopping = True
             while self._later:
@@ -175,6 +177,7 @@ class UrgentPool:
 
 
 def _carry_out(task: Task) -> None:
+    assert_no_lock_held("a task")
     try:
         task()
     except BaseException:  # noqa: BLE001 - the pool outlives its tasks, one that raises SystemExit too

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from runtime.heartbeat import Heart
-from runtime.locks import condition_on, guard, named_lock
+from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 
 LOOK_UP_LIMIT_S = 60.0                 # a system's resolver gives up after half of that, by default
 
@@ -51,6 +51,7 @@ class Resolver:
 
     def _start_asking(self, host: str, port: int) -> None:
         """Ask in a thread of its own: getaddrinfo cannot be interrupted, and is not to block the caller."""
+        assert_no_lock_held("starting a thread")
         try:
             Heart("Resolver", limit_s=LOOK_UP_LIMIT_S).start(partial(self._look_up, host, port))
         except RuntimeError as error:      # no thread is left for it

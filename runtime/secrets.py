@@ -12,6 +12,7 @@ from urllib.parse import quote, quote_plus
 
 from dotenv import dotenv_values
 
+from runtime.locks import assert_no_lock_held
 from trading.errors import ConfigError
 
 CREDENTIAL = "rad.env"     # a whole .env handed over by systemd's LoadCredential
@@ -130,6 +131,7 @@ def read_dotenv(file: Path) -> Mapping[str, str | None]:
 
 
 def _read(file: Path) -> str:
+    assert_no_lock_held("reading a file")
     try:
         return file.read_text(encoding="utf-8")
     except OSError as error:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PrivateAttr, ValidationError
 
+from runtime.locks import assert_no_lock_held
 from runtime.settings_faults import contradictions, section_in, worded
 from runtime.settings_fields import (
     AUTO,
@@ -358,6 +359,7 @@ def load_settings(
     Raises:
         ConfigError: its text names every fault, with its key and what would be right.
     """
+    assert_no_lock_held("reading settings")
     layers = Layers(SHAPE)
     if config_path is not None and not config_path.exists():
         raise ConfigError(f"there is no settings file {config_path}")

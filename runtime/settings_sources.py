@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from runtime.locks import assert_no_lock_held
 from runtime.units import is_off
 from trading.errors import ConfigError
 
@@ -108,6 +109,7 @@ def lay_file(layers: Layers, path: Path) -> None:
     Raises:
         ConfigError: it cannot be read at all; the text names line and column where YAML ends.
     """
+    assert_no_lock_held("reading settings")
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:

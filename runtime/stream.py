@@ -21,6 +21,7 @@ from typing import Any
 import ccxt.pro
 
 from runtime.heartbeat import BEAT_S, LIMIT_S
+from runtime.locks import assert_no_lock_held
 from runtime.prices import PriceBook
 from runtime.worker import Worker
 from trading.client_ids import Purpose, parse
@@ -63,6 +64,7 @@ class PushWire(ccxt.pro.kucoin):  # type: ignore[misc]
         return signed
 
     def handle_bid_ask(self, client: Any, message: Any) -> None:
+        assert_no_lock_held("a push")
         self._on_quote(message.get("data"))
         waiting = f"bidask@{self.safe_symbol(message['data'].get('symbol'))}"
         if waiting in client.futures:         # only the first push of a subscription is waited for
@@ -85,6 +87,7 @@ class PushWire(ccxt.pro.kucoin):  # type: ignore[misc]
             client.resolve(message, f"mark@{exchange_id}")
 
     def handle_order(self, client: Any, message: Any) -> None:
+        assert_no_lock_held("a push")
         self._on_order(message.get("data"))
         super().handle_order(client, message)
 
@@ -127,10 +130,12 @@ class MarketStream:
 
     def start(self) -> None:
         """Start the thread."""
+        assert_no_lock_held("starting a thread")
         self._worker.start()
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Close the sockets and end the thread."""
+        assert_no_lock_held("joining a thread")
         self._ending.set()
         self.wake()
         self._worker.join(timeout_s)

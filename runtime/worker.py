@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from runtime.heartbeat import IDLE_LIMIT_S, LIMIT_S, Heart, ThreadState
+from runtime.locks import assert_no_lock_held
 from trading.ports import Clock
 
 log = logging.getLogger("worker")
@@ -49,6 +50,7 @@ class Worker:
 
     def start(self) -> None:
         """Start the thread; also the way to replace a dead one."""
+        assert_no_lock_held("starting a thread")
         self.heart.start(self._run)
 
     def progress(self) -> None:
@@ -61,6 +63,7 @@ class Worker:
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; False if it has not come."""
+        assert_no_lock_held("joining a thread")
         thread = self.heart.thread
         if thread is not None:
             thread.join(timeout_s)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runtime import locks
+from runtime.lock_rules import LOCKS
 from tests.manual_clock import ManualClock
 from tests.postgres import postgres
 
@@ -20,7 +23,17 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def _strict_locks() -> Iterator[None]:
     """A broken lock rule raises in every test."""
     locks.make_strict()
+    locks.watch_io(locks.assert_no_lock_held)
+    make_record = logging.getLogRecordFactory()
+
+    def checked(name: str, *facts: Any, **more: Any) -> logging.LogRecord:
+        if name != LOCKS:
+            locks.assert_no_lock_held("a log line")
+        return make_record(name, *facts, **more)
+
+    logging.setLogRecordFactory(checked)
     yield
+    logging.setLogRecordFactory(make_record)
     locks.make_strict(False)
 
 

@@ -371,7 +371,7 @@ class FakeJournal:
     def save_position(self, position: Position, *, wait: bool = False) -> None:
         self._enter()
         with self._lock:
-            self.positions[position.position_id] = position
+            self._save(position)
 
     def record_execution(
         self, client_oid: str, fills: Iterable[Fill], position: Position | None,
@@ -385,7 +385,14 @@ class FakeJournal:
                 self.positions.pop(position.position_id, None)
                 self.trades.append(trade)
             elif position is not None:
-                self.positions[position.position_id] = position
+                self._save(position)
+
+    def _save(self, position: Position) -> None:
+        """One that is closed stays so, and a later version too, whoever comes late."""
+        is_closed = any(trade.position_id == position.position_id for trade in self.trades)
+        there = self.positions.get(position.position_id, position)
+        if not is_closed and there.version <= position.version:
+            self.positions[position.position_id] = position
 
     def record_event(self, kind: str, message: str, symbol: str = "") -> None:
         with self._lock:

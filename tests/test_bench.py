@@ -24,7 +24,7 @@ def last_line(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "name",
     [
-        "lock_cost", "switch_interval", "exit_latency", "exit_under_fire", "flatten", "scan_budget", "footprint",
+        "locks", "switch_interval", "exit_latency", "exit_under_fire", "flatten", "scan_budget", "footprint",
         "journal_commit", "soak",
     ],
 )

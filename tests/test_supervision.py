@@ -666,6 +666,33 @@ def test_a_stuck_exit_worker_is_replaced_and_takes_up_no_room(clock: ManualClock
         assert set(pool._running.values()) == {0}
 
 
+@pytest.mark.usefixtures("quick_beats")
+def test_who_was_given_up_on_takes_no_place_from_who_replaced_it(clock: ManualClock, tmp_path: Path) -> None:
+    """It ends while the other is at a task: that one still counts as one at work."""
+    pool = UrgentPool("tested", 1)
+    leave, entered = [threading.Event(), threading.Event()], threading.Semaphore(0)
+
+    def hang(turn: int) -> None:
+        entered.release()
+        leave[turn].wait(PATIENCE_S)
+
+    pool.start()
+    onlooker = Onlooker(tmp_path, clock, *pool.hearts)
+    pool.submit(lambda: hang(0), Priority.NORMAL)
+    assert entered.acquire(timeout=PATIENCE_S)
+    pool.submit(lambda: hang(1), Priority.NORMAL)
+    onlooker.after(LIMIT_S + 1)
+    assert entered.acquire(timeout=PATIENCE_S)            # the second is at the other task
+    leave[0].set()
+    until(lambda: not pool.hearts[0].state().given_up, "the end of the first")
+    with pool._lock:
+        assert pool._running[Priority.NORMAL] == 1
+    leave[1].set()
+    assert pool.stop(PATIENCE_S)
+    with pool._lock:
+        assert pool._running[Priority.NORMAL] == 0
+
+
 def test_a_task_that_ends_its_thread_does_not() -> None:
     """sys.exit() inside an exit costs no worker."""
     pool = UrgentPool("tested", 1)

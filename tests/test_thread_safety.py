@@ -1,6 +1,7 @@
 """Thread safety, with real threads: each test fails when its lock is taken away.
 
-Run by pytest with the rest, or alone: python tests/test_thread_safety.py
+Run by pytest with the rest. Alone (python tests/test_thread_safety.py) it proves every guarantee of
+docs/THREAD_SAFETY.md, here and elsewhere, and prints what it proved; a guarantee's key proves that one.
 """
 
 from __future__ import annotations
@@ -467,4 +468,6 @@ def test_no_deadlock_when_everything_happens_at_once() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(pytest.main([__file__, "-v", "-p", "no:cacheprovider"]))
+    from tests.guarantees import prove
+
+    sys.exit(prove(sys.argv[1:]))

@@ -72,8 +72,8 @@ class Words:
 INFO, WARNING, CRITICAL = Level
 
 WORDS: Mapping[Kind, Words] = {
-    Kind.STARTED: Words(INFO, "RAD {version} runs: {mode} {market}, {positions} positions taken up"),
-    Kind.STOPPING: Words(INFO, "RAD stops; {positions} positions stay, {protected} with a stop on the exchange"),
+    Kind.STARTED: Words(INFO, "RAD {version} runs: {mode} {market}, {positions} open"),
+    Kind.STOPPING: Words(INFO, "RAD stops; {positions} stay open, {protected} with a stop on the exchange"),
     Kind.PAUSED: Words(INFO, "paused: nothing is entered", "resumed"),
     Kind.HALTED: Words(WARNING, "halted, nothing is entered: {what}", "no longer halted"),
     Kind.DAILY: Words(

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from enum import Enum, IntEnum
+from types import MappingProxyType
 
 from trading.lifecycle import PositionState
 
 ZERO = Decimal(0)
+NOT_WRITTEN = MappingProxyType({"written": False})    # of a field that lives in memory alone
 
 
 class Side(Enum):
@@ -303,6 +305,7 @@ class Position:
     part_left: Decimal = ZERO            # lots still to go of a part that has begun to leave
     strategy: str = ""
     reasons: tuple[str, ...] = ()
+    version: int = field(default=0, compare=False, metadata=NOT_WRITTEN)    # of two, the book's later one
 
     def __post_init__(self) -> None:
         if self.quantity < 0 or self.entry_price <= 0 or self.multiplier <= 0:

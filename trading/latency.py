@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-KIND = "exit_latency"                  # of the journal's event
+KIND = "price_to_wire"                 # of the journal's event
 
 
 def worded(stages: Mapping[str, float]) -> str:

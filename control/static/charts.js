@@ -7,6 +7,8 @@ import { Plot, layout, thin } from "./plots.js";
 
 export const SOURCES = ["chart", "opportunities", "trades"];
 
+export const addressOf = (symbol) => `#chart=${encodeURIComponent(symbol)}`;
+
 const DAY_MS = 86_400_000;
 const RANGES = [["1", "24 h"], ["7", "7 d"], ["30", "30 d"], ["", "all"]];
 
@@ -24,7 +26,7 @@ export function build() {
   }, text)));
   feed.turnTo("equity", since(range));
   byId("chart-symbol").addEventListener("change", (event) => {
-    location.hash = `#chart=${encodeURIComponent(event.target.value)}`;
+    location.hash = addressOf(event.target.value);
   });
 }
 
@@ -76,10 +78,11 @@ export function choose(symbol) {
 
 /** Show the chart of *symbol*; empty: of none yet. */
 export function showChart(symbol) {
-  offer(symbol);
+  const offered = offer(symbol);
   if (!symbol) {
-    byId("chart-note").textContent = "";
-    return chart.tell("Choose a symbol: the ones that are open, found or traded lately are offered.");
+    say(byId("chart-note"), "");
+    if (offered.length) location.replace(addressOf(offered[0]));
+    return chart.tell("Nothing is open, found or traded lately.");
   }
   say(byId("chart-title"), symbol);
   const said = feed.value("chart");
@@ -96,16 +99,15 @@ export function showChart(symbol) {
 
 function offer(symbol) {
   const rows = ["positions", "opportunities", "trades"].flatMap((name) => feed.value(name) ?? []);
-  const symbols = [...new Set([...(symbol ? [symbol] : []), ...rows.map((row) => row.symbol)])];
+  const symbols = [...new Set([...rows.map((row) => row.symbol), ...(symbol ? [symbol] : [])])];
   const select = byId("chart-symbol");
-  renew(select, symbols.join(" "), () => [
-    ...(symbol ? [] : [h("option", { value: "" }, "Choose…")]), ...symbols.map((each) => h("option", { value: each }, each)),
-  ]);
-  select.value = symbol ?? "";
+  renew(select, symbols.join(" "), () => symbols.map((each) => h("option", { value: each }, each)));
+  select.value = symbol;
+  return symbols;
 }
 
 function describe({ timeframe, price: last, price_age_s: age, position }) {
-  const seen = last === null ? "" : ` · last price ${price(last)}, ${span(age)} old`;
+  const seen = last == null ? "" : ` · last price ${price(last)}, ${span(age)} old`;
   if (!position) return `${timeframe} candles, UTC${seen}`;
   const like = position.entry_price;
   return `${timeframe} candles, UTC${seen} · ${position.side} from ${price(like)}, stop ${price(position.stop_price, like)}, `

@@ -3,14 +3,32 @@
 import { byId, h, say } from "./dom.js";
 import { span } from "./format.js";
 
+const SAID_FOR_MS = 8_000;
+
+let current = null;
+let silence = 0;
+
+/** Say in passing how something went. */
+export function announce(text, kind = "") {
+  const place = byId("said");
+  say(place, text);
+  place.dataset.tone = kind;
+  clearTimeout(silence);
+  silence = setTimeout(() => say(place, ""), SAID_FOR_MS);
+}
+
 /**
  * Show what is about to happen and, once confirmed, do it.
  *
- * text: sentences; yes: the button; word: to be typed first; danger; perform() -> promise of lines to show, or of
- * nothing to close at once; progress() -> a sentence while it lasts.
+ * text: sentences; yes: the button; word: to be typed first; danger; progress() -> a sentence while it lasts;
+ * perform() -> promise of { summary, lines }: lines to show before the dialog is closed, or none to close it at once.
+ * What was sent goes on whether it is watched or not: who has hidden the dialog is told the summary in passing.
  */
-export function confirm({ title, text, yes, word = "", danger = false, perform, progress }) {
+export function confirm({ title, text, yes, word = "", danger = false, perform, progress = () => "Under way" }) {
   const dialog = byId("dialog");
+  const mine = {};
+  current = mine;
+  const isWatched = () => dialog.open && current === mine;
   const [accept, cancel, input] = [byId("dialog-yes"), byId("dialog-no"), byId("dialog-word")];
   say(byId("dialog-title"), title);
   byId("dialog-text").replaceChildren(...text.map((line) => h("p", {}, line)));
@@ -27,29 +45,32 @@ export function confirm({ title, text, yes, word = "", danger = false, perform, 
   input.oninput = weigh;
   weigh();
   cancel.onclick = () => dialog.close();
-  dialog.oncancel = null;
   byId("dialog-form").onsubmit = async (event) => {
     event.preventDefault();
     if (accept.disabled) return;
     busy = true;
     weigh();
     say(byId("dialog-error"), "");
-    say(cancel, "Hide");           // what has been sent goes on whether it is watched or not
+    say(cancel, "Hide");
     const began = performance.now();
-    const tick = () => say(byId("dialog-progress"),
-      `${progress?.() ?? "Under way"}, ${span((performance.now() - began) / 1000)}`);
+    const tick = () => {
+      if (isWatched()) say(byId("dialog-progress"), `${progress()}, ${span((performance.now() - began) / 1000)}`);
+    };
     const timer = setInterval(tick, 500);
     tick();
     try {
-      const lines = await perform();
+      const { summary, lines = null } = await perform();
+      if (lines === null || !isWatched()) announce(summary);
+      if (!isWatched()) return;
       say(byId("dialog-progress"), "");
-      if (!lines) return dialog.close();
+      if (lines === null) return void dialog.close();
       byId("dialog-text").replaceChildren(...lines);
       byId("dialog-type").hidden = true;
       accept.hidden = true;
       say(cancel, "Done");
       cancel.focus();
     } catch (error) {
+      if (!isWatched()) return void announce(`${title} Not done, or not known to be done: ${error.message}`, "bad");
       say(byId("dialog-progress"), "");
       say(byId("dialog-error"), `Not done, or not known to be done: ${error.message}`);
       busy = false;

@@ -7,6 +7,7 @@ export const PERIOD_S = 1;         // of what is pushed
 const LATE_S = 4;                  // beyond its period an answer is missing
 const MOST_EVENTS = 200;
 const AGAIN_MS = 2_000;
+const DEAF_S = 10;                 // a stream that says nothing for so long is opened anew
 
 const PUSHED = ["status", "positions", "events"];
 const ASKED = {
@@ -51,7 +52,13 @@ let news = () => {};
 let loggedOut = () => {};
 let stream = null;
 let streamTimer = 0;
+let openedAt = 0;
 let running = false;
+
+// After a machine's sleep a connection may be gone without either end having noticed.
+setInterval(() => {
+  if (running && !document.hidden && age("status") > DEAF_S && now() - openedAt > DEAF_S) listen();
+}, AGAIN_MS);
 
 document.addEventListener("visibilitychange", () => {
   if (!running) return;
@@ -127,6 +134,7 @@ export async function refresh(name) {
 
 function listen() {
   hangUp();
+  openedAt = now();
   stream = new EventSource("api/events");
   const on = (kind, take) => stream.addEventListener(kind, (event) => take(JSON.parse(event.data)));
   on("status", (said) => {

@@ -1,5 +1,6 @@
 // What is open, what may be opened next, and what has happened.
 
+import { addressOf } from "./charts.js";
 import { byId, h, renew, say, Table } from "./dom.js";
 import * as feed from "./feed.js";
 import {
@@ -9,11 +10,9 @@ import { changeBlacklist, close } from "./steer.js";
 
 export const SOURCES = ["opportunities", "events", "equity", "blacklist"];
 
-export const chartAddress = (symbol) => `#chart=${encodeURIComponent(symbol)}`;
-
 const symbolColumn = {
   title: "Symbol", main: true,
-  make: (row) => h("a", { href: chartAddress(row.symbol) }, row.symbol),
+  make: (row) => h("a", { href: addressOf(row.symbol) }, row.symbol),
 };
 const sideColumn = { title: "Side", cell: (row) => row.side, tone: (row) => row.side };
 
@@ -125,9 +124,7 @@ function priceAge(row) {
 }
 
 function showPositions() {
-  const silent = feed.isStale("positions");
   const rows = (feed.value("positions") ?? []).map((row) => ({ ...row, price_age: priceAge(row), fresh: isFresh(row) }));
-  byId("positions").classList.toggle("stale", silent);
   positions.show(rows, emptiness("positions", "Nothing is open."));
 }
 

@@ -1,22 +1,10 @@
 // The commands: pause, resume, close, flatten, and the black list.
 
 import { tell } from "./api.js";
-import { confirm } from "./dialog.js";
-import { byId, h, say } from "./dom.js";
+import { announce, confirm } from "./dialog.js";
+import { byId, h } from "./dom.js";
 import * as feed from "./feed.js";
 import { gainTone, price, signed, words } from "./format.js";
-
-const SAID_FOR_MS = 6_000;
-let silence = 0;
-
-/** Say in passing how something went. */
-export function announce(text, kind = "") {
-  const place = byId("said");
-  say(place, text);
-  place.dataset.tone = kind;
-  clearTimeout(silence);
-  silence = setTimeout(() => say(place, ""), SAID_FOR_MS);
-}
 
 export async function pauseOrResume() {
   const button = byId("pause");
@@ -25,7 +13,6 @@ export async function pauseOrResume() {
   try {
     const { paused } = await tell(`api/${command}`);
     announce(paused ? "Paused: nothing is opened from scanning; exits go on." : "Resumed: opening from scanning again.");
-    feed.refresh("status");
   } catch (error) {
     announce(`${command} failed: ${error.message}`, "bad");
   } finally {
@@ -38,15 +25,14 @@ export function close(position) {
   confirm({
     title: `Close ${symbol}?`,
     text: [
-      `The ${side} of ${quantity} lots is sold or bought back at the market's price`
-      + (pnl === null ? "." : `, about ${signed(pnl)} at the last one seen.`),
+      `${quantity} lots are ${side === "short" ? "bought back" : "sold"} at the market's price`
+      + (pnl === null ? "." : `: about ${signed(pnl)} before fees, at the last one seen.`),
     ],
     yes: "Close it",
     danger: true,
     perform: async () => {
       const trade = await tell("api/close", { symbol });
-      announce(`Closed ${symbol} at ${price(trade.exit_price)}: ${signed(trade.realised_pnl)}`, gainTone(trade.realised_pnl));
-      feed.refresh("positions");
+      return { summary: `Closed ${symbol} at ${price(trade.exit_price)}: ${signed(trade.realised_pnl)}` };
     },
   });
 }
@@ -68,9 +54,10 @@ export function flatten() {
     },
     perform: async () => {
       const { closed, failed } = await tell("api/flatten");
-      feed.refresh("positions");
-      feed.refresh("status");
-      return flattened(closed, failed);
+      return {
+        summary: `Flatten: ${closed.length} closed${failed.length ? `, ${failed.length} NOT closed` : ""}.`,
+        lines: flattened(closed, failed),
+      };
     },
   });
 }

@@ -1,9 +1,9 @@
 // Closed trades: filtered, summed up, and taken along as CSV.
 
+import { addressOf } from "./charts.js";
 import { byId, h, renew, showFigures, Table } from "./dom.js";
 import * as feed from "./feed.js";
 import { exact, gainTone, NOTHING, number, percent, price, signed, span, when, words } from "./format.js";
-import { chartAddress } from "./now.js";
 
 export const SOURCES = ["trades"];
 
@@ -12,7 +12,7 @@ const DAY_MS = 86_400_000;
 
 const TRADES = [
   { title: "Closed, UTC", cell: (row) => when(row.closed_at) },
-  { title: "Symbol", main: true, make: (row) => h("a", { href: chartAddress(row.symbol) }, row.symbol) },
+  { title: "Symbol", main: true, make: (row) => h("a", { href: addressOf(row.symbol) }, row.symbol) },
   { title: "Side", cell: (row) => row.side, tone: (row) => row.side },
   { title: "Lots", num: true, spare: true, cell: (row) => exact(row.quantity) },
   { title: "Entry", num: true, cell: (row) => price(row.entry_price) },

@@ -65,6 +65,15 @@ def bot(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+def test_the_black_list_is_read_and_changed(rad: Console, daemon: FakeSteering) -> None:
+    """As `config`, one word says what; half a command is refused."""
+    assert rad("blacklist") == (0, "nothing is on the black list\n", "")
+    assert rad("blacklist", "add", "XBTUSDTM") == (0, "XBTUSDTM\n", "")
+    assert rad("blacklist", "remove", "XBTUSDTM", "--json")[0] == 0
+    assert rad("blacklist", "add")[0] == rad("blacklist", "XBTUSDTM")[0] == 1
+    assert daemon.asked == [("blacklist",), ("blacklist_add", "XBTUSDTM"), ("blacklist_remove", "XBTUSDTM")]
+
+
 @pytest.mark.parametrize(
     ("command", "answer"),
     [

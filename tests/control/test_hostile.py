@@ -61,7 +61,7 @@ def test_nothing_is_told_or_done_without_the_token(
 
 @pytest.mark.parametrize("route", ROUTES, ids=names(list(ROUTES)))
 def test_a_wrong_method_is_refused(server: ControlServer, steering: FakeSteering, route: Route) -> None:
-    """With what would be right; HEAD asks what GET asks."""
+    """With what would be right."""
     asking = program(server)
     for method in {"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "GET"} - {route.method}:
         heard = asking.ask(method, route.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.generation import GenerationMode
 
+from control.fields import SYMBOL_PATTERN
 from control.openapi import document
 from control.routes import ROUTES, Route
 from control.server import ControlServer
@@ -23,6 +25,7 @@ from tests.control.fake_steering import FakeSteering
 from tests.control.visitor import program, serving
 
 EXAMPLES = 4                 # of each kind, for a call that takes something
+LATIN = "^[A-Za-z0-9._/:-]{1,40}$"
 TIMES = st.datetimes(datetime(1971, 1, 1), datetime(2099, 1, 1)).map(lambda when: f"{when.isoformat()}Z")
 
 schemathesis.openapi.format("date-time", TIMES)
@@ -30,8 +33,9 @@ schemathesis.openapi.format("date-time", TIMES)
 
 @cache
 def described() -> Any:
-    """The document, as schemathesis reads it."""
-    return schemathesis.openapi.from_dict(document())
+    """The document, as schemathesis reads it; with Latin symbols alone, of which examples are made faster."""
+    text = json.dumps(document()).replace(json.dumps(SYMBOL_PATTERN), json.dumps(LATIN))
+    return schemathesis.openapi.from_dict(json.loads(text))
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +53,20 @@ def examples(route: Route, mode: GenerationMode) -> int:
     return 1 if mode is GenerationMode.POSITIVE else 2
 
 
-@pytest.mark.parametrize("mode", GenerationMode, ids=lambda mode: mode.value)
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+# To a question that takes nothing, nothing can be said wrongly that the document knows of.
+TRIED = [
+    pytest.param(route, mode, id=f"{route.method} {route.path} {mode.value}")
+    for route in ROUTES for mode in GenerationMode
+    if mode is GenerationMode.POSITIVE or route.fields or route.is_command
+]
+
+
+@pytest.mark.parametrize(("route", "mode"), TRIED)
 def test_it_does_what_the_document_says(
     served: tuple[ControlServer, FakeSteering], route: Route, mode: GenerationMode
 ) -> None:
     """Status, content type and shape of each answer; what is right is taken, what is wrong is refused, always with
     the token alone. The same cases every time."""
-    if mode is GenerationMode.NEGATIVE and route.method == "GET" and not route.fields:
-        pytest.skip("nothing can be said wrongly that the document knows of")
     server, _ = served
     assert server.address is not None
     session = requests.Session()

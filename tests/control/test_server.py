@@ -54,7 +54,7 @@ def test_address_is_written_for_the_owner_alone(server: ControlServer, tmp_path:
     """control.json says where the daemon listens, and nobody else on the machine can read it."""
     file = tmp_path / "control.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert set(json.loads(file.read_text())) == {"url", "token", "pid", "started", "fingerprint"}
+    assert set(json.loads(file.read_text())) == {"url", "token", "pid", "started", "door"}
     assert read_address(tmp_path) == server.address
 
 

@@ -30,7 +30,8 @@ from runtime.journal import SqlJournal
 from runtime.notifier import Notifier, NotifyRules, Outlet
 from runtime.options import RunOptions
 from runtime.prices import PriceBook
-from runtime.worker import Supervisor, Worker
+from runtime.supervisor import Supervisor
+from runtime.worker import Worker
 from tests.builders import a_position, a_price
 from tests.crowd import PATIENCE_S as TEST_PATIENCE_S
 from tests.fake_exchange import FakeJournal

@@ -13,6 +13,8 @@ from console.arguments import parse
 from console.commands import perform
 from console.failure import Failure
 from console.notify_test import send_all
+from console.service_failed import tell_everybody
+from console.where import Place
 from control.steering import BAD_CONFIG, ERROR, OK
 from daemon import house
 from runtime.apprise_outlet import apprise_send
@@ -166,6 +168,22 @@ def test_the_daemon_tells_through_what_is_set(
         assert TOKEN not in built.problems()[0]
         assert built.logs is not None
         built.logs.stop()
+
+
+def test_the_alert_of_the_service_goes_out_through_the_outlets(
+    apart: Path, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """When systemd starts RAD no more a person is told by the same ways; one that fails is said in the journal."""
+    monkeypatch.setenv("NOTIFY_URL_GOOD", webhook.url())
+    monkeypatch.setenv("NOTIFY_URL_BAD", f"json://127.0.0.1:9/{TOKEN}2")
+    monkeypatch.setenv("MONITOR_SERVICE_RESULT", "start-limit-hit")
+    assert tell_everybody(Place(data_dir=apart / "data", mode=None, journal_url=None)) == ERROR
+    got = webhook.got.get(timeout=PATIENCE_S)
+    assert (got["title"], got["type"]) == ("RAD is down", "failure")
+    assert "rad.service is down and is not started any more: start-limit-hit" in got["message"]
+    said = capsys.readouterr().err
+    assert "outlet bad was not told: " in said
+    assert TOKEN not in said
 
 
 @pytest.mark.parametrize(

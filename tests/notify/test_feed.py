@@ -91,6 +91,60 @@ def test_events_of_many_threads_are_numbered_without_gap_or_double(clock: Manual
     assert [event.number - start for event in feed.after(start)] == list(range(1, 401))
 
 
+ALONE_S = 0.1                    # under the lock nobody comes
+
+
+class MeetingFeed(EventFeed):
+    """Two that publish at once meet wherever one reads the number of the latest."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._meeting = threading.Barrier(2)
+        super().__init__(clock)
+
+    @property  # type: ignore[misc]
+    def _latest(self) -> int:
+        found: int = self.__dict__["number"]
+        try:
+            self._meeting.wait(ALONE_S)
+        except threading.BrokenBarrierError:
+            self._meeting.reset()
+        return found
+
+    @_latest.setter
+    def _latest(self, number: int) -> None:
+        self.__dict__["number"] = number
+
+
+class NoLock:
+    """What a mutant has in place of the lock, and of the condition on it."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def notify_all(self) -> None: ...
+
+
+def numbers_of_two_at_once(feed: Any) -> list[int]:
+    """Let two threads publish and return the numbers of what they did."""
+    all_at_once(*[lambda: feed.publish(Kind.PAUSED)] * 2)
+    return sorted(event.number for event in feed._events)
+
+
+def test_two_that_publish_at_once_get_two_numbers(clock: ManualClock) -> None:
+    """The lock is held from the number's being read until the event stands in its place."""
+    first, second = numbers_of_two_at_once(MeetingFeed(clock))
+    assert second == first + 1
+
+
+def test_two_that_publish_without_the_lock_get_one(clock: ManualClock) -> None:
+    """The mutant: with the lock taken away the test above would fail."""
+    mutant: Any = MeetingFeed(clock)
+    mutant._lock = mutant._news = NoLock()
+    first, second = numbers_of_two_at_once(mutant)
+    assert first == second
+
+
 def test_the_sentence_is_made_by_the_reader(clock: ManualClock) -> None:
     """Whoever publishes hands over facts; nothing of them is worded on an exit's way."""
     class Unready:

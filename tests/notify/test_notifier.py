@@ -275,7 +275,7 @@ def test_the_end_brings_what_there_is(clock: ManualClock, feed: WatchedFeed) -> 
     said = []
     while not service.took.empty():
         said += service.next().splitlines()
-    assert said == ["x", "RAD stops; 0 positions stay, 0 with a stop on the exchange", "x (… 2 times more)"]
+    assert said == ["x", "RAD stops; 0 stay open, 0 with a stop on the exchange", "x (… 2 times more)"]
 
 
 def test_the_end_does_not_wait_for_a_service_that_hangs(clock: ManualClock, feed: WatchedFeed) -> None:

@@ -28,6 +28,11 @@ class Chat:
         self.telegram = telegram
         self.clock = clock
         self.steering = FakeSteering()
+        self.steering.on["threads"] = lambda *_: {"threads": [
+            {"name": "MainThread", "state": "running", "failures": 0, "restarts": 0, "last_error": ""},
+            {"name": "scan-3", "state": "stuck", "failures": 1, "restarts": 0, "last_error": "ValueError: no"},
+            {"name": "control-0", "state": "running", "failures": None, "restarts": None, "last_error": ""},
+        ]}
         self.bot = Telegram(
             self.steering, TelegramApi(telegram.url, token), clock, chats=(OWNER, -500), title="RAD sandbox",
             redact=lambda text: text.replace(token, "***"),
@@ -83,7 +88,7 @@ def chat(telegram: FakeTelegram) -> Iterator[Chat]:
         ("/start", "/status how it is doing"),
         ("/HELP@rad_bot", "/status how it is doing"),
         ("/nonsense", r"I do not know /nonsense\.\n/status"),
-        ("/threads", "and 0 others"),
+        ("/threads", "2 of 3 threads get on\nscan-3 STUCK: 1 failures, 0 restarts ValueError: no$"),
     ],
 )
 def test_a_command_is_answered(chat: Chat, command: str, answer: str) -> None:

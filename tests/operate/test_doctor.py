@@ -115,6 +115,19 @@ def test_an_account_rad_cannot_trade(live: Live, exchange: RunningSandbox) -> No
     assert found[""]["exit_code"] == 5                            # the first fault: a socket that does not open
 
 
+def test_what_kucoin_tells_not_everybody_is_no_fault(live: Live, exchange: RunningSandbox) -> None:
+    """A sub-account may not be told its level, nor every account its kind: that is said, and no fault."""
+    live()
+    for path in ("/api/ua/v1/account/mode", "/api/v2/user-info"):
+        exchange.fault("refuse", path=path, code="400007", message="Access denied", status=403)
+    try:
+        found = looked_at()
+    finally:
+        exchange.control("faults", method="DELETE")
+    assert (found["account"]["verdict"], found["rate limits"]["verdict"]) == ("warning", "warning")
+    assert found[""]["exit_code"] == 0
+
+
 def test_a_clock_that_is_off_is_no_fault(live: Live, exchange: RunningSandbox) -> None:
     """RAD signs by the exchange's time, so that it goes on; a person is told."""
     live()
@@ -180,10 +193,11 @@ def test_room_on_the_disk(clean: None, monkeypatch: pytest.MonkeyPatch, free: in
 def test_a_data_folder_of_two_owners(clean: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What root has written there the service cannot write again: the doctor says how to give it back."""
     settings = load_settings()
-    file = settings.data_dir / "rad.lock"
-    file.touch()
     folder = settings.data_dir.stat().st_uid
-    monkeypatch.setattr(doctor_machine, "_owner", lambda path: folder + 1 if path == file else folder)
+    monkeypatch.setattr(doctor_machine, "_owner", lambda path: folder + (path != settings.data_dir))
+    (settings.data_dir / "backups").mkdir()
+    assert doctor_machine._disk(settings.data_dir).verdict.value == "ok"      # the daemon does not write there
+    (settings.data_dir / "rad.lock").touch()
     found = doctor_machine._disk(settings.data_dir)
     assert (found.verdict.value, "rad.lock" in found.said, "chown" in found.advice) == ("fault", True, True)
 

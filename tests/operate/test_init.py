@@ -254,10 +254,11 @@ def test_a_person_answers(live: Live, folder: Path) -> None:
     at.type("live")
     at.until("never Transfer or Withdrawal")
     for passphrase in ("wrong", keys["passphrase"]):
-        for field, value in (("API key", keys["key"]), ("API secret", keys["secret"])):
-            at.until(field)
+        # By the ends of the prompts: what is typed before one of them is thrown away unseen.
+        for prompt, value in (("24 letters and digits):", keys["key"]), ("-5b6a-…):", keys["secret"])):
+            at.until(prompt)
             at.type(value)
-        at.until("not your log-in")
+        at.until("log-in or trading password):")
         at.type(passphrase)
         at.until("passphrase or secret is wrong" if passphrase == "wrong" else "The key works")
         assert keys["secret"] not in at.text
@@ -280,7 +281,7 @@ def test_ctrl_c_leaves_everything_as_it_was(live: Live, folder: Path) -> None:
     at = Terminal(folder)
     at.until("Mode: sandbox")
     at.type("live")
-    at.until("API key")
+    at.until("24 letters and digits):")
     os.write(at.master, b"\x03")
     assert at.end() == 130
     assert left(folder) == before

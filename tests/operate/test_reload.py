@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from daemon import reload
+from daemon.blacklist import Blacklist
 from daemon.house import House
 from daemon.reload import MAY_CHANGE, Reloader, may_change
+from runtime.clock import SystemClock
 from runtime.options import RunOptions
 from runtime.settings import SHAPE, load_settings
 from trading.errors import ConfigError, RadError
@@ -43,10 +45,12 @@ def house(file: Path) -> Iterator[SimpleNamespace]:
     """Those who go by the settings, as far as reload knows them."""
     settings = load_settings(file)
     level = logging.getLogger().level
-    yield SimpleNamespace(
+    house = SimpleNamespace(
         settings=settings, rules=House.rules_of(settings), options=RunOptions(config=file), manager=Kept(),
-        rebuilder=Kept(), scanner=Kept(), rules_of=House.rules_of,
+        rebuilder=Kept(), scanner=Kept(), rules_of=House.rules_of, blacklist=Blacklist(file.parent, SystemClock()),
     )
+    house.choose_pairs = lambda: House.choose_pairs(house)      # type: ignore[arg-type]
+    yield house
     logging.getLogger().setLevel(level)
 
 

@@ -78,7 +78,7 @@ def init_and_install(box: Box) -> None:
 def await_ready(box: Box) -> float:
     """Return how long it took from here until systemd holds the service for ready."""
     started = time.monotonic()
-    box.until(lambda: box.show(UNIT, "SubState")["SubState"] == "running", "READY", 60)
+    box.until(lambda: box.show(UNIT, "SubState")["SubState"] == "running", "READY", 120)
     return time.monotonic() - started
 
 
@@ -182,3 +182,4 @@ def test_wrong_settings_are_not_started_again(box: Box) -> None:
     assert box.run("systemctl", "start", UNIT).returncode != 0
     found = box.show(UNIT, "ActiveState", "ExecMainStatus", "NRestarts")
     assert found == {"ActiveState": "failed", "ExecMainStatus": "4", "NRestarts": "0"}
+    box.until(lambda: "not started any more: exit-code (exited 4)" in box.read(LOG), "the alert", 30)

@@ -11,10 +11,6 @@ import sys
 import threading
 from pathlib import Path
 
-import bot
-from console.__main__ import main
-from daemon import service
-
 DIES_WHILE = Path("/run/rad-dies")
 
 
@@ -23,9 +19,18 @@ def hang(_signal: int, _frame: object) -> None:
     threading.Event().wait()
 
 
+def main() -> int:
+    """Run the command line, a hang in it found out within seconds instead of minutes."""
+    import bot
+    from console.__main__ import main as console
+    from daemon import service
+
+    bot.DUTY_LIMIT_S, service.GRACE_S = 1.0, 1.0
+    signal.signal(signal.SIGUSR1, hang)
+    return console(sys.argv[1:])
+
+
 if __name__ == "__main__":
     if DIES_WHILE.exists():
-        os._exit(70)
-    bot.DUTY_LIMIT_S, service.GRACE_S = 1.0, 1.0        # or the test would wait two minutes
-    signal.signal(signal.SIGUSR1, hang)
-    sys.exit(main(sys.argv[1:]))
+        os._exit(70)                   # before anything is imported: this is to be quick
+    sys.exit(main())

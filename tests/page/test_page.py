@@ -18,6 +18,10 @@ from tests.page.browser import PHONE, Window, a_browser
 pytestmark = pytest.mark.timeout(300)
 
 VIEWS = ("now", "chart=BTC%2FUSDT%3AUSDT", "trades", "machine")
+NAME_OF_WHAT_HAS_FOCUS = """(() => {
+  const reached = document.activeElement;
+  return reached.id || reached.hash || reached.getAttribute("aria-label") || reached.textContent;
+})()"""
 HOSTILE = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
 
 MARK = {**POSITION, "position_id": "p1", "price_age_s": 0.2, "state": "open"}
@@ -33,7 +37,9 @@ CANDLES = {
     "high": [50300, 50600], "low": [49900, 50100], "close": [50200, 50500], "volume": [1, 2],
     "position": MARK, "price": "50500", "price_age_s": 0.2, "trades": [TRADES[0]],
 }
-SHOWN_STATUS = {**STATUS, "stale_after_s": 2.0, "paused": False, "trades": 2, "drawdown": "0.0125", "realised_pnl": "-7.7"}
+SHOWN_STATUS = {
+    **STATUS, "stale_after_s": 2.0, "paused": False, "trades": 2, "drawdown": "0.0125", "realised_pnl": "-7.7",
+}
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +90,7 @@ def go(window: Window, view: str) -> None:
     window.page.locator(f"#view-{view.partition('=')[0]}").wait_for()
 
 
-def test_a_wrong_token_lets_nobody_in_and_the_right_one_leaves_no_trace(browser: Any, server: ControlServer) -> None:
+def test_a_wrong_token_lets_nobody_in_the_right_one_leaves_no_trace(browser: Any, server: ControlServer) -> None:
     """What logs in is gone from the address at once, and no script can read the cookie."""
     assert server.address is not None
     window = Window(browser)
@@ -158,7 +164,7 @@ def test_the_daemons_text_stays_text(window: Window, server: ControlServer, stee
     window.faults.clear()                                 # which it says on the console
 
 
-def test_a_price_that_is_too_old_is_not_shown(window: Window, server: ControlServer, steering: FakeSteering) -> None:
+def test_too_old_a_price_is_not_shown(window: Window, server: ControlServer, steering: FakeSteering) -> None:
     """Its age is; what depends on it is a dash, and there is no sum of what is open."""
     steering.on["positions"] = lambda: [{**MARK, "price_age_s": 31.0}, SHORT]
     enter(window, server)
@@ -187,7 +193,9 @@ def test_a_daemon_that_hangs_is_said_to(window: Window, server: ControlServer, s
 
 def test_flatten_has_to_be_typed(window: Window, server: ControlServer, steering: FakeSteering) -> None:
     """By keyboard alone: nothing happens before the word stands there; failures are told one by one."""
-    steering.on["flatten"] = lambda: {"closed": [TRADES[1]], "failed": ["BTC/USDT:USDT: no answer"], "paused": True}
+    steering.on["flatten"] = lambda: {
+        "closed": [TRADES[1]], "failed": ["BTC/USDT:USDT: no answer"], "paused": True,
+    }
     enter(window, server)
     page = window.page
     page.locator("#flatten").focus()
@@ -256,7 +264,7 @@ def test_the_keyboard_reaches_everything(window: Window, server: ControlServer) 
     reached = []
     for _ in range(14):
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("(e => e.id || e.hash || e.getAttribute('aria-label') || e.textContent)(document.activeElement)"))
+        reached.append(page.evaluate(NAME_OF_WHAT_HAS_FOCUS))
     assert reached[:3] == ["#main", "pause", "flatten"]
     assert {"#now", "#chart", "#trades", "#machine", "Close BTC/USDT:USDT", "Close ETH/USDT:USDT"} <= set(reached)
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")

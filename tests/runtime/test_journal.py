@@ -116,6 +116,19 @@ def test_a_closed_position_stays_closed(journal: SqlJournal) -> None:
     assert journal.open_positions() == ()
 
 
+def test_the_later_change_of_a_position_stands(journal: SqlJournal) -> None:
+    """Two threads change a position one after the other and note it the other way round: the later change counts.
+
+    What else the late note tells, the fills of its order, is booked all the same.
+    """
+    before, after = a_position(quantity=D(39), version=1), a_position(quantity=D(20), version=2)
+    journal.save_position(after, wait=True)
+    journal.save_position(before, wait=True)
+    journal.record_execution("rad-p1-e0", (a_fill(),), before)
+    assert journal.open_positions() == (after,)
+    assert journal.is_booked(a_fill().symbol, a_fill().trade_id)
+
+
 def test_a_fill_is_booked_once(journal: SqlJournal) -> None:
     """The same trade id of a symbol counts once; of another symbol it is another trade."""
     journal.record_intent("p1", a_request(), "e", wait=False)
