@@ -314,6 +314,7 @@ class MarketScanner:
     # ---- workers --------------------------------------------------------------------------------
 
     def _start_workers(self) -> None:
+        assert_no_lock_held("starting threads")
         self._hearts = tuple(
             Heart(f"scan-{index}", task_limit_s=PAIR_LIMIT_S) for index in range(self._rules.workers)
         )

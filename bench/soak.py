@@ -100,9 +100,9 @@ def _plan(wish: argparse.Namespace) -> Plan:
     total_s = wish.minutes * 60
     if wish.real:
         return Plan(minutes=wish.minutes, pairs=wish.pairs, seed=wish.seed, gust_s=20.0, calm_s=280.0,
-                    grace_s=60.0, settling_s=total_s / 4, settings={"SCANNER__INTERVAL": "5s"})
+                    grace_s=60.0, settling_s=total_s / 3, settings={"SCANNER__INTERVAL": "5s"})
     return Plan(minutes=wish.minutes, pairs=wish.pairs, seed=wish.seed, gust_s=10.0, calm_s=50.0,
-                grace_s=30.0, settling_s=total_s / 4, settings=HURRIED)
+                grace_s=30.0, settling_s=total_s / 3, settings=HURRIED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +306,8 @@ def _row(found: Trend, name: str, verdict: str) -> dict[str, Any]:
         return round(value, 3) if value != float("inf") else None
 
     return {"slope": number(found.slope), "error": number(found.error), "bound": BOUNDS[name], "verdict": verdict,
-            "first": number(found.first), "last": number(found.last), "highest": number(found.highest)}
+            "first": number(found.first), "last": number(found.last), "highest": number(found.highest),
+            "curve": [round(value, 2) for value in found.curve]}
 
 
 def _table(soak: Soak, trends: Mapping[str, Trend], verdicts: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.locks import assert_no_lock_held
 from runtime.settings import Settings
 from runtime.settings_fields import is_on_this_machine
 from trading.errors import ConfigError
@@ -75,6 +76,7 @@ def token_of(data_dir: Path) -> str:
     Raises:
         ConfigError: it cannot be read or written, or is too short to be one.
     """
+    assert_no_lock_held("the token's file")
     path = data_dir / TOKEN_FILE
     try:
         data_dir.mkdir(parents=True, exist_ok=True)

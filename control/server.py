@@ -64,6 +64,7 @@ class ControlServer:
         Raises:
             ConfigError: the address may not or cannot be listened on, or control.json not written.
         """
+        assert_no_lock_held("starting the API")
         self._listen.check()
         tls, token = self._listen.tls(), token_of(self._data_dir)
         self._thread = self._heart.start(partial(self._run, token, tls))

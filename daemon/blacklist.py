@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from runtime.locks import assert_no_lock_held, condition_on, named_lock
+from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 from trading.errors import ConfigError, RadError
 from trading.ports import Clock
 
@@ -33,6 +33,7 @@ class Blacklist:
         # Guarded by _lock.
         self._symbols = _read(self._path)
         self._is_changing = False
+        guard(self, self._lock, "_symbols", "_is_changing")
 
     def symbols(self) -> Symbols:
         """Return what is on it."""
@@ -91,6 +92,7 @@ class Blacklist:
 
 
 def _read(path: Path) -> Symbols:
+    assert_no_lock_held("reading a file")
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from runtime.locks import named_lock
+from runtime.locks import guard, named_lock
 from runtime.settings import Settings, load_settings
 from runtime.settings_faults import contradictions
 from trading.errors import ConfigError, RadError
@@ -52,6 +52,7 @@ class Reloader:
         self._house = house
         self._lock = named_lock("reload")
         self._is_reloading = False             # guarded by _lock
+        guard(self, self._lock, "_is_reloading")
 
     def reload(self) -> dict[str, Any]:
         """Take in what may change; return `changed` (key, from, to) and `needs_restart` (keys).

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from runtime import systemd
 from runtime.heartbeat import IDLE_LIMIT_S, Heart, ThreadState
+from runtime.locks import assert_no_lock_held
 
 if TYPE_CHECKING:
     from daemon.house import House
@@ -56,6 +57,7 @@ class Service:
 
     def stop(self) -> None:
         """Fall silent."""
+        assert_no_lock_held("joining a thread")
         self._ended.set()
         if self._heart.thread is not None:
             self._heart.thread.join(2.0)

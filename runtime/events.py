@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from runtime.locks import condition_on, named_lock
+from runtime.locks import condition_on, guard, named_lock
 from trading.events import NOTHING, WORDS, Event, Kind, Level
 from trading.ports import Clock
 
@@ -30,6 +30,7 @@ class EventFeed:
         self._latest = clock.now_ms()
         self._events: deque[Event] = deque(maxlen=kept)
         self._closed = False
+        guard(self, self._lock, "_latest", "_events", "_closed")
 
     @property
     def latest(self) -> int:

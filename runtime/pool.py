@@ -63,6 +63,7 @@ class UrgentPool:
 
     def start(self) -> None:
         """Start the threads."""
+        assert_no_lock_held("starting threads")
         for index in range(len(self.hearts)):
             self._begin(index, life=0)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from runtime.heartbeat import ThreadState
-from runtime.locks import lock_waits, locks_held
+from runtime.locks import assert_no_lock_held, lock_waits, locks_held
 
 MOST_BYTES = 2_000_000     # of the file, before it becomes `stacks.log.1`
 _OURS = f"{Path(__file__).resolve().parents[1]}/"
@@ -88,6 +88,7 @@ def report(headline: str, states: Iterable[ThreadState], found: dict[int, Place]
 
 def append(path: Path, text: str) -> None:
     """Add *text* to the file, its owner's alone and of bounded size; where it takes nothing, to stderr."""
+    assert_no_lock_held("writing stacks")
     try:
         if path.exists() and path.stat().st_size > MOST_BYTES:
             path.replace(path.with_name(f"{path.name}.1"))

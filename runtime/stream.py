@@ -130,6 +130,7 @@ class MarketStream:
 
     def start(self) -> None:
         """Start the thread."""
+        assert_no_lock_held("starting a thread")
         self._worker.start()
 
     def stop(self, timeout_s: float = 2.0) -> None:

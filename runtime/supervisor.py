@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from runtime.heartbeat import Heart, ThreadState, hearts
-from runtime.locks import lock_waits, locks_held
+from runtime.locks import assert_no_lock_held, lock_waits, locks_held
 from runtime.stacks import Place, append, places, report
 from trading.ports import Clock
 
@@ -97,6 +97,7 @@ class Supervisor:
 
     def finish(self, timeout_s: float = 2.0) -> None:
         """Nothing is to be watched any more: the process is about to end by itself."""
+        assert_no_lock_held("joining a thread")
         self._over.set()
         thread = self.heart.thread
         if thread is not None:

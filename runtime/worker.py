@@ -50,6 +50,7 @@ class Worker:
 
     def start(self) -> None:
         """Start the thread; also the way to replace a dead one."""
+        assert_no_lock_held("starting a thread")
         self.heart.start(self._run)
 
     def progress(self) -> None:

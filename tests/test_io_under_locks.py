@@ -33,7 +33,7 @@ LOCKS = {"runtime/locks.py", "runtime/lock_rules.py", "runtime/lock_figures.py",
 BLOCKING = re.compile(
     r"^(open|print|input|time\.sleep|asyncio\.run|subprocess\.\w+|urllib\.request\.urlopen|sqlite3\.connect"
     r"|fcntl\.flock|os\.(open|close|pwrite|ftruncate|replace|rename|unlink|mkdir|fsync|stat|listdir)"
-    r"|socket\.(create_connection|getaddrinfo|gethostname)|socket\.socket\.shutdown|faulthandler\.\w+"
+    r"|socket\.(create_connection|getaddrinfo|gethostname)|socket\.socket\.shutdown|faulthandler\.dump_traceback"
     r"|.*\.(read_text|write_text|read_bytes|write_bytes|unlink|mkdir|touch|exists|is_file|iterdir|chmod|rename"
     r"|connect|execute|commit|dispose|communicate|getaddrinfo|sendall|recv|readline|request|load_markets"
     r"|wait|wait_for|result)|connection\.begin|left\.acquire|.*([tT]hread|worker|timer)(\(.*\))?\.(start|join))$"
@@ -47,8 +47,8 @@ HANDED_IN = "its connection comes from the journal or the lease, which ask befor
 ASKED_BELOW = "does it through a function of ours that asks"
 ASKED_BEFORE = "whoever calls it has asked"
 MAIN = "the main thread, at the start or the end"
+COMMAND = "of a command, which has no locks"
 WITHOUT_ASKING = {
-    "runtime/deadline.py:Deadlines.__init__": MAIN,
     "runtime/deadline.py:_Watched.connect": ASKED_BELOW,
     "runtime/deadline.py:_Watched._reach_any": ASKED_BEFORE,
     "runtime/deadline.py:Call.cut": "one system call, under the lock that says whose socket it is",
@@ -61,17 +61,23 @@ WITHOUT_ASKING = {
     "runtime/journal_writes.py": HANDED_IN,
     "runtime/lease.py:Lease.__init__": MAIN,
     "runtime/lease_row.py": ASKED_BELOW,
-    "runtime/logs.py:LogRuntime.__init__": MAIN,
     "runtime/logs.py:_FileSink": ASKED_BELOW,          # in its formatter
     "runtime/secrets.py:read_credentials": ASKED_BELOW,
     "runtime/secrets.py:read_dotenv": ASKED_BELOW,
     "runtime/stream.py:MarketStream._run": OWN_THREAD,
     "runtime/stream.py:MarketStream._quotes": "the future is done",
-    "runtime/worker.py:Supervisor": ASKED_BELOW,
+    "runtime/service_unit.py": COMMAND,
+    "runtime/socket_probe.py:welcome_s": COMMAND,
+    "runtime/supervisor.py:Supervisor._run": OWN_THREAD,
+    "runtime/worker.py:join_all": ASKED_BELOW,
     "kucoin/sessions.py:Sessions.load": ASKED_BELOW,
+    "kucoin/wire.py:Wire.publicGetMyIp": ASKED_BELOW,
     "kucoin_client.py:KuCoinClient.warm_up.ask": OWN_THREAD,
     "control/calls.py:Calls.run": "the future is done",
     "control/server.py:ControlServer._run": OWN_THREAD,
+    "control/site.py:site_files": MAIN,
+    "daemon/doctor_machine.py": COMMAND,
+    "daemon/signals.py:end_after": MAIN,
     "bot.py": MAIN,
 }
 

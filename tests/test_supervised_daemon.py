@@ -17,7 +17,7 @@ from tests.wedges import until
 pytestmark = pytest.mark.process
 
 # They serve one call, and whoever made it learns what came of it; or a run of a limited time.
-PASSING = re.compile(r"control-\d+|warm-up_\d+|Timer|MarketStream_\d+")
+PASSING = re.compile(r"control-\d+|control-io_\d+|warm-up_\d+|Timer|MarketStream_\d+")
 
 
 class Wedged(Daemon):

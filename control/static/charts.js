@@ -107,7 +107,7 @@ function offer(symbol) {
 }
 
 function describe({ timeframe, price: last, price_age_s: age, position }) {
-  const seen = last === null ? "" : ` · last price ${price(last)}, ${span(age)} old`;
+  const seen = last == null ? "" : ` · last price ${price(last)}, ${span(age)} old`;
   if (!position) return `${timeframe} candles, UTC${seen}`;
   const like = position.entry_price;
   return `${timeframe} candles, UTC${seen} · ${position.side} from ${price(like)}, stop ${price(position.stop_price, like)}, `

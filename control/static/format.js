@@ -25,11 +25,12 @@ export function signed(value, digits = 2) {
   return Number(value) > 0 && /[1-9]/.test(text) ? `+${text}` : text;
 }
 
-export const percent = (fraction, digits = 2) =>
-  isUnknown(fraction) ? NOTHING : `${number(Number(fraction) * 100, digits)} %`;
+const inPercent = (read) => (fraction, digits = 2) =>
+  isUnknown(fraction) || !Number.isFinite(Number(fraction)) ? NOTHING : `${read(Number(fraction) * 100, digits)} %`;
 
-export const signedPercent = (fraction, digits = 2) =>
-  isUnknown(fraction) ? NOTHING : `${signed(Number(fraction) * 100, digits)} %`;
+export const percent = inPercent(number);
+
+export const signedPercent = inPercent(signed);
 
 /** An amount as it came, grouped: quantities have as many digits as they have. */
 export function exact(value) {

@@ -21,10 +21,21 @@ const count = (value) => (value === null || value === undefined ? NOTHING : exac
 
 const isWrong = (row) => row.state === "dead" || row.state === "stuck";
 
+// What a worker of a pool is at; the class colours its square.
+const DOING = {
+  idle: "idle", wire: "on the wire", rate: "waits for the rate budget", working: "computing", disk: "on the disk",
+  lock: "waits for a lock", stuck: "stuck", dead: "dead", running: "running",
+};
+const at = ({ doing, what }) => {
+  if (!doing) return NOTHING;
+  if (!what) return DOING[doing] ?? doing;
+  return { idle: `waits for ${what}`, working: what }[doing] ?? `${DOING[doing] ?? doing}: ${what}`;
+};
+
 const THREADS = [
   { title: "Thread", cell: (row) => row.name },
   { title: "State", cell: (row) => row.state, tone: (row) => (isWrong(row) ? "bad" : "quiet") },
-  { title: "At", cell: (row) => [DOING[row.doing] ?? row.doing, row.what].filter(Boolean).join(" ") || NOTHING },
+  { title: "At", cell: at },
   { title: "For", num: true, spare: true, cell: (row) => span(row.for_s) },
   { title: "Progress", num: true, hint: "Since it last got something done", cell: (row) => span(row.idle_s) },
   { title: "Limit", num: true, spare: true, hint: "Longer at one thing than this, and it is stuck",
@@ -35,11 +46,6 @@ const THREADS = [
   { title: "Last error", wraps: true, cell: (row) => row.last_error || NOTHING },
 ];
 
-// What a worker of a pool is at; the class colours its square.
-const DOING = {
-  idle: "idle", wire: "on the wire", rate: "waits for the rate budget", working: "computing", disk: "on the disk",
-  lock: "waits for a lock", stuck: "stuck", dead: "dead", running: "running",
-};
 const MEMBER = /^(.+)-\d+$/;
 
 const micro = (title, kind, figure, more = {}) => ({
@@ -73,7 +79,6 @@ export function show() {
   showExits(status);
   showRates(status?.rate ?? {});
   const said = feed.value("threads");
-  for (const id of ["threads", "locks"]) byId(id).classList.toggle("stale", feed.isStale("threads"));
   showThreads(said?.threads ?? []);
   locks.show(merged(said?.locks ?? []));
 }
@@ -121,13 +126,13 @@ function showThreads(rows) {
 function showPool(line, members) {
   const [, strip, note] = line.children;
   const byNumber = members.toSorted((one, other) => one.name.localeCompare(other.name, "en", { numeric: true }));
-  const at = byNumber.map((row) => (isWrong(row) ? row.state : row.doing ?? row.state));
+  const states = byNumber.map((row) => (isWrong(row) ? row.state : row.doing ?? row.state));
   byNumber.forEach((row, index) => {
     const square = strip.children[index];
-    square.dataset.at = at[index];
-    square.title = [row.name, DOING[at[index]] ?? at[index], row.what].filter(Boolean).join(" ");
+    square.dataset.at = states[index];
+    square.title = `${row.name}: ${at(row)}`;
   });
-  const text = [...Map.groupBy(at, (each) => each)].map(([each, same]) => `${same.length} ${DOING[each] ?? each}`).join(", ");
+  const text = [...Map.groupBy(states, (each) => each)].map(([each, same]) => `${same.length} ${DOING[each] ?? each}`).join(", ");
   strip.setAttribute("aria-label", text);
   say(note, text);
 }

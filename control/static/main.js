@@ -17,6 +17,12 @@ const VIEWS = {
   trades: { sources: trades.SOURCES, show: trades.show },
   machine: { sources: machine.SOURCES, show: machine.show },
 };
+// Which place shows what: it is dimmed when that is old.
+const SHOWS = {
+  positions: "positions", opportunities: "opportunities", events: "events", blacklist: "blacklist", equity: "equity",
+  chart: "chart", trades: "trades", threads: "threads", locks: "threads", pools: "threads", exits: "status", rates: "status",
+};
+const LOGIN = "#login=";         // what stands before a code in the address that `./rad page` prints
 const TICK_MS = 1_000;
 
 let within = false;          // logged in
@@ -30,7 +36,7 @@ function route() {
 // ---- logging in -----------------------------------------------------------------------------------
 
 async function begin() {
-  const code = location.hash.startsWith("#login=") ? decodeURIComponent(location.hash.slice(7)) : "";
+  const code = location.hash.startsWith(LOGIN) ? decodeURIComponent(location.hash.slice(LOGIN.length)) : "";
   if (code) history.replaceState(null, "", location.pathname);   // it is not to be found in the history
   try {
     await (code ? logIn(code) : takeUp());
@@ -101,6 +107,7 @@ function show() {
   if (!within) return;
   showHead();
   showBanner();
+  for (const [id, source] of Object.entries(SHOWS)) byId(id).classList.toggle("stale", feed.isStale(source));
   VIEWS[route().name].show();
 }
 
@@ -143,12 +150,12 @@ function showBanner() {
   const banner = byId("banner");
   banner.hidden = silent.length === 0;
   if (silent.length) {
-    const [name] = silent;
-    const age = feed.age(name);
-    const at = new Date(Date.now() - age * 1000).toISOString();
-    const what = silent.includes("status") ? "The daemon does not answer" : `The daemon says nothing about ${silent.join(", ")}`;
-    say(banner, `${what}: last heard of ${span(age)} ago, at ${when(at)} UTC. `
-      + "What depends on it is not shown. Stops resting on the exchange work without it.");
+    const age = silent.includes("status") ? feed.age("status") : Math.max(...silent.map(feed.age));
+    const at = when(new Date(Date.now() - age * 1000).toISOString());
+    say(banner, silent.includes("status")
+      ? `The daemon does not answer: last heard of ${span(age)} ago, at ${at} UTC. Prices and results are not shown, `
+        + "what is dimmed is old. Stops that rest on the exchange work without it."
+      : `The daemon answers, but has said nothing of ${silent.join(" and ")} for ${span(age)}: what is dimmed is old.`);
   }
   const status = feed.isStale("status") ? null : feed.value("status");
   const problems = [...(status?.problems ?? [])];
@@ -165,7 +172,7 @@ byId("login").addEventListener("submit", submitToken);
 byId("pause").addEventListener("click", pauseOrResume);
 byId("flatten").addEventListener("click", flatten);
 byId("logout").addEventListener("click", () => logOut().catch(() => {}).finally(() => leave("Logged out.")));
-addEventListener("hashchange", turn);
+addEventListener("hashchange", () => (location.hash.startsWith(LOGIN) ? begin() : turn()));
 setInterval(show, TICK_MS);
 addEventListener("unhandledrejection", () => announce("Something on this page failed; reload it if it looks wrong.", "bad"));
 begin();

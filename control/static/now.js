@@ -124,9 +124,7 @@ function priceAge(row) {
 }
 
 function showPositions() {
-  const silent = feed.isStale("positions");
   const rows = (feed.value("positions") ?? []).map((row) => ({ ...row, price_age: priceAge(row), fresh: isFresh(row) }));
-  byId("positions").classList.toggle("stale", silent);
   positions.show(rows, emptiness("positions", "Nothing is open."));
 }
 

@@ -25,8 +25,8 @@ export function close(position) {
   confirm({
     title: `Close ${symbol}?`,
     text: [
-      `The ${side} of ${quantity} lots is sold or bought back at the market's price`
-      + (pnl === null ? "." : `, about ${signed(pnl)} at the last one seen.`),
+      `${quantity} lots are ${side === "short" ? "bought back" : "sold"} at the market's price`
+      + (pnl === null ? "." : `: about ${signed(pnl)} before fees, at the last one seen.`),
     ],
     yes: "Close it",
     danger: true,

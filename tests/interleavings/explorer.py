@@ -248,7 +248,7 @@ def explore(scenario: Callable[[], Scene], *, bound: int | None = None) -> Explo
     return explored
 
 
-def find(scenario: Callable[[], Scene], *, without: str = "", most_preemptions: int = 4) -> Broken:
+def find(scenario: Callable[[], Scene], *, without: str = "", most_preemptions: int = 3) -> Broken:
     """Return an order that breaks *scenario* with as few preemptions as it takes; AssertionError if none does."""
     tried = 0
     with _quietly(strict=not without), _hooks.installed():

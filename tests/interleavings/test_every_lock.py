@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interleavings import blocking, gate, journal_writer, positions, scanner
+from tests.interleavings import blocking, gate, journal_writer, positions, records, scanner
 from tests.interleavings.explorer import Scene, find, replay
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +45,11 @@ MUTANTS: dict[str, tuple[Callable[[], Scene], ...] | Elsewhere] = {
     "deadlines": (blocking.call_and_its_deadline,),
     "{name} pool": (blocking.submitter_and_the_end, blocking.two_submitters),
     "resolver": (blocking.two_that_ask_for_a_name,),
+    "events": (records.two_that_tell_and_a_reader, records.reader_and_the_end),
+    "redactions": (records.two_that_hide,),
+    "black list": (records.two_that_list,),
+    "reload": (records.two_that_reload,),
+    "top": (records.two_that_answer,),
 }
 POOL = "exit"                  # the {name} in these scenes
 EXPLORED = [

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.interleavings import blocking, gate, journal_writer, positions, scanner
+from tests.interleavings import blocking, gate, journal_writer, positions, records, scanner
 from tests.interleavings.explorer import Scene, bound_from_environment, explore
 
 SCENES: dict[Callable[[], Scene], int | None] = {      # and the most preemptions
@@ -55,6 +55,12 @@ SCENES: dict[Callable[[], Scene], int | None] = {      # and the most preemption
     journal_writer.saver_and_the_end: None,
     journal_writer.saver_on_a_failing_disk: None,
     journal_writer.entry_on_a_failing_disk: None,
+    records.two_that_tell_and_a_reader: None,
+    records.reader_and_the_end: None,
+    records.two_that_hide: None,
+    records.two_that_list: None,
+    records.two_that_reload: None,
+    records.two_that_answer: None,
 }
 
 
