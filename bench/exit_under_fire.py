@@ -11,6 +11,7 @@ is printed below.
     entry in flight     another symbol's entry is accepted and not answered, for seconds
     candles lost        every candle call hangs until its deadline: all scan workers wait
     public pool empty   the exchange refuses every public call until its window ends, and from then on again
+    onlookers           eight watch RAD's stream of events, a ninth asks for everything twice a second
     50 ms round trip    every answer takes 50 ms; so it does for the client without a bot
 
 Last, without the stream: no price is pushed any more, RAD asks for them by REST once they are older than
@@ -46,15 +47,15 @@ from bench.exits import (
     open_positions,
     struck,
 )
-from bench.harness import a_daemon, an_exchange, ask, fetch, figures, show, until
+from bench.harness import a_daemon, an_exchange, ask, fetch, figures, onlookers, show, until
 
 SCAN_WORKERS = 20
 ROUND_TRIP_MS = 50.0
 STALE_AFTER_S = 2.0
 QUOTES = "/contractMarket/tickerV2*"
 BOUGHT = 0                     # of the exchange's symbols, the one whose entry hangs
-CALM, ENTRY, CANDLES, POOL, SLOW = (
-    "calm", "entry in flight", "candles lost", "public pool empty", "50 ms round trip",
+CALM, ENTRY, CANDLES, POOL, WATCHED, SLOW = (
+    "calm", "entry in flight", "candles lost", "public pool empty", "onlookers", "50 ms round trip",
 )
 
 
@@ -77,7 +78,7 @@ def main() -> int:
 
 
 def report(fire: Fire, floor: list[float], slow_floor: list[float], loopback_ms: float) -> None:
-    rows = {name: figures(fire.rows[name]) for name in (CALM, ENTRY, CANDLES, POOL, SLOW)}
+    rows = {name: figures(fire.rows[name]) for name in (CALM, ENTRY, CANDLES, POOL, WATCHED, SLOW)}
     floors = {"no bot": figures(floor), "no bot, 50 ms": figures(slow_floor)}
     own = {name: figures(fire.own[name]) for name in rows}
     for name, row in rows.items():
@@ -141,6 +142,9 @@ class Fire:
             lost_candles.close()
             until(lambda: candle_calls(self.at) >= self.pairs)
             self.note(CALM, [self.through.time(position) for position in self.open()])
+            opened = self.open()
+            with onlookers(self.folder):
+                self.note(WATCHED, [self.through.time(position) for position in opened])
             self.note(ENTRY, list(self.beside_an_entry(self.open())))
             opened = self.open()
             with slow_answers(self.at):

@@ -56,6 +56,25 @@ def candle_storm(at: Mapping[str, str], *options: str) -> Iterator[None]:
 
 
 @contextmanager
+def onlookers(folder: Path) -> Iterator[None]:
+    """Have the daemon looked at as by pages and Prometheus, for the length of the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.onlookers", str(folder)], cwd=PROJECT, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    try:
+        if not process.stdout.readline():
+            raise SystemExit("the daemon could not be looked at")
+        yield
+        if process.poll() is not None:
+            raise SystemExit("the daemon was no longer looked at")
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+@contextmanager
 def a_daemon(folder: Path, at: Mapping[str, str], **settings: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start RAD on that exchange, paused, with *settings* (their names without RAD_); it ends with the block."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAD_")} | {

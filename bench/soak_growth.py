@@ -16,7 +16,7 @@ MB = 1_000_000
 KB = 1_000
 Look = tuple[float, float]     # when (or after how many trades), and how much
 
-FLAT, GROWS, UNDECIDED = "flat", "grows", "undecided"
+FLAT, GROWS, BOUNDED, UNDECIDED = "flat", "grows", "bounded", "undecided"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,7 @@ class Trend:
     first: float
     last: float
     highest: float
+    curve: tuple[float, ...]   # the means it was fitted to
 
     def verdict(self, bound: float) -> str:
         """Return flat if it surely grows by no more than *bound*, grows if surely by more, else undecided."""
@@ -45,7 +46,8 @@ def trend(looks: Sequence[Look]) -> Trend:
     left = sum((y - level - slope * (x - middle)) ** 2 for x, y in blocks)
     error = SURE * sqrt(left / (len(blocks) - 2) / spread) if spread and len(blocks) >= FEWEST else float("inf")
     values = [y for _, y in looks]
-    return Trend(slope=slope, error=error, first=values[0], last=values[-1], highest=max(values))
+    return Trend(slope=slope, error=error, first=values[0], last=values[-1], highest=max(values),
+                 curve=tuple(y for _, y in blocks))
 
 
 def _blocks(looks: Sequence[Look]) -> list[Look]:

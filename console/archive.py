@@ -1,4 +1,4 @@
-"""What a backup is: one compressed file with a manifest, the journals, the sandbox's books and the settings.
+"""What a backup is: one compressed file with a manifest, the journals, books, black list and settings.
 
 Nothing secret is in it: not `.env`, not the daemon's token, not a password in an address of the settings.
 """
@@ -25,7 +25,7 @@ MANIFEST = "manifest.json"
 CONFIG = "config.yaml"
 # Nothing else is ever taken out of an archive, whatever stands in it.
 JOURNAL = re.compile(r"\w[\w.-]*")
-BOOKS = re.compile(r"(sandbox|paper)-exchange\.json")
+SMALL = re.compile(r"(sandbox|paper)-exchange\.json|blacklist\.json")
 LARGEST_MANIFEST = 1_000_000
 BLOCK = 1_000_000
 HIDDEN = "***"
@@ -142,7 +142,7 @@ def _manifest(archive: tarfile.TarFile) -> Manifest:
     members = tuple(Member(**each) for each in said["members"])
     for member in members:
         is_journal = member.schema and JOURNAL.fullmatch(member.name) and member.name != MANIFEST
-        if not (is_journal or member.name == CONFIG or BOOKS.fullmatch(member.name)):
+        if not (is_journal or member.name == CONFIG or SMALL.fullmatch(member.name)):
             raise ValueError(f"it holds {member.name!r}, which no backup does")
     return Manifest(
         version=str(said["version"]), made_at=str(said["made_at"]), members=members,

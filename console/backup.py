@@ -83,8 +83,8 @@ def _write(
         meta = check_journal(copy)
         members.append(archive.member_of(copy, schema=meta["schema"], label=meta.get("label", "")))
         content.append(copy)
-    for books in sorted(place.data_dir.glob("*-exchange.json")):
-        content.append(_copied(books.read_bytes(), scratch / books.name))   # replaced whole, so never half of it
+    for small in sorted(path for path in place.data_dir.glob("*.json") if archive.SMALL.fullmatch(path.name)):
+        content.append(_copied(small.read_bytes(), scratch / small.name))   # replaced whole, so never half of it
         members.append(archive.member_of(content[-1]))
     settings = config or PROJECT / CONFIG
     hidden = False

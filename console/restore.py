@@ -60,12 +60,12 @@ def restore(place: Place, config: Path | None, file: Path) -> dict[str, Any]:
 
 
 def _targets(place: Place, manifest: Manifest) -> dict[str, Path]:
-    """Return where each member goes; books first: a journal's positions are looked for in them."""
+    """Return where each member goes; the journals last: their positions are looked for in the exchange's books."""
     journals = [member.name for member in manifest.journals()]
     if not journals:
         raise Failure("there is no journal in that backup", ERROR)
-    books = [member.name for member in manifest.members if archive.BOOKS.fullmatch(member.name)]
-    found = {name: place.data_dir / name for name in books + journals}
+    small = [member.name for member in manifest.members if archive.SMALL.fullmatch(member.name)]
+    found = {name: place.data_dir / name for name in small + journals}
     if place.journal_url is not None:
         if not place.journal_url.startswith(SQLITE):
             raise Failure(ON_A_SERVER, ERROR)

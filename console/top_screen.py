@@ -10,15 +10,15 @@ from typing import Any
 
 from rich.console import RenderableType
 from rich.layout import Layout
-from rich.table import Table
 from rich.text import Text
 
 from console import screens, top_keys
-from console.tables import Column, fill, fitting
+from console.tables import Column
 from console.threads import LOCKS, is_in_strip
 from console.threads import THREADS as THREAD_COLUMNS
 from console.top_feed import Facts
 from console.top_keys import Look
+from console.top_parts import cut, heading, lines_of, pair, part
 from console.wording import NOTHING, colour_of, percent, rounded, signed, since, text, when
 from console.wording import price as price_in_words
 from control.thread_views import MEANINGS
@@ -58,16 +58,16 @@ def screen(facts: Facts, look: Look, width: int, height: int, now: float) -> Ren
     room = max(1, height - len(head) - len(foot))
     layout = Layout()
     layout.split_column(
-        Layout(_lines(head), size=len(head)),
+        Layout(lines_of(head), size=len(head)),
         Layout(_body(facts, look, width, room, stale), size=room),
-        Layout(_lines(foot), size=len(foot)),
+        Layout(lines_of(foot), size=len(foot)),
     )
     return layout
 
 
 def _body(facts: Facts, look: Look, width: int, height: int, stale: bool) -> RenderableType:
     if look.page == top_keys.HELP:
-        return _lines([_pair(key, meaning) for key, meaning in HELP])
+        return lines_of([pair(key, meaning) for key, meaning in HELP])
     if look.page == top_keys.LOG:
         return _log(facts.log, height)
     if stale:
@@ -76,7 +76,7 @@ def _body(facts: Facts, look: Look, width: int, height: int, stale: bool) -> Ren
     if look.page == top_keys.THREADS:
         return _threads(threads, width, height)
     if look.page == top_keys.LOCKS:
-        return _part("Locks", LOCKS, threads.get("locks"), width, height)
+        return part("Locks", LOCKS, threads.get("locks"), width, height)
     return _main(facts.answers, look, width, height)
 
 
@@ -108,7 +108,7 @@ def _head(facts: Facts, width: int, stale: bool, now: float) -> list[Text]:
     if len(problems) > MOST_PROBLEMS:
         lines.append(Text(f"! and {len(problems) - MOST_PROBLEMS} more: ./rad status", style="bold red"))
     lines.append(Text(f"entries blocked: {blocked}", style="yellow") if blocked else Text(""))
-    return [_cut(line, width) for line in lines]
+    return [cut(line, width) for line in lines]
 
 
 def _account(status: JsonObject) -> Text:
@@ -127,7 +127,7 @@ def _account(status: JsonObject) -> Text:
 
 def _clock(title: Text, width: int) -> Text:
     told = datetime.now(UTC).strftime("%H:%M:%S UTC")
-    title = _cut(title, max(0, width - len(told) - 1))
+    title = cut(title, max(0, width - len(told) - 1))
     title.append(" " * max(1, width - title.cell_len - len(told)))
     title.append(told, style="dim")
     return title
@@ -146,7 +146,7 @@ def _foot(facts: Facts, look: Look, width: int) -> list[Text]:
     else:
         said, went_well = facts.note
         asked = Text(said, style="green" if went_well else "bold red")
-    return [_cut(asked, width), _cut(Text(KEYS, style="dim"), width)]
+    return [cut(asked, width), cut(Text(KEYS, style="dim"), width)]
 
 
 def _silence(facts: Facts) -> RenderableType:
@@ -155,7 +155,7 @@ def _silence(facts: Facts) -> RenderableType:
     if facts.answers:
         lines += ["What it said last is too old to be shown. Positions keep their stops on the exchange.",
                   "The log: l, l."]
-    return _lines([Text(line) for line in lines])
+    return lines_of([Text(line) for line in lines])
 
 
 # ---- the first page ------------------------------------------------------------------------------
@@ -222,9 +222,9 @@ def _main(answers: Mapping[str, Any], look: Look, width: int, height: int) -> Re
     rest = max(0, height - of_positions - len(figures))
     layout = Layout()
     layout.split_column(
-        Layout(_part("Positions", _positions_columns(look, numbers), positions, width, of_positions,
+        Layout(part("Positions", _positions_columns(look, numbers), positions, width, of_positions,
                      keep=numbers.get(look.chosen, 1) - 1 if look.asks else 0), size=of_positions),
-        Layout(_lines(figures), size=len(figures)),
+        Layout(lines_of(figures), size=len(figures)),
         Layout(_lower(answers, width, rest), size=max(1, rest)),
     )
     return layout
@@ -238,8 +238,8 @@ def _lower(answers: Mapping[str, Any], width: int, height: int) -> RenderableTyp
     if width < WIDE:
         third = height // 3
         layout.split_column(
-            Layout(_part("Opportunities", _SHORT_OPPORTUNITIES, opportunities, width, third), size=max(1, third)),
-            Layout(_part("Trades", _TRADES, trades, width, third), size=max(1, third)),
+            Layout(part("Opportunities", _SHORT_OPPORTUNITIES, opportunities, width, third), size=max(1, third)),
+            Layout(part("Trades", _TRADES, trades, width, third), size=max(1, third)),
             Layout(_events(events, width, height - 2 * third), size=max(1, height - 2 * third)),
         )
         return layout
@@ -247,8 +247,8 @@ def _lower(answers: Mapping[str, Any], width: int, height: int) -> RenderableTyp
     upper = height * 3 // 5
     columns = Layout(size=max(1, upper))
     columns.split_row(
-        Layout(_part("Opportunities", screens.OPPORTUNITIES, opportunities, half - 1, upper), size=half),
-        Layout(_part("Trades", _TRADES, trades, width - half, upper)),
+        Layout(part("Opportunities", screens.OPPORTUNITIES, opportunities, half - 1, upper), size=half),
+        Layout(part("Trades", _TRADES, trades, width - half, upper)),
     )
     layout.split_column(columns, Layout(_events(events, width, height - upper), size=max(1, height - upper)))
     return layout
@@ -262,21 +262,21 @@ _TRADES = tuple(
 
 
 def _events(events: Sequence[JsonObject] | None, width: int, height: int) -> RenderableType:
-    lines = [_heading("Events")]
+    lines = [heading("Events")]
     if events is None:
-        return _lines([*lines, Text("no answer", style="red")])
+        return lines_of([*lines, Text("no answer", style="red")])
     for event in events[: max(0, height - 1)]:
         style = _LEVELS.get(text(event.get("level")), "")
         told = " ".join(text(event.get("text")).split())
         symbol = f"{event['symbol']} " if event.get("symbol") and str(event["symbol"]) not in told else ""
-        lines.append(_cut(Text(f"{when(event.get('at'))}  {symbol}{told}", style=style), width))
-    return _lines(lines if len(lines) > 1 else [*lines, Text("none yet", style="dim")])
+        lines.append(cut(Text(f"{when(event.get('at'))}  {symbol}{told}", style=style), width))
+    return lines_of(lines if len(lines) > 1 else [*lines, Text("none yet", style="dim")])
 
 
 def _figures(answers: Mapping[str, Any], width: int) -> list[Text]:
     """Return rate pools, exit latency and the scan workers, a line each."""
     status: JsonObject = answers.get("status") or {}
-    return [_cut(line, width) for line in (
+    return [cut(line, width) for line in (
         _rates(status.get("rate") or {}, width), _latency(status.get("exit_latency_ms") or {}),
         _strip(answers.get("threads") or {}),
     )]
@@ -333,9 +333,9 @@ def _threads(facts: JsonObject, width: int, height: int) -> RenderableType:
     rows = facts.get("threads")
     shown = None if rows is None else [row for row in rows if not is_in_strip(row)]
     layout = Layout()
-    parts = [Layout(_part("Threads", THREAD_COLUMNS, shown, width, room), size=room)]
+    parts = [Layout(part("Threads", THREAD_COLUMNS, shown, width, room), size=room)]
     if head:
-        parts.insert(0, Layout(_lines([_cut(line, width) for line in head]), size=len(head)))
+        parts.insert(0, Layout(lines_of([cut(line, width) for line in head]), size=len(head)))
     layout.split_column(*parts)
     return layout
 
@@ -353,65 +353,9 @@ def _add_strip(line: Text, strip: str) -> None:
 
 def _log(lines: Sequence[str], height: int) -> RenderableType:
     if not lines:
-        return _lines([_heading("Log"), Text("There is no log file that can be read here.", style="dim")])
-    shown = [_heading("Log")]
+        return lines_of([heading("Log"), Text("There is no log file that can be read here.", style="dim")])
+    shown = [heading("Log")]
     for line in lines[-max(1, height - 1):]:
         words = line.split(None, 2)
-        shown.append(_cut(Text(line, style=_LOG_LEVELS.get(words[1], "") if len(words) > 1 else ""), 10_000))
-    return _lines(shown)
-
-
-# ---- parts ---------------------------------------------------------------------------------------
-
-
-def _part(
-    title: str, columns: Sequence[Column], rows: Sequence[JsonObject] | None, width: int, height: int, *,
-    keep: int = 0,
-) -> RenderableType:
-    """Return a table of at most *height* lines with its title as the first column's; row *keep* is among them.
-
-    *rows*: None where there was no answer, which is not the same as none.
-    """
-    if height < 1:
-        return Text("")
-    if not rows:
-        said = Text("no answer", style="red") if rows is None else Text("none", style="dim")
-        return _lines([_heading(title), said])
-    room = height - 1
-    fits = len(rows) <= room
-    most = room if fits or room < 2 else room - 1      # the last line says how many more there are
-    first = 0 if fits else min(max(0, keep - most + 1), len(rows) - most)
-    shown = rows[first:first + most]
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", expand=False)
-    told = [replace(columns[0], title=title), *columns[1:]]
-    fill(table, fitting(told, shown, width + len(told)), shown, within=width)
-    if fits or room < 2:
-        return table
-    layout = Layout()
-    layout.split_column(Layout(table, size=len(shown) + 1),
-                        Layout(Text(f"… {len(rows) - len(shown)} more", style="dim")))
-    return layout
-
-
-def _heading(title: str) -> Text:
-    return Text(title, style="bold")
-
-
-def _pair(key: str, meaning: str) -> Text:
-    line = Text(f"{key:<8}", style="bold")
-    line.append(meaning)
-    return line
-
-
-def _cut(line: Text, width: int) -> Text:
-    line = line.copy()
-    line.truncate(max(0, width), overflow="ellipsis")
-    line.no_wrap = True
-    return line
-
-
-def _lines(lines: Sequence[Text]) -> Text:
-    joined = Text("\n").join(lines)
-    joined.no_wrap, joined.overflow = True, "ellipsis"
-    return joined
-
+        shown.append(cut(Text(line, style=_LOG_LEVELS.get(words[1], "") if len(words) > 1 else ""), 10_000))
+    return lines_of(shown)

@@ -21,6 +21,7 @@ log = logging.getLogger("kucoin")
 
 LOAD_DEADLINES = 3             # the list of markets is long: so many times the usual deadline
 NOTED_SKEW_MS = 1_000
+FEW = 20
 EXITS_UNCUT_S = 30.0           # how long RAD may go on when nobody cuts the calls of exits
 
 
@@ -113,8 +114,9 @@ class Sessions:
             "apiKey": wire.apiKey, "secret": wire.secret, "password": wire.password,
             "enableRateLimit": False, "newUpdates": True,
             "urls": {"api": dict(self._urls)},
+            # RAD reads each push as it comes; what ccxt keeps of them for others is 1000 orders and trades.
             "options": {"hf": True, "uta": False, "defaultType": "swap", "keyVersion": self._key_version,
-                        "timeDifference": self.clock_offset_ms()},
+                        "timeDifference": self.clock_offset_ms(), "ordersLimit": FEW, "tradesLimit": FEW},
         }
 
     def hurry(self, seconds: float) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
 import pytest
 
-from tests.guarantees import GUARANTEES, ORDERS, WITHOUT, Guarantee, Outcomes, as_markdown, told
+from tests.guarantees import GUARANTEES, ORDERS, WITHOUT, Guarantee, Outcomes, as_markdown, is_there, told
 from tests.interleavings.test_every_lock import EXPLORED
 from tests.interleavings.test_every_order import SCENES
 
@@ -32,10 +31,8 @@ def test_its_tests_exist(guarantee: Guarantee) -> None:
     assert guarantee.checks
     assert guarantee.mutants
     for node in (*guarantee.checks, *guarantee.mutants):
-        file, _, rest = node.partition("::")
-        name, _, parameter = rest.partition("[")
-        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-        assert name in {each.name for each in tree.body if isinstance(each, ast.FunctionDef)}, node
+        parameter = node.partition("[")[2]
+        assert is_there(node), node
         if node.startswith(ORDERS):
             assert parameter.rstrip("]") in {scene.__name__ for scene in SCENES}, node
         elif node.startswith(WITHOUT) and parameter:

@@ -117,12 +117,14 @@ def test_too_many_are_turned_away(server: ControlServer) -> None:
 def test_one_who_does_not_read_is_cut_off(
     server: ControlServer, steering: FakeSteering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others are told as before, and what waits for the slow one is bounded."""
+    """Others are told as before, what waits for the slow one is bounded, and its place is free before it reads."""
     monkeypatch.setattr(stream, "QUEUED", 4)
+    monkeypatch.setattr(stream, "MOST_WATCHING", 2)
     slow, quick = Stream(program(server)), Stream(program(server))
     steering.on["positions"] = lambda: [POSITION | {"price": str(len(steering.asked)), "reasons": ["x" * 10**6]}]
     for _ in range(20):                    # of a megabyte each, which the sockets do not hold
         quick.until("positions")
+    assert Stream(program(server)).answer.status == 200
     heard = 0
     while slow.next() is not None:         # what the sockets held, and then the end
         heard += 1

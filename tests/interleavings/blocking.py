@@ -177,6 +177,7 @@ def submitter_and_the_end() -> Scene:
     def check(results: Mapping[str, object]) -> None:
         assert done == ["exit"]
         assert results["ending"] is True
+        assert VirtualClock().monotonic() == 0.0, "a worker was not woken"
 
     return Scene(check=check, threads={
         "monitor": lambda: pool.submit(lambda: done.append("exit"), Priority.CRITICAL),
@@ -191,6 +192,7 @@ def two_submitters() -> Scene:
     def check(_: object) -> None:
         assert sorted(done) == ["exit", "settling"]
         assert pool._running == dict.fromkeys(pool._running, 0)
+        assert VirtualClock().monotonic() == 0.0, "a worker was not woken"
 
     return Scene(check=check, ending=lambda: pool.stop(60), threads={
         "monitor": lambda: pool.submit(lambda: done.append("exit"), Priority.CRITICAL),
@@ -210,7 +212,7 @@ def call_and_its_deadline() -> Scene:
         def call() -> bool:
             with deadlines.limit(seconds) as under_way:
                 watch(under_way, f"call of {seconds:g} s", deadline._owners, ("expired",))
-                time.sleep(seconds + 1)
+                time.sleep(seconds + 0.01)       # cut on time, not at some later look
                 return under_way.expired
 
         return call
@@ -218,7 +220,7 @@ def call_and_its_deadline() -> Scene:
     def check(results: Mapping[str, object]) -> None:
         assert results == {"long": True, "short": True}
 
-    return Scene(check=check, threads={"long": calling(9.0), "short": calling(5.0)}, ending=deadlines.stop)
+    return Scene(check=check, threads={"long": calling(2.7), "short": calling(1.3)}, ending=deadlines.stop)
 
 
 def call_and_the_end() -> Scene:

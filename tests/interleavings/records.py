@@ -59,7 +59,9 @@ def two_that_hide() -> Scene:
     def check(_: object) -> None:
         assert redact("first second") == f"{HIDDEN} {HIDDEN}"
 
-    return Scene(threads={"one": lambda: redact.hide(["first"]), "other": lambda: redact.hide(["second"])}, check=check)
+    return Scene(check=check, threads={
+        "one": lambda: redact.hide(["first"]), "other": lambda: redact.hide(["second"]),
+    })
 
 
 class Listed(Blacklist):
@@ -141,5 +143,6 @@ def two_that_answer() -> Scene:
         assert (facts.trouble, facts.note) == ("does not answer", ("closed", True))
 
     return Scene(check=check, threads={
-        "asks": lambda: feed._change(trouble="does not answer"), "tells": lambda: feed._change(note=("closed", True)),
+        "asks": lambda: feed._change(trouble="does not answer"),
+        "tells": lambda: feed._change(note=("closed", True)),
     })

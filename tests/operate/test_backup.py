@@ -240,14 +240,17 @@ def test_what_was_backed_up_is_back_and_what_was_there_is_kept(
 ) -> None:
     """Afterwards RAD opens the journal of then, and the one of just now lies beside."""
     (data_dir / "sandbox-exchange.json").write_text('{"then": 1}')
+    (data_dir / "blacklist.json").write_text('["DOGE/USDT:USDT"]')
     write_days(data_dir, "p1")
     rad("backup", tmp_path / "b.tar.gz")
     write_days(data_dir, "p2")
     (data_dir / "sandbox-exchange.json").write_text('{"now": 1}')
+    (data_dir / "blacklist.json").unlink()
     code, out, _ = rad("restore", tmp_path / "b.tar.gz")
     assert code == 0
     assert trades_in(data_dir / "journal-sandbox.sqlite") == ["p1"]
     assert (data_dir / "sandbox-exchange.json").read_text() == '{"then": 1}'
+    assert (data_dir / "blacklist.json").read_text() == '["DOGE/USDT:USDT"]'
     (kept,) = data_dir.glob("replaced-*")
     assert str(kept) in out
     assert trades_in(kept / "journal-sandbox.sqlite") == ["p1", "p2"]
