@@ -14,7 +14,10 @@ const ASKED = {
   opportunities: { everyS: 5, path: () => "api/opportunities" },
   blacklist: { everyS: 15, path: () => "api/blacklist" },
   threads: { everyS: 2, path: () => "api/threads" },
-  equity: { everyS: 30, path: ({ since }) => `api/equity?points=600${since ? `&since=${encodeURIComponent(since)}` : ""}` },
+  equity: {
+    everyS: 30, path: ({ since }) => `api/equity?points=600${since ? `&since=${encodeURIComponent(since)}` : ""}`,
+    isYoung: (said) => said.points.length < 2,       // asked for again soon: there is something to draw in seconds
+  },
   trades: { everyS: 120, path: () => "api/trades?limit=10000" },
   chart: { everyS: 3, path: ({ symbol }) => `api/chart?symbol=${encodeURIComponent(symbol)}` },
 };
@@ -22,8 +25,8 @@ const ASKED = {
 const now = () => performance.now() / 1000;
 
 class Source {
-  constructor(name, { everyS, path = null }) {
-    Object.assign(this, { name, everyS, path, query: {}, timer: 0, turn: 0 });
+  constructor(name, { everyS, path = null, isYoung = null }) {
+    Object.assign(this, { name, everyS, path, isYoung, query: {}, timer: 0, turn: 0 });
     this.forget();
   }
 
@@ -129,7 +132,11 @@ export async function refresh(name) {
     source.trouble = error.message;
   }
   news(name);
-  if (wanted.has(name) && !document.hidden) source.timer = setTimeout(() => refresh(name), source.everyS * 1000);
+  if (wanted.has(name) && !document.hidden) source.timer = setTimeout(() => refresh(name), pauseMs(source));
+}
+
+function pauseMs(source) {
+  return source.value !== null && source.isYoung?.(source.value) ? AGAIN_MS : source.everyS * 1000;
 }
 
 function listen() {
