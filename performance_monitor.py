@@ -241,7 +241,7 @@ class PerformanceMonitor:
     def get_stats(self, *, brief: bool = False) -> Stats:
         """Return everything as of one moment: copied under the lock, worked out after.
 
-        *brief*: without calls, executions and locks, which are empty then. All of it takes tens of
+        *brief*: without calls, executions and locks, which are empty then. All of it takes
         milliseconds to work out, which whoever asks every second takes from everybody else.
         """
         now = self._clock.monotonic()

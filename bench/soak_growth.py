@@ -16,7 +16,7 @@ MB = 1_000_000
 KB = 1_000
 Look = tuple[float, float]     # when (or after how many trades), and how much
 
-FLAT, GROWS, UNDECIDED = "flat", "grows", "undecided"
+FLAT, GROWS, BOUNDED, UNDECIDED = "flat", "grows", "bounded", "undecided"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

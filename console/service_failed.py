@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from console.where import Place
-from control.steering import ERROR, OK
+from control.steering import OK
 from trading.errors import RadError
 
 # systemd reads the priority from the start of a line; 2 is "critical".
@@ -26,10 +26,9 @@ def tell_everybody(place: Place) -> int:
     ]
     for line in lines:
         _say(line)
-    failures = _send("\n".join(lines))
-    for failure in failures:
+    for failure in _send("\n".join(lines)):
         _say(failure)
-    return ERROR if failures else OK
+    return OK
 
 
 def _say(line: str) -> None:
@@ -45,8 +44,8 @@ def _send(text: str) -> list[str]:
     try:
         results = send_to_outlets(Message(title="RAD is down", body=text, level=Level.CRITICAL))
     except RadError as error:
-        return [f"nobody was told: {error}"]
-    return [f"outlet {name} was not told: {reason}" for name, reason in results.items() if reason]
+        return [f"no message sent: {error}"]
+    return [f"no message sent through {name}: {reason}" for name, reason in results.items() if reason]
 
 
 def _held(place: Place) -> str:

@@ -20,6 +20,7 @@ from control.steering import Steering
 from control.telegram_api import GRACE_S, TelegramApi, TelegramFailed
 from control.telegram_words import ASKING, HELP, find_symbol, say_closed, say_flattened, say_paused
 from runtime.heartbeat import IDLE_LIMIT_S, Heart
+from runtime.locks import assert_no_lock_held
 from runtime.pool import UrgentPool
 from trading.errors import RadError
 from trading.facts import Priority
@@ -100,6 +101,7 @@ class Telegram:
 
     def stop(self, timeout_s: float) -> bool:
         """Listen no more and let commands under way end; False if something has not by then."""
+        assert_no_lock_held("end Telegram")
         deadline = self._clock.monotonic() + timeout_s
         self._stop.set()
         ended = self._pool.stop(timeout_s)

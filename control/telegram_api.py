@@ -10,6 +10,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from runtime.deadline import Deadlines, deadline_pools
+from runtime.locks import assert_no_lock_held
 from trading.errors import RadError
 
 GRACE_S = 10.0                 # beyond the time Telegram may wait for news itself
@@ -52,6 +53,7 @@ class TelegramApi:
         Raises:
             TelegramFailed: no answer, a refusal, or nothing one can read.
         """
+        assert_no_lock_held("call Telegram")
         limit_s = wait_s + GRACE_S
         try:
             with self._deadlines.limit(limit_s):

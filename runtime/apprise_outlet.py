@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from runtime.locks import assert_no_lock_held
 from runtime.notifier import Message, Send
 from trading.errors import ConfigError
 from trading.events import Level
@@ -60,6 +61,7 @@ def apprise_send(name: str, url: str) -> Send:
         )
 
     def send(message: Message) -> str:
+        assert_no_lock_held("send a message")
         with _heard() as said:
             kind = apprise.NotifyType(_TYPES[message.level])
             taken = service.notify(body=message.body, title=message.title, notify_type=kind)

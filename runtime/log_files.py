@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from runtime.locks import assert_no_lock_held
 from runtime.log_lines import SYMBOL
 
 LEVELS = ("DEBUG", "INFO", "WARN", "ERROR", "FATAL")           # as the log writes them
@@ -70,6 +71,7 @@ class LogFiles:
 
     def latest(self, wanted: Wanted, count: int) -> list[Entry]:
         """Return the latest *count* records that are wanted, oldest first."""
+        assert_no_lock_held("read the log")
         found: list[Entry] = []
         for path in self._files():
             try:

@@ -20,6 +20,7 @@ from typing import Any
 from runtime.events import EventFeed
 from runtime.folding import Folding
 from runtime.heartbeat import Heart
+from runtime.locks import assert_no_lock_held
 from trading.events import Event, Kind, Level, NotifyRules
 from trading.ports import Clock
 
@@ -98,6 +99,7 @@ class Outlet:
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; False if the service holds the thread still."""
+        assert_no_lock_held("join an outlet")
         thread = self._heart.thread              # None: it never came to a start
         if thread is not None:
             thread.join(timeout_s)

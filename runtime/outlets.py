@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
+from runtime.locks import assert_no_lock_held
 from runtime.secrets import every_form, read_credentials, read_dotenv
 from trading.errors import ConfigError
 
@@ -66,6 +67,7 @@ def load_outlets(folders: Iterable[Path], environ: Mapping[str, str] | None = No
 
 
 def _sources(folders: Iterable[Path], environ: Mapping[str, str]) -> Iterator[Mapping[str, str | None]]:
+    assert_no_lock_held("read outlets")
     yield environ
     if environ.get("CREDENTIALS_DIRECTORY"):
         folder = Path(environ["CREDENTIALS_DIRECTORY"])

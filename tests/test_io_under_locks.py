@@ -62,8 +62,8 @@ WITHOUT_ASKING = {
     "runtime/lease.py:Lease.__init__": MAIN,
     "runtime/lease_row.py": ASKED_BELOW,
     "runtime/logs.py:_FileSink": ASKED_BELOW,          # in its formatter
-    "runtime/secrets.py:_credentials": ASKED_BELOW,
-    "runtime/secrets.py:_dotenv": ASKED_BELOW,
+    "runtime/secrets.py:read_credentials": ASKED_BELOW,
+    "runtime/secrets.py:read_dotenv": ASKED_BELOW,
     "runtime/stream.py:MarketStream._run": OWN_THREAD,
     "runtime/stream.py:MarketStream._quotes": "the future is done",
     "runtime/service_unit.py": COMMAND,

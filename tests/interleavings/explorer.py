@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from runtime import locks
+from runtime import heartbeat, locks
 from tests.interleavings.hooks import Hooks
 from tests.interleavings.scheduler import Run, Step, Stuck, Task
 from tests.interleavings.watching import forget_all
@@ -139,6 +139,7 @@ class Explorer:
         """Run one order: the next of the walk, or the one given."""
         self._depth, self._passed, self._was_met, self._asleep = 0, 0, False, {}
         self._path = self._path if order is None else [_Node([number]) for number in order]
+        hearts = heartbeat._hearts.copy()
         run = Run.active = Run(self._decide, self._without)
         try:
             setup = run.add("setup", self._scenario)
@@ -150,6 +151,8 @@ class Explorer:
             run.abandon()
             Run.active = None
             forget_all()
+            for left in set(heartbeat._hearts) - set(hearts):      # of threads that unwound: on another time
+                del heartbeat._hearts[left]
         self._pass_steps(run)
         self.longest = max(self.longest, len(run.steps))
         return run

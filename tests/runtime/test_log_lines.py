@@ -179,17 +179,17 @@ def test_repeats_are_told_when_their_time_is_over_though_nothing_else_comes(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The writer wakes for them by itself."""
-    monkeypatch.setattr(logs, "FOLD_S", 0.05)
+    monkeypatch.setattr(logs, "FOLD_S", 0.5)
 
     class Waited(io.StringIO):
         def write(self, text: str) -> int:
-            if "once more" in text:
+            if "more)" in text:
                 told.set()
             return super().write(text)
 
     told = threading.Event()
     start("info", stream=Waited())
-    for _ in range(FOLD_FIRST + 1):
+    for _ in range(200):
         logging.getLogger("bot").warning("again")
     assert told.wait(PATIENCE_S)
 
