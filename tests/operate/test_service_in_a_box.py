@@ -16,7 +16,7 @@ import pytest
 
 from tests.operate.box import LOG, PYTHON, Box, why_not
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 UNIT = "rad.service"
 DROP_IN = "/etc/systemd/system/rad.service.d/box.conf"
@@ -89,7 +89,7 @@ def status_of(box: Box) -> dict[str, str]:
     return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
 
 
-def test_it_runs_as_the_run_book_says(box: Box) -> None:
+def starts_as_promised(box: Box) -> None:
     """init, install-service, READY: as its own user, without a right, its keys handed over by systemd alone."""
     init_and_install(box)
     said(f"READY after {await_ready(box):.1f} s")
@@ -108,7 +108,7 @@ def test_it_runs_as_the_run_book_says(box: Box) -> None:
     assert "ready: markets loaded, reconciled, stream live, protected" in box.read(LOG)
 
 
-def test_its_status_line_tells_how_it_stands(box: Box) -> None:
+def tells_how_it_stands(box: Box) -> None:
     """systemctl status shows equity, positions and protection; the doctor finds nothing to mend."""
     opened = box.rad("open", "XBTUSDTM", "--side", "long")
     assert opened.returncode == 0, opened.stderr
@@ -118,7 +118,7 @@ def test_its_status_line_tells_how_it_stands(box: Box) -> None:
     assert re.fullmatch(r"(running|degraded), equity [\d.]+ USDT, [12] open, all protected.*", text)
 
 
-def test_reload_takes_in_what_may_change(box: Box) -> None:
+def reloads(box: Box) -> None:
     """systemctl reload changes a limit while it runs; a wrong file is refused, and nothing has changed."""
     settings = box.read("/opt/rad/config.yaml")
     changed = re.sub(r"max_open: \S+", "max_open: 5", settings)
@@ -131,13 +131,7 @@ def test_reload_takes_in_what_may_change(box: Box) -> None:
     assert box.show(UNIT, "ActiveState")["ActiveState"] == "active"
 
 
-long_form = pytest.mark.skipif(
-    os.environ.get("RAD_SYSTEMD") != "long", reason="takes longer: RAD_SYSTEMD=long runs it"
-)
-
-
-@long_form
-def test_a_hang_is_ended_with_every_stack_in_the_log(box: Box) -> None:
+def hangs(box: Box) -> None:
     """The main thread hangs: the watchdog is not fed, systemd aborts RAD and starts it again."""
     box.write(DROP_IN, WEDGED)
     box.run("systemctl", "daemon-reload")
@@ -156,8 +150,7 @@ def test_a_hang_is_ended_with_every_stack_in_the_log(box: Box) -> None:
     assert "Watchdog timeout" in box.read("/dev/kmsg")
 
 
-@long_form
-def test_a_crash_loop_ends_in_an_alert(box: Box) -> None:
+def crashes_again_and_again(box: Box) -> None:
     """Too many failures: systemd starts it no more, and the alert names what is open and what protects it."""
     box.write("/run/rad-dies", "")
     box.run("systemctl", "kill", "--signal=KILL", UNIT)
@@ -170,8 +163,7 @@ def test_a_crash_loop_ends_in_an_alert(box: Box) -> None:
     assert "Start request repeated too quickly" in box.read("/dev/kmsg")
 
 
-@long_form
-def test_wrong_settings_are_not_started_again(box: Box) -> None:
+def has_wrong_settings(box: Box) -> None:
     """Exit code 4 is final: no restart would find other settings."""
     box.run("rm", "/run/rad-dies")
     box.write(DROP_IN, OWN_OUTPUT)
@@ -183,3 +175,18 @@ def test_wrong_settings_are_not_started_again(box: Box) -> None:
     found = box.show(UNIT, "ActiveState", "ExecMainStatus", "NRestarts")
     assert found == {"ActiveState": "failed", "ExecMainStatus": "4", "NRestarts": "0"}
     box.until(lambda: "not started any more: exit-code (exited 4)" in box.read(LOG), "the alert", 30)
+
+
+def test_it_runs_as_the_run_book_says(box: Box) -> None:
+    """Installed, ready, without rights, with its keys; its status line; its settings read again.
+
+    And, in the long form, what systemd does when it hangs, crashes, or cannot be right. One test: each part
+    goes on where the one before it ended.
+    """
+    starts_as_promised(box)
+    tells_how_it_stands(box)
+    reloads(box)
+    if os.environ.get("RAD_SYSTEMD") == "long":
+        hangs(box)
+        crashes_again_and_again(box)
+        has_wrong_settings(box)
