@@ -136,22 +136,18 @@ function listen() {
   hangUp();
   openedAt = now();
   stream = new EventSource("api/events");
-  const on = (kind, take) => stream.addEventListener(kind, (event) => take(JSON.parse(event.data)));
+  const on = (kind, hear) => stream.addEventListener(kind, (event) => hear(JSON.parse(event.data)));
   on("status", (said) => {
     sources.get("status").hear(said);
-    sources.get("events").hear();
-    if (sources.get("positions").value !== null) sources.get("positions").hear();   // told only when they change
+    // These are told only when they change: they are as old as the latest status.
+    sources.get("events").value ??= [];
+    for (const name of ["positions", "events"]) if (value(name) !== null) take(name);
     news("status");
   });
-  on("positions", (said) => {
-    sources.get("positions").hear(said);
-    news("positions");
-  });
+  on("positions", (said) => take("positions", said));
   on("event", (said) => {
-    const source = sources.get("events");
-    const known = (source.value ?? []).filter((event) => event.number !== said.number);
-    source.hear([...known, said].slice(-MOST_EVENTS));
-    news("events");
+    const known = (value("events") ?? []).filter((event) => event.number !== said.number);
+    take("events", [...known, said].slice(-MOST_EVENTS));
   });
   on("silence", (said) => {
     for (const name of PUSHED) sources.get(name).trouble = said.error;
@@ -161,6 +157,14 @@ function listen() {
     for (const name of PUSHED) sources.get(name).trouble ||= "nobody answers at this address";
     if (stream?.readyState === EventSource.CLOSED) askWhy();
   };
+}
+
+/** Take in what was pushed beside a status, and is as old as that: they grow old together. */
+function take(name, said) {
+  const source = sources.get(name);
+  source.hear(said);
+  source.heard = sources.get("status").heard ?? source.heard;
+  if (said !== undefined) news(name);
 }
 
 function hangUp() {
