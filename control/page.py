@@ -10,6 +10,7 @@ from pathlib import Path
 from aiohttp import web
 
 from control.guard import open_to_all
+from runtime.locks import assert_no_lock_held
 
 FOLDER = Path(__file__).parent / "static"
 INDEX = "page.html"
@@ -41,6 +42,7 @@ class StaticFile:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Return it, or that the browser's copy is still good."""
+        assert_no_lock_held("page file")
         about = self._path.stat()
         tag = f"{about.st_mtime_ns:x}-{about.st_size:x}"
         headers = {**HEADERS, "ETag": f'"{tag}"', "Vary": "Accept-Encoding"}

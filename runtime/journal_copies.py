@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from runtime.journal_version import version_of
+from runtime.locks import assert_no_lock_held
 from trading.errors import JournalError
 
 BUSY_TIMEOUT_S = 5.0
@@ -23,6 +24,7 @@ def copy_journal(source: Path, target: Path) -> None:
     Raises:
         JournalError: it cannot be read or written, or is damaged.
     """
+    assert_no_lock_held("journal copy")
     fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
         make_private(fresh)
@@ -46,6 +48,7 @@ def check_journal(file: Path) -> dict[str, str]:
     Raises:
         JournalError: it is damaged, not RAD's, or of a newer RAD.
     """
+    assert_no_lock_held("journal check")
     try:
         with closing(_reading(file)) as reading:
             found = reading.execute("PRAGMA integrity_check(1)").fetchone()[0]
@@ -65,6 +68,7 @@ def check_journal(file: Path) -> dict[str, str]:
 
 def keep_before_migration(journal: Path, version: int) -> Path:
     """Keep a copy of *journal* as it is before it leaves schema *version*; the oldest beyond a few go."""
+    assert_no_lock_held("journal copy")
     target = journal.with_name(f"{journal.name}.schema-{version}")
     copy_journal(journal, target)
     kept = sorted(journal.parent.glob(f"{journal.name}.schema-*"), key=_version_in_name)
@@ -75,12 +79,14 @@ def keep_before_migration(journal: Path, version: int) -> Path:
 
 def make_private(file: Path) -> None:
     """Make an empty file that its owner alone can read, from its first byte on."""
+    assert_no_lock_held("making a file")
     file.unlink(missing_ok=True)
     os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def sync_folder(folder: Path) -> None:
     """See that the names in *folder* are on disk."""
+    assert_no_lock_held("folder sync")
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -172,7 +172,7 @@ class Box:
 
     # ---- inside ---------------------------------------------------------------------------------
 
-    def run(self, *command: str, env: Mapping[str, str] | None = None, timeout_s: float = 60.0
+    def run(self, *command: str, env: Mapping[str, str] | None = None, timeout_s: float = 180.0
             ) -> subprocess.CompletedProcess[str]:
         """Run a command in the box, in RAD's folder, to its end."""
         enter = ["nsenter", "--target", str(self._pid), "-m", "-p", "-n", "-i", "-u", "-C", "-r",
