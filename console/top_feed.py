@@ -15,7 +15,7 @@ from console.daemon import Daemon
 from console.failure import Failure, NotRunning
 from console.top_keys import Order
 from console.wording import signed
-from runtime.locks import named_lock
+from runtime.locks import guard, named_lock
 
 EVERY_S = 1.0
 TIMEOUT_S = 3.0
@@ -56,6 +56,7 @@ class Feed:
         self._lock = named_lock("top")
         # Guarded by _lock.
         self._facts = Facts()
+        guard(self, self._lock, "_facts")
         self._threads = [
             threading.Thread(target=self._ask_on, name="top-ask", daemon=True),
             threading.Thread(target=self._tell_on, name="top-tell", daemon=True),

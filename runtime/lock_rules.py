@@ -64,6 +64,13 @@ def breach_sentence() -> str:
     return f"lock rules broken {_state.count} times, last: {_state.latest}"
 
 
+def forget_breaches() -> None:
+    """Begin anew, as a process does: for tests that break rules on purpose."""
+    with _state_lock:
+        _state.count, _state.latest = 0, ""
+        _state.times.clear()
+
+
 def breach(text: str, taken: Callable[[], str] = str) -> None:
     """A rule is broken by the calling thread: *text* says which; *taken* says where its lock was taken.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from runtime.locks import named_lock
+from runtime.locks import guard, named_lock
 
 HIDDEN = "***"
 
@@ -25,8 +25,9 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._lock = named_lock("redactions")
-        self._known: frozenset[str] = frozenset()       # changed under _lock
-        self._pattern: re.Pattern[str] | None = None    # replaced whole
+        self._known: frozenset[str] = frozenset()       # guarded by _lock
+        self._pattern: re.Pattern[str] | None = None    # replaced whole under _lock, read without
+        guard(self, self._lock, "_known")
         self.hide(secrets)
 
     def hide(self, secrets: Iterable[str]) -> None:

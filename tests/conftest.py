@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runtime import locks
-from runtime.lock_rules import LOCKS
+from runtime.lock_rules import LOCKS, forget_breaches
 from tests.manual_clock import ManualClock
 from tests.postgres import postgres
 
@@ -35,6 +35,13 @@ def _strict_locks() -> Iterator[None]:
     yield
     logging.setLogRecordFactory(make_record)
     locks.make_strict(False)
+
+
+@pytest.fixture(autouse=True)
+def _no_breach_of_another_test() -> Iterator[None]:
+    """What one test breaks on purpose is no trouble of the next one's daemon."""
+    yield
+    forget_breaches()
 
 
 @pytest.fixture

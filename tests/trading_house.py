@@ -140,7 +140,10 @@ def a_manager(
 
 def restarted(house: TradingHouse, **overrides: Any) -> TradingHouse:
     """The next process on the same exchange and journal: what recovery does before the first reconciliation."""
-    following = a_manager(exchange=house.exchange, journal=house.journal, **overrides)
+    journal = house.journal
+    # Which of two versions is the later one, a process knows of its own alone.
+    journal.positions = {name: replace(position, version=0) for name, position in journal.positions.items()}
+    following = a_manager(exchange=house.exchange, journal=journal, **overrides)
     for position in house.journal.positions.values():
         following.manager.restore(position)
     following.reconciler.catch_up()

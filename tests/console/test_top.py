@@ -232,12 +232,21 @@ def test_pages_are_turned_and_left() -> None:
 # ---- what is asked and told ----------------------------------------------------------------------
 
 
+class NoLock(nullcontext[None]):
+    """A lock that locks nobody out."""
+
+    name = "none"
+
+    def is_mine(self) -> bool:
+        return True
+
+
 @pytest.mark.parametrize("is_locked", [True, False])
 def test_an_answer_and_a_note_at_once_are_both_kept(monkeypatch: pytest.MonkeyPatch, is_locked: bool) -> None:
     """Each of the two threads changes its part of what is shown; without the lock one undoes the other's."""
     feed = Feed(Daemon(Path("/nowhere")), None, lambda: None)
     if not is_locked:
-        monkeypatch.setattr(feed, "_lock", nullcontext())
+        monkeypatch.setattr(feed, "_lock", NoLock())
     inside = threading.Barrier(2)
 
     def slowly(told: Facts, **fields: Any) -> Facts:
