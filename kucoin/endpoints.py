@@ -25,6 +25,7 @@ class Endpoint:
     weight: int
     effect: Effect = Effect.NONE
     exact: bool = True         # numbers as Decimal; candles are for indicators, and there are many
+    fields: frozenset[str] | None = None       # of each row, what RAD reads; the rest is not kept for a moment
 
 
 def _public(method: str, weight: int, *, exact: bool = True) -> Endpoint:
@@ -35,7 +36,12 @@ def _private(method: str, weight: int, effect: Effect = Effect.NONE) -> Endpoint
     return Endpoint(method=f"futuresPrivate{method}", pool=FUTURES, weight=weight, effect=effect)
 
 
-CONTRACTS = _public("GetContractsActive", 3)
+# Sixty fields each, for hundreds of contracts, twice a minute: kept whole they set the peak of RAD's memory.
+CONTRACTS = Endpoint(method="futuresPublicGetContractsActive", pool=PUBLIC, weight=3, fields=frozenset({
+    "symbol", "type", "status", "isInverse", "baseCurrency", "quoteCurrency", "settleCurrency", "multiplier",
+    "lotSize", "tickSize", "maxOrderQty", "maxLeverage", "makerFeeRate", "takerFeeRate", "firstOpenDate",
+    "markPrice", "turnoverOf24h",
+}))
 CONTRACT = _public("GetContractsSymbol", 3)
 TICKERS = _public("GetAllTickers", 5)
 CANDLES = _public("GetKlineQuery", 3, exact=False)

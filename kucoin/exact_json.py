@@ -16,18 +16,21 @@ _LIST = re.compile(r'\s*\{\s*"code"\s*:\s*"(\d+)"\s*,\s*"data"\s*:\s*\[\s*(?=\{)
 _AFTER_ROW = re.compile(r"\s*([,\]])\s*")
 
 
-def exactly(body: bytes) -> Any:
-    """Return what *body* says. Raises ValueError, RecursionError: it is not JSON."""
+def exactly(body: bytes, fields: frozenset[str] | None = None) -> Any:
+    """Return what *body* says; of the rows of a long list *fields* alone, if given, as each is read.
+
+    Raises ValueError, RecursionError: it is not JSON.
+    """
     text = body.decode()
     begin = _LIST.match(text) if len(body) > LONG else None
-    return _DECODER.decode(text) if begin is None else _row_by_row(text, begin)
+    return _DECODER.decode(text) if begin is None else _row_by_row(text, begin, fields)
 
 
-def _row_by_row(text: str, begin: re.Match[str]) -> Any:
+def _row_by_row(text: str, begin: re.Match[str], fields: frozenset[str] | None) -> Any:
     rows, at = [], begin.end()
     while True:
         row, at = _DECODER.raw_decode(text, at)
-        rows.append(row)
+        rows.append({name: row[name] for name in fields & row.keys()} if fields and isinstance(row, dict) else row)
         mark = _AFTER_ROW.match(text, at)
         if mark is None:
             raise ValueError("a list that does not go on after a row")

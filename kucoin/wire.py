@@ -53,6 +53,7 @@ class _Asking(threading.local):
 
     effect = Effect.NONE
     exact = True
+    fields: frozenset[str] | None = None
     sent_ms = 0
     answered_ms = 0
     headers: Mapping[str, str] = {}
@@ -98,7 +99,8 @@ class Wire(ccxt.kucoin):  # type: ignore[misc]
             ExchangeError: the kind that KuCoin's code means; OutcomeUnknown for an unanswered order or cancel.
         """
         asking, method = self._asking, getattr(self, endpoint.method)
-        asking.effect, asking.exact, asking.headers = endpoint.effect, endpoint.exact, {}
+        asking.effect, asking.exact, asking.fields = endpoint.effect, endpoint.exact, endpoint.fields
+        asking.headers = {}
         try:
             answer = method(params)
         except BadResponse as error:
@@ -112,7 +114,7 @@ class Wire(ccxt.kucoin):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - whatever broke in ccxt, the order may have left
             raise self._unanswered(f"no readable answer ({type(error).__name__})") from error
         finally:
-            asking.effect, asking.exact = Effect.NONE, True
+            asking.effect, asking.exact, asking.fields = Effect.NONE, True, None
         return answer["data"]
 
     def answer_headers(self) -> Mapping[str, str]:
@@ -187,7 +189,7 @@ class Wire(ccxt.kucoin):  # type: ignore[misc]
 
     def _read(self, status: int, headers: Mapping[str, str], body: bytes) -> Any:
         """The one border where codes are read."""
-        envelope = parsed(body, exact=self._asking.exact)
+        envelope = parsed(body, exact=self._asking.exact, fields=self._asking.fields)
         if not isinstance(envelope, Mapping) or "code" not in envelope:
             raise unreadable(body.decode("utf-8", "replace"), status)
         code = str(envelope["code"])
@@ -202,10 +204,10 @@ class Wire(ccxt.kucoin):  # type: ignore[misc]
         return (ExchangeUnavailable if self._asking.effect is Effect.NONE else OutcomeUnknown)(text)
 
 
-def parsed(body: bytes, *, exact: bool) -> Any:
+def parsed(body: bytes, *, exact: bool, fields: frozenset[str] | None = None) -> Any:
     """Return an answer's JSON, its fractions as Decimal if *exact*; None if it is not JSON."""
     try:
-        return exactly(body) if exact else orjson.loads(body)
+        return exactly(body, fields) if exact else orjson.loads(body)
     except (ValueError, RecursionError):
         return None
 

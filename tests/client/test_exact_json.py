@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kucoin import exact_json
+from kucoin import endpoints, exact_json, parse
 from kucoin.exact_json import exactly
 from kucoin.wire import parsed
+from sandbox.embedded import run_sandbox
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.decimals(allow_nan=False, allow_infinity=False) | st.text(),
@@ -96,3 +98,17 @@ def test_no_call_reads_more_than_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     exactly(f'{{"code":"200000","data":[{",".join([row] * 50)}]}}'.encode())
     assert CountingDecoder.calls[:50] == [len(row)] * 50
     assert max(CountingDecoder.calls) <= len('{"code":"200000"}') + len(row)
+
+
+def test_what_is_left_out_of_the_contracts_is_read_by_nobody() -> None:
+    """The sandbox's own list, with the fields RAD keeps and with all of them: the same instruments and rows."""
+    with (
+        run_sandbox(pairs=12) as exchange,
+        urllib.request.urlopen(f"{exchange.futures_url}/api/v1/contracts/active", timeout=20) as answer,
+    ):
+        body = answer.read()
+    kept, whole = (exactly(body, fields)["data"] for fields in (endpoints.CONTRACTS.fields, None))
+    assert all(row.keys() == endpoints.CONTRACTS.fields for row in kept)
+    named = [parse.listed(rows, lambda row: f"{row['baseCurrency']}/USDT:USDT") for rows in (kept, whole)]
+    assert named[0] == named[1]
+    assert len(named[0]) == 12
