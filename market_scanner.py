@@ -46,6 +46,7 @@ class ScanRules:
     time_limit_s: float = 30.0
     workers: int = 20
     strategy: str = "trend"
+    pace_s: float = 0.0        # between the starts of two pairs
 
 
 @dataclass(slots=True, kw_only=True)
@@ -114,7 +115,8 @@ class MarketScanner:
         # Guarded by _pool_lock.
         self._scan: _Scan | None = None
         self._being_fetched: set[str] = set()
-        guard(self, self._pool_lock, "_scan", "_being_fetched")
+        self._next_start = 0.0                 # of a pair; monotonic
+        guard(self, self._pool_lock, "_scan", "_being_fetched", "_next_start")
 
         self._hearts: tuple[Heart, ...] = ()   # of the workers, which the first scan starts
 
@@ -329,6 +331,7 @@ class MarketScanner:
         while (task := self._next_pair(heart)) is not None:
             scan, symbol, ticker = task
             heart.begin(symbol)
+            self._keep_pace()
             try:
                 answer = self.scan_pair(symbol, ticker)
             except Exception as error:  # noqa: BLE001 - the pool outlives a pair; the scan's report says it
@@ -350,6 +353,17 @@ class MarketScanner:
                 heart.idle()
                 self._pairs_waiting.wait(BEAT_S)
         return None
+
+    def _keep_pace(self) -> None:
+        """Wait until one more pair may start: twenty at once would keep the interpreter from an exit."""
+        if not self._rules.pace_s:
+            return
+        with self._pool_lock:
+            now = self._clock.monotonic()
+            start = max(now, self._next_start)
+            self._next_start = start + self._rules.pace_s
+        if start > now:
+            self._clock.wait(self._stop, start - now)
 
     def _settle(self, scan: _Scan, symbol: str, answer: tuple[float, Opportunity | None] | Exception) -> None:
         with self._pairs_settled:

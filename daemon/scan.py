@@ -19,6 +19,10 @@ from trading.ports import Clock, MarketData, Monitor
 from trading.strategies import Strategy
 from trading.strategies import load as load_strategy
 
+# A pair takes some 2 ms of the interpreter, so this leaves most of it to the exits; and more than the 50
+# requests a second that one address may send in the long run, so no scan takes longer for it.
+PACE_S = 0.01
+
 
 def scanner_for(
     settings: Settings, strategy: Strategy, market: MarketData, monitor: Monitor, clock: Clock
@@ -33,7 +37,7 @@ def scan_rules(settings: Settings) -> ScanRules:
     return ScanRules(
         timeframe=scanner.timeframe, candles=scanner.candles, threshold=scanner.threshold,
         interval_s=scanner.interval_s, time_limit_s=scanner.time_limit_s, workers=scanner.workers,
-        strategy=scanner.strategy,
+        strategy=scanner.strategy, pace_s=PACE_S,
     )
 
 

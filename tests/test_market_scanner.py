@@ -735,3 +735,24 @@ def test_a_fresh_ticker_prices_an_old_candle(a_room: Maker) -> None:
     room.scanner.scan()
     room.market.tickers = {A: a_ticker(symbol=A, last=D(123))}
     assert [found.price for found in room.scanner.scan().opportunities] == [D(123)]
+
+
+def test_pairs_start_one_after_the_other(a_room: Maker) -> None:
+    """However many workers are free: each waits for its own moment, the rule's pause after the one before."""
+    room = a_room([A, B, C], workers=3, pace_s=0.5)
+    clock, fetch, asked, came = room.clock, room.market.fetch_candles, list[float](), threading.Semaphore(0)
+
+    def note(*wish: Any) -> Candles:
+        asked.append(clock.monotonic())
+        came.release()
+        return fetch(*wish)
+
+    room.market.fetch_candles = note                              # type: ignore[method-assign]
+    began = clock.monotonic()
+    with crowd(room.scanner.scan):
+        assert came.acquire(timeout=PATIENCE_S)
+        for waiting in (2, 1):
+            clock.await_sleepers(waiting + 1)                     # and the scan itself
+            clock.advance(0.5)
+            assert came.acquire(timeout=PATIENCE_S)
+    assert asked == [began, began + 0.5, began + 1.0]
