@@ -47,7 +47,7 @@ def test_everybody_is_told(
     monkeypatch.setenv("NOTIFY_URL_PHONE", url)
     monkeypatch.setenv("MONITOR_SERVICE_RESULT", "watchdog")
     monkeypatch.setenv("MONITOR_UNIT", "rad.service")
-    assert main(["service-failed"]) == 0                       # who was not told is said; the unit has done its part
+    assert main(["service-failed"]) == 0                       # who was not told is said, that is all
     (message,) = told
     assert message["title"] == "RAD is down"
     assert "not started any more: watchdog" in message["message"]
