@@ -136,7 +136,7 @@ GUARANTEES = (
     Guarantee(
         key="do-1", promise="Shared state is touched under its lock: each lock in the source is needed",
         checks=(
-            *named(GUARDS, "test_a_field_is_read_and_written_under_its_lock_alone"),
+            *named(GUARDS, "test_a_field_is_read_and_written_under_its_lock_alone[table]"),
             *named(WITHOUT, "test_each_lock_in_the_source_has_a_mutant", "test_each_mutant_elsewhere_is_there"),
         ),
         mutants=(
@@ -229,7 +229,7 @@ GUARANTEES = (
         checks=named(EXPLORER, "test_no_outcome_is_left_out[0]", "test_no_outcome_is_left_out[1]",
                      "test_independent_threads_need_one_order"),
         mutants=(*named(EXPLORER, "test_what_is_found_is_found_again"),
-                 *named(GUARDS, "test_a_field_is_read_and_written_under_its_lock_alone")),
+                 *named(GUARDS, "test_a_field_is_read_and_written_under_its_lock_alone[table]")),
         broken_by="a count without a lock; a field without its lock",
     ),
     Guarantee(
