@@ -374,7 +374,7 @@ def journal(stage: Stage) -> Iterator[None]:
 
 def lease(stage: Stage) -> Iterator[None]:
     said = ["lease: not renewed for 7 s, no order leaves until it is"]
-    stage.built.lease = SimpleNamespace(trouble=lambda: said[0])  # type: ignore[assignment]
+    stage.monkeypatch.setattr(stage.built, "lease", SimpleNamespace(trouble=lambda: said[0]))
     stage.watch.look()
     yield
     said[0] = ""
