@@ -48,10 +48,9 @@ class Parties:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """Everything both sides said at about one moment; times are the exchange's."""
+    """Everything both sides said at about one moment, which is the exchange's time."""
 
     now_ms: int
-    offset_ms: int                         # by which our clock, and so the journal, is ahead
     view: ExchangeView
     fills: tuple[Fill, ...]
     looked_up: tuple[Order, ...]           # what the exchange knows of orders the journal left open
@@ -125,11 +124,11 @@ def _look(parties: Parties) -> Look:
         found = [client.find_order(intent.client_oid) for intent in intents]
         looked_up = tuple(order for order in found if order is not None)
     else:
-        under_way |= _busy(book) | _young(positions, parties) | {
+        under_way |= _busy(book) | _young(positions, parties, now_ms) | {
             intent.symbol: f"an {Purpose(intent.purpose).name.lower()}" for intent in intents
         }
     return Look(
-        now_ms=now_ms, offset_ms=offset_ms, view=view, fills=fills, looked_up=looked_up, positions=positions,
+        now_ms=now_ms, view=view, fills=fills, looked_up=looked_up, positions=positions,
         trades=journal.trades_since(now_ms + offset_ms - DAY_MS), intents=intents,
         client_oids=journal.client_oids(), booked=journal.booked_fills(now_ms - DAY_MS), under_way=under_way,
     )
@@ -143,9 +142,9 @@ def _busy(book: Book) -> dict[str, str]:
     return found | {plan.symbol: "an entry" for plan in book.entries_under_way()}
 
 
-def _young(positions: Iterable[Position], parties: Parties) -> dict[str, str]:
+def _young(positions: Iterable[Position], parties: Parties, now_ms: int) -> dict[str, str]:
     """Return what was opened so lately that its first stop may still be on its way."""
-    before_ms = parties.clock.now_ms() - round(parties.protect_deadline_s * 1000)
+    before_ms = now_ms - round(parties.protect_deadline_s * 1000)
     return {
         position.symbol: "its first stop" for position in positions
         if parties.protect and position.protective_stop is None and position.opened_ms > before_ms
@@ -246,11 +245,8 @@ def _multipliers(client: KuCoinClient, look: Look) -> dict[str, Decimal]:
 
 
 def _lives(look: Look, multipliers: dict[str, Decimal]) -> tuple[Life, ...]:
-    """Return trades and positions as lives, timed by the exchange's clock as its fills are."""
-    return tuple(
-        replace(life, opened_ms=life.opened_ms - look.offset_ms)
-        for life in lives_of(look.trades, look.positions) if life.symbol in multipliers
-    )
+    """Return trades and positions as lives; they began by the exchange's clock, as its fills are timed."""
+    return tuple(life for life in lives_of(look.trades, look.positions) if life.symbol in multipliers)
 
 
 def _audit(

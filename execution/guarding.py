@@ -83,7 +83,8 @@ class Guard:
                 break
             if before is not None and position.protective_stop not in (None, before.protective_stop):
                 return Followed.RESTS     # another thread was at it, and has placed one
-            self._protection.pause(RETRY_S)
+            if self._protection.pause(RETRY_S):
+                break
         return Followed.NOT_PLACED
 
     def cover(self, symbol: str) -> None:

@@ -111,9 +111,9 @@ class Protection:
                 log.warning("%s stop uncertain stop_price=%s reason=%s", position.symbol, stop_price, reason)
         return NotPlaced(error=error)
 
-    def pause(self, seconds: float) -> None:
-        """Wait before the next try; ends at once when the daemon does."""
-        self._clock.wait(self._stop, seconds)
+    def pause(self, seconds: float) -> bool:
+        """Wait before the next try; True, and at once, when there is to be none: the daemon is over."""
+        return self._clock.wait(self._stop, seconds)
 
     def resting(self, symbol: str) -> tuple[Order, ...] | None:
         """Return RAD's own stops of *symbol* as the exchange lists them; None if it does not say."""

@@ -121,7 +121,9 @@ class Sessions:
 
     def hurry(self, seconds: float) -> None:
         """Give everything but exits and stops *seconds* more, all together: the end is near."""
-        self._common_deadlines.end_by(self._clock.monotonic() + seconds)
+        ends = self._clock.monotonic() + seconds
+        self._common_deadlines.end_by(ends)
+        self._budget.end_by(ends)
 
     def close(self) -> None:
         """Cut what is under way, end the deadline threads, close the connections."""

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 
 from runtime.heartbeat import OVERDUE_S, doing
 from runtime.locks import condition_on, guard, named_lock
@@ -75,7 +76,8 @@ class RateBudget:
             self._pools[ADDRESS] = _Pool(quota=address_quota, window_s=ADDRESS_WINDOW_S)
         self._tickets = 0
         self._stopped = False
-        guard(self, self._lock, "_pools", "_tickets", "_stopped")
+        self._latest = inf                     # beyond which nobody but an exit waits
+        guard(self, self._lock, "_pools", "_tickets", "_stopped", "_latest")
 
     def take(self, pool: str, weight: int, priority: Priority, longest_s: float | None = None) -> None:
         """Wait until *weight* may be spent, and spend it; *longest_s* bounds the wait, by default by priority.
@@ -158,6 +160,12 @@ class RateBudget:
                 for name, state in self._pools.items()
             )
 
+    def end_by(self, moment: float) -> None:
+        """Let nobody but exits wait beyond *moment* (monotonic), those who wait and those to come."""
+        with self._turn:
+            self._latest = moment
+            self._turn.notify_all()
+
     def stop(self) -> None:
         """Let everybody but exits go without."""
         with self._turn:
@@ -170,7 +178,10 @@ class RateBudget:
         self, state: _Pool, ticket: tuple[Priority, int], costs: Sequence[tuple[_Pool, int]], patience_s: float
     ) -> bool:
         priority = ticket[0]
-        give_up = self._clock.monotonic() + patience_s
+        longest = self._clock.monotonic() + patience_s
+
+        def give_up_at() -> float:
+            return longest if priority is Priority.CRITICAL else min(longest, self._latest)
 
         def has_turn() -> bool:
             return is_first() and all(self._fits(*cost, priority) for cost in costs)
@@ -181,13 +192,13 @@ class RateBudget:
         def is_first() -> bool:
             return ticket == min(state.waiting)
 
-        def is_news(was_first: bool) -> bool:
-            return is_over() or has_turn() or (is_first() and not was_first)
+        def is_news(was_first: bool, give_up: float) -> bool:
+            return is_over() or has_turn() or (is_first() and not was_first) or give_up_at() < give_up
 
         while not is_over():
             if has_turn():
                 return True
-            now = self._clock.monotonic()
+            now, give_up = self._clock.monotonic(), give_up_at()
             if now >= give_up:
                 return False
             opens = max(
@@ -197,7 +208,7 @@ class RateBudget:
             )
             pause_s = (min(opens, give_up) if opens > now else give_up) - now
             # Whoever becomes the first in the queue works out anew how long to wait.
-            self._clock.wait_for(self._turn, partial(is_news, is_first()), pause_s)
+            self._clock.wait_for(self._turn, partial(is_news, is_first(), give_up), pause_s)
         return False
 
     def _fits(self, state: _Pool, weight: int, priority: Priority) -> bool:

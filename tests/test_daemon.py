@@ -70,7 +70,7 @@ def test_a_killed_daemon_goes_on_where_it_was(tmp_path: Path) -> None:
             assert float(after["stop_price"]) >= float(before["stop_price"])
             trade = daemon.ask("/api/close", {"symbol": "BTC/USDT:USDT"})
             assert trade["exit_reason"] == "manual"
-            assert daemon.ask("/api/verify")["agree"]
+            assert daemon.ask("/api/verify")["differences"] == []
             assert daemon.end() == 0
         fills = [event for event in box.history("fill") if event["symbol"] == "XBTUSDTM"]
         assert len({event["order_id"] for event in fills}) == 2       # one entry, one exit, nothing doubled
@@ -109,7 +109,7 @@ def test_flatten_closes_everything_and_pauses(tmp_path: Path) -> None:
             assert answer["failed"] == []
             assert daemon.ask("/api/positions") == []
             assert daemon.ask("/api/status")["state"] == "paused"
-            assert daemon.ask("/api/verify")["agree"]
+            assert daemon.ask("/api/verify")["differences"] == []
         assert [account["stops"] for account in box.state()["accounts"]] == [[]]
 
 

@@ -281,6 +281,23 @@ def test_too_many_stops_with_none_of_ours_resting_is_a_plain_refusal(clock: Manu
     assert cancels == []
 
 
+def test_once_all_is_over_a_stop_is_tried_once(clock: ManualClock) -> None:
+    """Another RAD has taken over and nothing may leave: no spinning until the deadline, in which no time passes."""
+    over = threading.Event()
+    over.set()
+    house = a_manager(clock=clock, abandon=over)
+    tries: list[OrderRequest] = []
+
+    def refuse(request: OrderRequest) -> None:
+        tries.append(request)
+        assert len(tries) < 20
+        raise ExchangeUnavailable("not sent: this RAD does not hold the lease")
+
+    on_stops(house, refuse)
+    house.manager.open_position(an_entry_request(now_ms=clock.now_ms()), an_account())
+    assert len(tries) == 1
+
+
 def test_a_stop_that_could_not_follow_at_once_follows_without_another_move(clock: ManualClock) -> None:
     """RAD's own stop moved within the two seconds of rest: the resting one comes after it when they are over."""
     house = a_manager(clock=clock, exits=ALL_OUT)

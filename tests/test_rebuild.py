@@ -258,10 +258,10 @@ def test_a_daemon_whose_journal_is_deleted_goes_on_where_it_was(tmp_path: Path) 
             (after,) = daemon.ask("/api/positions")
             same = ("position_id", "quantity", "entry_price", "side", "protected")
             assert {name: after[name] for name in same} == {name: before[name] for name in same}
-            assert daemon.ask("/api/verify")["agree"]
+            assert daemon.ask("/api/verify")["differences"] == []
             trade = daemon.ask("/api/close", {"symbol": "BTC/USDT:USDT"})
             assert trade["exit_reason"] == "manual"
-            assert daemon.ask("/api/verify")["agree"]
+            assert daemon.ask("/api/verify")["differences"] == []
             assert daemon.end() == 0
         fills = [event for event in box.history("fill") if event["symbol"] == "XBTUSDTM"]
         assert len({event["order_id"] for event in fills}) == 2

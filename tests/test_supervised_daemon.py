@@ -61,7 +61,8 @@ def _all_are_known(daemon: Daemon) -> None:
     missing = [row["name"] for row in facts["threads"] if f"`{_documented(row['name'])}" not in table]
     assert missing == []
     assert {row["state"] for row in facts["threads"]} == {"running"}
-    assert [len(facts["strips"][pool]) for pool in ("scan", "exit", "flatten")] == [20, 8, 16]
+    assert [len(facts["strips"][pool]) for pool in ("exit", "flatten")] == [8, 16]
+    assert 1 <= len(facts["strips"]["scan"]) <= 20       # as many as the scan needed side by side
 
 
 def _documented(name: str) -> str:
@@ -96,7 +97,7 @@ def _it_can_be_looked_at(folder: Path) -> None:
     shown = rad(folder, "threads", "--stacks")
     assert shown.returncode == 0, shown.stderr
     assert re.search(r"^PositionMonitor +(waits for tick|working step)", shown.stdout, re.M), shown.stdout
-    assert re.search(r"^scan-0\.\.19 +[.wrc]{20}$", shown.stdout, re.M)
+    assert re.search(r"^scan-0\.\.\d+ +[.wrc]{1,20}$", shown.stdout, re.M)
     assert re.search(r"^positions +[\d.]+k? +\d+ +\d", shown.stdout, re.M)
     assert "bot.py" in shown.stdout.partition("PositionMonitor: ")[2]
     told = json.loads(rad(folder, "threads", "--json", "--stacks").stdout)

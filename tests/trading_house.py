@@ -113,10 +113,11 @@ def a_manager(
     symbols: Sequence[str] = (SYMBOL,), *, clock: Clock | None = None, exits: ExitRules | None = None,
     risk: RiskRules | None = None, protect: ProtectRules | None = None, margin_mode: str = "isolated",
     exchange: FakeExchange | None = None, journal: Any = None, adopt: bool = False, events: Any = None,
+    abandon: threading.Event | None = None,
 ) -> TradingHouse:
     """A position manager on a fake exchange where everything costs 50,000, both fresh unless given."""
     clock = clock or SystemClock()
-    stop = threading.Event()
+    stop = abandon or threading.Event()
     if exchange is None:
         exchange = FakeExchange([a_contract(symbol) for symbol in symbols])
         exchange.prices = {symbol: D(50_000) for symbol in symbols}

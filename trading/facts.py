@@ -291,7 +291,7 @@ class Position:
     stop_reason: ExitReason              # what leaving at stop_price is called
     best_price: Decimal                  # high-water mark of a long, low-water mark of a short
     atr: Decimal                         # at entry, quote currency
-    opened_ms: int
+    opened_ms: int                       # by the exchange's clock, as its fills are
     leverage: Decimal = Decimal(1)
     margin_mode: str = "isolated"        # the symbol's: each of its orders has to say the same
     steps_taken: int = 0                 # of the take-profit ladder

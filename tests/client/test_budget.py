@@ -291,6 +291,28 @@ def test_stopping_lets_everybody_but_exits_go_without(clock: ManualClock) -> Non
     assert use(budget).used == 1
 
 
+def test_near_the_end_nobody_but_exits_waits_long(clock: ManualClock) -> None:
+    """Told to end: who waits already, and who comes then, goes without after the time that is left."""
+    budget = a_budget(clock)
+    budget.take("public", 2000, CRITICAL)
+    told(budget, clock, used=2000, resets_in_s=20)
+    refused = threading.Semaphore(0)
+
+    def look() -> None:
+        with pytest.raises(RateLimited):
+            budget.take("public", 1, NORMAL)
+        refused.release()
+
+    with crowd(look, lambda: budget.take("public", 1, CRITICAL, 30)):
+        clock.await_sleepers(2)
+        budget.end_by(clock.monotonic() + 2)
+        clock.advance(2)
+        assert refused.acquire(timeout=PATIENCE_S)
+        look()
+        clock.advance(18)
+    assert use(budget).used == 1
+
+
 def test_a_weight_beyond_the_share_goes_alone(clock: ManualClock) -> None:
     """A request dearer than the whole share is not refused for ever: it goes in a fresh window."""
     budget = RateBudget({"public": 10}, clock)
