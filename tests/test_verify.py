@@ -384,6 +384,18 @@ def test_alone_it_stays_out_of_a_running_daemons_way(bench: Bench, monkeypatch: 
         verify_alone(RunOptions())
 
 
+@pytest.mark.parametrize("offset_ms", [-400, 0, 400])
+def test_a_rebuilt_positions_fills_are_its_own_whatever_our_clock_says(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, offset_ms: int
+) -> None:
+    """Its orders are in no journal: what is booked belongs to who was there then, by the exchange's clock."""
+    bench.change_journal("UPDATE intent SET order_id = '' WHERE symbol = ? AND client_oid LIKE '%-e0'", BTC)
+    monkeypatch.setattr(bench.house.client, "clock_offset_ms", lambda: offset_ms)
+    answer = bench.verify()
+    assert answer["differences"] == []
+    assert row(answer, "fees", BTC)["verdict"] == "agree"
+
+
 def test_a_daemon_started_meanwhile_ends_the_comparison(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon may start while a real exchange is asked; what it does must not be read as differences."""
     started: list[Instance] = []
