@@ -25,7 +25,7 @@ from daemon.opening import Opener
 from daemon.recovery import recover
 from daemon.report import closing_block
 from daemon.service import Service
-from daemon.signals import end_after, end_on_signals, reload_on_hangup
+from daemon.signals import act_on_signals, end_after
 from daemon.steering import Desk
 from daemon.telling import Telling
 from daemon.verify_alone import verify_alone
@@ -422,8 +422,7 @@ def run(options: RunOptions) -> int:
         print(f"rad: {error}", file=sys.stderr)
         return BAD_CONFIG if isinstance(error, ConfigError | AuthenticationFailed) else ERROR
     bot = Bot(house, options)
-    end_on_signals(bot.stop)
-    reload_on_hangup(bot.hung_up, bot.stop)
+    act_on_signals(bot.stop, bot.hung_up)
     timer = end_after(bot.stop, options.for_seconds)
     try:
         return bot.run()

@@ -85,7 +85,8 @@ def a_daemon(folder: Path, at: Mapping[str, str], **settings: str) -> Iterator[s
         "RAD_LIMITS__LOSSES_IN_A_ROW": "none", "RAD_POSITIONS__MAX_NOTIONAL": "500",
     } | {f"RAD_{name}": value for name, value in settings.items()}
     process = subprocess.Popen(
-        [sys.executable, str(PROJECT / "bot.py")], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
+        [sys.executable, "-m", "console", "run"], cwd=PROJECT,
+        env=environment | {"RAD_CALLER_DIR": str(folder)}, stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
     try:

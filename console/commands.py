@@ -16,6 +16,7 @@ from console.failure import Failure, NotRunning
 from console.patience import waiting
 from console.where import CALLER, PROJECT, find_place, from_caller
 from control.steering import ERROR, OK
+from runtime.memory import loading
 
 if TYPE_CHECKING:
     from runtime.options import RunOptions
@@ -31,7 +32,8 @@ def run(said: Namespace) -> int:
     from runtime.options import parse_run_options
 
     options = parse_run_options(said.rest, CALLER)
-    import bot
+    with loading():
+        import bot
 
     return bot.run(options)
 
@@ -99,7 +101,8 @@ def report(said: Namespace) -> int:
 def scan(said: Namespace) -> int:
     """One scan, in this process; of the daemon's market where one runs."""
     with redirect_stdout(sys.stderr), waiting("scanning"):
-        import bot
+        with loading():
+            import bot
 
         found = bot.scan_once(_options(said), _running(said))
     _tell(found, said, show="opportunities")
@@ -113,7 +116,8 @@ def verify(said: Namespace) -> int:
             daemon = Daemon(find_place(from_caller(said.config)).data_dir)
             facts = daemon.ask("verify", timeout_s=ACT_TIMEOUT_S)
         except NotRunning:
-            import bot
+            with loading():
+                import bot
 
             facts = bot.verify(_options(said))
     _tell(facts, said)
@@ -153,7 +157,8 @@ def doctor(said: Namespace) -> int:
     from console.checkup import tell
 
     with redirect_stdout(sys.stderr), waiting("examining"):
-        import bot
+        with loading():
+            import bot
 
         facts = bot.doctor(replace(_options(said), any_key=said.any_key))
     return tell(facts, as_json=said.as_json)

@@ -21,6 +21,7 @@ from console.patience import waiting
 from console.where import PROJECT, from_caller
 from console.writing import SECRET, Draft, write_all
 from control.steering import BAD_CONFIG, OK
+from runtime.memory import loading
 from runtime.secrets import NAMES, Secrets, secrets_in
 from runtime.settings import Settings, load_settings
 from trading.errors import ConfigError
@@ -208,7 +209,8 @@ class _Form:
         secrets.require()
         settings = self.settings(self.values)
         with waiting("trying the key"):
-            import bot
+            with loading():
+                import bot
 
             facts = bot.try_key(settings, secrets)
         if facts.refusal and not self.said.any_key:

@@ -22,7 +22,7 @@ LOADED_MACHINE_S = 5.0           # what a machine that runs other tests meanwhil
 
 
 class Daemon:
-    """`python bot.py` with a data folder of its own; what it prints is read as it comes.
+    """`./rad run` with a data folder of its own; what it prints is read as it comes.
 
     *trap*: what `tests.campaign.child` lays over it: a point to die or freeze at, rules to leave out.
     """
@@ -46,7 +46,7 @@ class Daemon:
 
     def program(self) -> list[str]:
         """Return what Python is to run."""
-        return [str(PROJECT / "bot.py")]
+        return ["-m", "console", "run"]
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -80,7 +80,10 @@ class Daemon:
 
     def await_end(self, timeout_s: float = PATIENCE_S) -> int:
         """Wait until it ends by itself and return the exit code."""
-        code = self.process.wait(timeout_s)
+        try:
+            code = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"not ended within {timeout_s:g} s:\n{self.text()}") from None
         while (line := self._news.get(timeout=PATIENCE_S)) is not None:
             self.lines.append(line)
         return code

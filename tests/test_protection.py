@@ -282,7 +282,7 @@ def test_too_many_stops_with_none_of_ours_resting_is_a_plain_refusal(clock: Manu
 
 
 def test_once_all_is_over_a_stop_is_tried_once(clock: ManualClock) -> None:
-    """Another RAD has taken over and nothing may leave: no spinning until the deadline, in which no time passes."""
+    """Another RAD has taken over and nothing may leave: no spinning until the deadline."""
     over = threading.Event()
     over.set()
     house = a_manager(clock=clock, abandon=over)

@@ -32,18 +32,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
-import bot
-from daemon import opening
-from kucoin import endpoints
-from kucoin import wire as wires
-from kucoin.endpoints import Endpoint
-from kucoin.sessions import Sessions
-from kucoin.wire import Wire
-from runtime.journal import SqlJournal
-from runtime.lease import Lease
-from runtime.lease_row import LeaseTable
-from tests.campaign.mutants import MUTANTS
-from trading.client_ids import parse
+from runtime.memory import loading
+
+with loading():
+    import bot
+    from daemon import opening
+    from kucoin import endpoints
+    from kucoin import wire as wires
+    from kucoin.endpoints import Endpoint
+    from kucoin.sessions import Sessions
+    from kucoin.wire import Wire
+    from runtime.journal import SqlJournal
+    from runtime.lease import Lease
+    from runtime.lease_row import LeaseTable
+    from tests.campaign.mutants import MUTANTS
+    from trading.client_ids import parse
 
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 CALLS = {
