@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from execution.book import Book, NotOpened
+from execution.booking import Booking
 from execution.exiting import Exits, ExitWorkers
 from execution.guarding import Followed, Guard
 from execution.orders import Accepted, Execution, NotSent, OrderSender, Outcome, Rejected, Unresolved
@@ -77,9 +78,12 @@ class PositionManager(Book):
         self._guard = Guard(
             self, protection, exchange, journal, prices, monitor, clock, stale_after_s=rules.stale_after_s
         )
+        self._booking = Booking(
+            self, exchange, journal, prices, monitor, clock, guard=self._guard, events=self._events
+        )
         self._exits = Exits(
-            self, exchange, journal, prices, monitor, clock,
-            sender=sender, guard=self._guard, workers=exit_workers, events=self._events,
+            self, exchange, journal, monitor, clock,
+            sender=sender, guard=self._guard, booking=self._booking, workers=exit_workers, events=self._events,
         )
 
     def go_by(self, rules: PositionRules) -> None:
@@ -199,11 +203,11 @@ class PositionManager(Book):
             log.warning("%s numbers not on disk yet, going on", symbol)      # the next start would look from there
         self.protect(symbol)
         fills = self._sender.fills_of(execution)
-        fee = self._exits.fee_of(symbol, plan.client_oid, execution, fills)
+        fee = self._booking.fee_of(symbol, plan.client_oid, execution, fills)
         corrected = self.change(symbol, position.position_id, lambda p: settlement.with_fee(p, fee - estimate))
         is_open = corrected is not None and corrected.state is PositionState.OPEN
         # Otherwise whoever closes it writes down what is left.
-        self._exits.record(plan.client_oid, fills, corrected if is_open else None)
+        self._booking.record(plan.client_oid, fills, corrected if is_open else None)
         return corrected or position
 
     def adopt(self, theirs: ExchangePosition) -> Position | None:
@@ -215,7 +219,7 @@ class PositionManager(Book):
         )
         if self.left_lately(theirs.symbol) or not self.admit(position):
             return None
-        self._exits.follow_prices()
+        self._booking.follow_prices()
         log.warning(
             "%s adopted side=%s quantity=%s entry=%s stop=%s",
             position.symbol, position.side.value, position.quantity, position.entry_price, position.stop_price,
@@ -310,7 +314,7 @@ class PositionManager(Book):
         """Enter a position of RAD's own that its journal did not know; it is watched from now on."""
         if not self.restore(position):
             return False
-        self._exits.follow_prices()
+        self._booking.follow_prices()
         stop = position.protective_stop
         log.warning(
             "%s rebuilt from the exchange side=%s quantity=%s entry=%s stop=%s resting=%s",
@@ -318,12 +322,12 @@ class PositionManager(Book):
             stop.stop_price if stop else "none",
         )
         self._publish(Kind.REBUILT, position)
-        self._exits.save(position)
+        self._booking.save(position)
         return True
 
     def follow_prices(self) -> None:
         """Tell the price stream which symbols are held."""
-        self._exits.follow_prices()
+        self._booking.follow_prices()
 
     # ---- closing --------------------------------------------------------------------------------
 

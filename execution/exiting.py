@@ -19,6 +19,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from execution.book import Book
+from execution.booking import Booking
 from execution.explaining import Explainer
 from execution.guarding import Guard
 from execution.orders import (
@@ -37,7 +38,7 @@ from execution.orders import (
 )
 from trading import latency, settlement
 from trading.client_ids import ClientOid, Purpose, parse
-from trading.errors import ExchangeError, JournalError, NothingToClose, TooLarge
+from trading.errors import ExchangeError, NothingToClose, TooLarge
 from trading.escalation import ALARM_AFTER, Leaving, Result, pause_unsent_s
 from trading.events import Events, Kind
 from trading.exits import Exit
@@ -52,7 +53,7 @@ from trading.facts import (
     total_quantity,
 )
 from trading.lifecycle import IntentState
-from trading.ports import Clock, Exchange, Journal, Monitor, Prices
+from trading.ports import Clock, Exchange, Journal, Monitor
 
 log = logging.getLogger("trade")
 
@@ -84,23 +85,23 @@ class Exits:
         book: Book,
         exchange: Exchange,
         journal: Journal,
-        prices: Prices,
         monitor: Monitor,
         clock: Clock,
         *,
         sender: OrderSender,
         guard: Guard,
+        booking: Booking,
         workers: ExitWorkers,
         events: Events,
     ) -> None:
         self._book = book
         self._exchange = exchange
         self._journal = journal
-        self._prices = prices
         self._monitor = monitor
         self._clock = clock
         self._sender = sender
         self._guard = guard
+        self._booking = booking
         self._workers = workers
         self._events = events
         self._explainer = Explainer(exchange, journal)
@@ -362,7 +363,7 @@ class Exits:
             fills = self._sender.fills_of(execution)
         # Whoever closed more than was ours has paid for the rest himself.
         traded = total_quantity(fills) if fills else filled
-        fee = self.fee_of(symbol, client_oid, execution, fills) * min(claimed.quantity, filled) / traded
+        fee = self._booking.fee_of(symbol, client_oid, execution, fills) * min(claimed.quantity, filled) / traded
         leaving = self._book.leaving(symbol)
         is_more = _is_exit(client_oid) and claimed.part_left > 0
         left = self._book.settle_closing(
@@ -376,13 +377,13 @@ class Exits:
         # One believed never to have got there may turn up after all: accepted comes first.
         self._journal.settle_intent(client_oid, IntentState.ACCEPTED, execution.order.order_id)
         if not left.quantity:
-            return self._end(left, reason, client_oid, fills)
+            return self._booking.end(left, reason, client_oid, fills)
         log.info("%s part closed reason=%s quantity=%s left=%s", symbol, reason.value, filled, left.quantity)
         self._events.publish(
             Kind.PART_CLOSED, symbol, side=left.side.value, reason=reason.value, quantity=filled,
             price=execution.price, left=left.quantity,
         )
-        self.record(client_oid, fills, left)
+        self._booking.record(client_oid, fills, left)
         return None
 
     def _still_to_do(self, claimed: Position, execution: Execution) -> Leaving | None:
@@ -391,76 +392,6 @@ class Exits:
         is_short = filled < min(execution.order.quantity, claimed.quantity)
         rest = replace(claimed, quantity=max(ZERO, claimed.quantity - filled))
         return _with_less(self._after(rest, Result.FELL_SHORT if is_short else Result.AS_ASKED), filled)
-
-    def _end(
-        self, left: Position, reason: ExitReason, client_oid: str, fills: tuple[Fill, ...] | None
-    ) -> ClosedTrade:
-        """Take a position of which nothing is left out of the book: journal, sweep, remove.
-
-        The symbol stays taken until its stops are swept, by reconciliation if need be: a stop left
-        behind could close the next position in it.
-        """
-        trade = settlement.trade_of(left, self._clock.now_ms(), reason, self._funding(left))
-        self.record(client_oid, fills, left, trade)
-        if not self._guard.sweep(left.symbol):
-            self._book.leave_unswept(left.symbol)
-        self._book.remove(left, trade.closed_ms)
-        self.follow_prices()
-        self._monitor.record_trade(trade)
-        log.info(
-            "%s closed side=%s reason=%s entry=%s exit=%s pnl=%+.4f fee=%.4f R=%+.2f held=%.1fs",
-            trade.symbol, trade.side.value, reason.value, trade.entry_price, trade.exit_price,
-            trade.realised_pnl, trade.fee, trade.r_multiple, (trade.closed_ms - trade.opened_ms) / 1000,
-        )
-        self._events.publish(
-            Kind.EXIT, trade.symbol, side=trade.side.value, reason=reason.value, quantity=trade.quantity,
-            entry=trade.entry_price, price=trade.exit_price, pnl=trade.realised_pnl, fee=trade.fee,
-            r=trade.r_multiple, held_s=(trade.closed_ms - trade.opened_ms) / 1000,
-        )
-        return trade
-
-    def _funding(self, position: Position) -> Decimal:
-        try:
-            return self._exchange.fetch_funding(position.symbol, position.opened_ms)
-        except ExchangeError as error:
-            log.warning("%s funding not readable, booked as none error=%s", position.symbol, error)
-            return ZERO
-
-    def fee_of(
-        self, symbol: str, client_oid: str, execution: Execution, fills: tuple[Fill, ...] | None
-    ) -> Decimal:
-        """Return what *fills* cost; an estimate while they are not listed."""
-        if fills is not None:
-            return settlement.total_fee(fills)
-        estimate = execution.order.filled_value * self._exchange.instrument(symbol).taker_fee_rate
-        log.warning("%s fills not listed yet, fee estimated client_oid=%s fee=%s", symbol, client_oid, estimate)
-        self._journal.record_event("fee_estimated", f"{client_oid} {estimate}", symbol)
-        return estimate
-
-    def record(
-        self, client_oid: str, fills: tuple[Fill, ...] | None, position: Position | None,
-        trade: ClosedTrade | None = None,
-    ) -> None:
-        """Journal what one order did, whole or not at all; what a crash prevents the next start makes good."""
-        try:
-            self._journal.record_execution(client_oid, fills or (), position, trade)
-        except JournalError as error:
-            log.error("order not journalled client_oid=%s error=%s", client_oid, error)
-
-    # ---- small change ---------------------------------------------------------------------------
-
-    def follow_prices(self) -> None:
-        """Tell the price stream which symbols are held."""
-        self._prices.follow(position.symbol for position in self._book.snapshot())
-
-    def save(self, position: Position) -> None:
-        """Journal a position; a journal that fails is no reason to stop."""
-        try:
-            self._journal.save_position(position, wait=True)
-        except JournalError as error:
-            # The exchange has it and so has the book: recovery finds it by its order's client id.
-            log.error("%s position not journalled error=%s", position.symbol, error)
-
 
 def _reason(claimed: Position) -> ExitReason:
     return claimed.exit_reason or ExitReason.MANUAL
