@@ -129,10 +129,11 @@ class Desk:
         return {"symbols": sorted(self._house.blacklist.symbols())}
 
     def threads(self, stacks: bool = False) -> JsonObject:
+        where = places()               # before the hearts: who is born meanwhile is in none, not in one alone
         watched = hearts()
         vital = frozenset(heart.name for heart in watched if heart.vital_s is not None)
         states = [heart.state() for heart in watched]
-        return threads_view(states, places(), lock_stats(), stacks=stacks, vital=vital)
+        return threads_view(states, where, lock_stats(), stacks=stacks, vital=vital)
 
     def verify(self) -> JsonObject:
         house = self._house

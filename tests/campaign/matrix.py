@@ -25,7 +25,7 @@ from tests.campaign.tally import Tally, judged
 REACHED_WITHIN_S = 20.0
 MOVES_WITHIN_S = 1.5             # a resting stop, after the price
 LEAVES_WITHIN_S = 6.0            # with a silent stream, by the price asked for over REST
-LOOK_S = 0.02
+LOOK_S = 0.05
 TRIES = 3
 HANDS = 3                        # symbols under way at a time: the control API has as many threads to spare
 STILL = {**LIVELY, "SCANNER__INCLUDE": "NONE/*", "EXITS__MAX_AGE": "none", "EXITS__TAKE_PROFIT": "none",

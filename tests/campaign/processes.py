@@ -20,7 +20,7 @@ from typing import Any
 from tests.daemon_process import PROJECT, ask, environment
 
 PATIENCE_S = 30.0
-LOOK_S = 0.005                   # between two looks at a daemon's log
+LOOK_S = 0.02                    # between two looks at a daemon's log
 Json = dict[str, Any]
 
 
