@@ -156,10 +156,18 @@ def _count(text: str) -> int:
 
 
 def _amount(text: str) -> str:
+    from control.fields import AMOUNT_DIGITS, LARGEST_AMOUNT, quoted
+
     try:
         value = Decimal(text)
     except InvalidOperation:
         value = Decimal("nan")
-    if not (value.is_finite() and value > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive amount in quote currency")
+    # The bounds of the API too; written out, 1e999999999 would take the machine's memory.
+    if not (value.is_finite() and 0 < value <= LARGEST_AMOUNT and _digits_after_point(value) <= AMOUNT_DIGITS):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a positive amount in quote currency")
     return format(value, "f")
+
+
+def _digits_after_point(value: Decimal) -> int:
+    exponent = value.as_tuple().exponent
+    return -exponent if isinstance(exponent, int) else 0

@@ -22,7 +22,10 @@ def page_of(data_dir: Path) -> dict[str, Any]:
         NotRunning: there is no daemon to show.
         Failure: it does not give one out.
     """
-    told = Daemon(data_dir).tell("code")
+    try:
+        told = Daemon(data_dir).tell("code")
+    except NotRunning:
+        raise NotRunning("page") from None
     address = read_address(data_dir)
     if address is None:
         raise NotRunning("page")

@@ -20,6 +20,7 @@ LATEST_MS = 4_102_444_800_000    # the year 2100: nothing of RAD's is later
 
 # Letters, digits, and the marks of ccxt's symbols; some coins have Chinese, Japanese or Korean names.
 SYMBOL_PATTERN = "^[A-Za-z0-9._/:\\-\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]{1,40}$"
+AMOUNT_DIGITS = 18           # after the point
 AMOUNT_PATTERN = r"^(?=.*[1-9])[0-9]{1,15}(\.[0-9]{1,18})?$"
 
 

@@ -10,12 +10,11 @@ import os
 import signal
 import sys
 import threading
-from decimal import Decimal
-from pathlib import Path
 
+from sandbox.arguments import parse
 from sandbox.books import UnreadableBooks
 from sandbox.serving import Sandbox
-from sandbox.settings import DEFAULT_KEY, DEFAULT_PASSPHRASE, DEFAULT_SECRET, POOLS, SandboxOptions
+from sandbox.settings import POOLS, SandboxOptions
 from sandbox.sources import BadSource, build_source, freeze
 
 _PARENT_LOOK_S = 0.5
@@ -23,7 +22,7 @@ _PARENT_LOOK_S = 0.5
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM, SIGINT, the end of the parent, or the control API says so."""
-    wishes = _parser().parse_args(arguments)
+    wishes = parse(arguments)
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(threadName)s %(name)s %(message)s",
@@ -100,36 +99,6 @@ def _options(wishes: argparse.Namespace) -> SandboxOptions:
     options.rules.visibility_delay_ms = wishes.visibility_delay_ms
     options.rules.funding_period_ms = wishes.funding_period_ms
     return options
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sandbox", description=__doc__)
-    add = parser.add_argument
-    add("--port", type=int, default=0, help="of the futures address; 0: any free one")
-    add("--spot-port", type=int, default=0, help="of the spot address")
-    add("--source", default="synthetic", help="synthetic, replay, relay, or module:Class")
-    add("--replay", type=Path, metavar="DIR", help="folder with recorded candles (CSV)")
-    add("--replay-start", metavar="ISO", help="where in the recording to begin")
-    add("--granularity", type=int, default=1, metavar="MIN", help="minutes per recorded candle as served")
-    add("--relay", metavar="URL", help="the KuCoin futures address to take the market from")
-    add("--pairs", type=int, default=60)
-    add("--seed", type=int, default=1)
-    add("--volatility", type=float, default=1.0)
-    add("--frozen", action="store_true", help="begin with all prices standing still")
-    add("--balance", type=Decimal, default=Decimal(10_000), metavar="USDT")
-    add("--tick-ms", type=float, default=100.0, help="how often the market moves")
-    add("--key", default=DEFAULT_KEY)
-    add("--secret", default=DEFAULT_SECRET)
-    add("--passphrase", default=DEFAULT_PASSPHRASE)
-    for pool in POOLS:
-        add(f"--quota-{pool}", type=int, default=None, metavar="N", help="weight per 30 s")
-    add("--match-delay-ms", type=float, default=1.0)
-    add("--visibility-delay-ms", type=float, default=5.0)
-    add("--funding-period-ms", type=int, default=0, help="0: each contract's own")
-    add("--state", type=Path, metavar="FILE", help="keep accounts, positions and orders here")
-    add("--parent-pid", type=int, metavar="PID", help="stop when this parent is gone")
-    add("--exit-with-stdin", action="store_true", help="stop when stdin is closed")
-    return parser
 
 
 if __name__ == "__main__":

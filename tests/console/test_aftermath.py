@@ -75,7 +75,7 @@ def fill(journal: SqlJournal) -> None:
 
 
 def asked(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
-    assert main([*argv, "--json"]) == 0
+    assert main([*argv, "--json"]) == (3 if argv[0] == "status" else 0)
     return json.loads(capsys.readouterr().out)
 
 
@@ -111,6 +111,19 @@ def test_status_is_down_and_warns_of_what_was_left_open(
     assert "2, 1 of them with a stop" in status["problems"][0]
 
 
+def test_a_person_is_told_that_it_is_the_journal_who_speaks(
+    journal: SqlJournal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No table of yesterday's looks like one of now; status says it in its first line and its exit code."""
+    fill(journal)
+    for command in ("positions", "trades", "orders"):
+        assert main([command]) == 0
+        assert "the daemon is not running" in capsys.readouterr().err
+    assert main(["status"]) == 3
+    out, err = capsys.readouterr()
+    assert (out.splitlines()[0].split(), err) == (["state", "down"], "")
+
+
 def test_orders_are_those_without_an_end(journal: SqlJournal, capsys: pytest.CaptureFixture[str]) -> None:
     """An order under way when the daemon ended is told with what is known of it."""
     fill(journal)
@@ -127,7 +140,7 @@ def test_before_the_first_run_there_is_nothing(
     """Without any journal the answers are empty, and nothing is created."""
     answer = asked(capsys, command)
     assert answer == [] if command != "status" else (answer["state"], answer["equity"]) == ("down", None)
-    assert main([command]) == 0
+    assert main([command]) == (3 if command == "status" else 0)
     assert list(data_dir.iterdir()) == []
 
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from sandbox.__main__ import main
 from sandbox.embedded import RunningSandbox
 from tests.sandbox.signed_client import SignedClient
 
@@ -62,6 +63,21 @@ def test_it_ends_with_its_parent() -> None:
     parent.stdin.close()
     parent.wait(PATIENCE_S)
     assert process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("flags", [
+    ("--port", "99999999"), ("--port", "-1"), ("--pairs", "-1"), ("--pairs", "1" * 5000), ("--balance", "NaN"),
+    ("--balance", "1e999999999"), ("--volatility", "nan"), ("--volatility", "-1"), ("--tick-ms", "0"),
+    ("--granularity", "0"), ("--quota-spot", "-1"), ("--nonsense",),
+])
+def test_an_argument_without_sense_is_one_line(flags: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is started, and the exit code is that of an error: 2 would be "not found" to whoever asks RAD."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(flags))
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("sandbox: ")
+    assert len(err) < 200
 
 
 def test_what_cannot_start_says_so_in_a_line(tmp_path: Path) -> None:
