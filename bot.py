@@ -292,6 +292,7 @@ class Bot:
         address = self._control.start()
         if self._house.logs is not None:
             self._house.logs.hide(address.token)
+        log.info("page and API listen url=%s (./rad page logs a browser in)", address.url)
 
     def _guarded(self, what: str, step: Callable[[], None]) -> None:
         """Run one of the main thread's duties; a failure is said in `status` and tried again next time."""

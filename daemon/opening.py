@@ -110,7 +110,9 @@ class Opener:
                 refusal = refusal or reason
             if house.manager.has_uncertain():
                 break      # what became of an order, and whether a stop rests, comes before the next entry
-        log.info("scan consumed sequence=%d wanted=%d opened=%d", result.sequence, len(wanted), opened)
+        # Most scans find nothing new to open: that is not news, and why is said once, below.
+        log.log(logging.INFO if opened else logging.DEBUG, "scan consumed sequence=%d wanted=%d opened=%d",
+                result.sequence, len(wanted), opened)
         self._say_refusal("" if opened else refusal)
 
     def _say_refusal(self, reason: str) -> None:

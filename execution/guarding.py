@@ -226,7 +226,8 @@ class Guard:
             return Followed.NOT_PLACED
         position, gap_s = booked
         self._monitor.record_protection_gap(gap_s)
-        log.info("%s stop rests on the exchange stop_price=%s gap=%.3fs", symbol, stop.stop_price, gap_s)
+        unprotected = f" gap={gap_s:.3f}s" if gap_s else ""
+        log.info("%s stop rests on the exchange stop_price=%s%s", symbol, stop.stop_price, unprotected)
         if position.state is PositionState.OPEN:      # otherwise whoever closes it writes down what is left
             self._journal.save_position(position, wait=False)
         return Followed.RESTS

@@ -79,7 +79,9 @@ class KnownInstruments(ABC):
             return dict(self._symbol_metadata_cache)
 
     def instrument(self, symbol: str) -> Instrument:
-        """Return one instrument from memory, by ccxt's symbol or KuCoin's id, in capitals or not.
+        """Return one instrument from memory, by ccxt's symbol, whole or short of its end, or KuCoin's id.
+
+        Capitals or not: who closes by hand in a hurry types btc.
 
         Raises:
             UnknownInstrument: KuCoin does not list it.
@@ -89,6 +91,7 @@ class KnownInstruments(ABC):
             known = self._symbol_metadata_cache
             # As it stands first: ccxt's name of a base currency may have small letters in it.
             found = known.get(symbol) or known.get(capitals) or self._by_id.get(capitals)
+            found = found or known.get(f"{capitals.removesuffix('/USDT')}/USDT:USDT")
         if found is None:
             raise UnknownInstrument(f"KuCoin lists no {symbol}")
         return found

@@ -235,7 +235,7 @@ class MarketStream:
                     pending |= {asyncio.ensure_future(wire.watch_bids_asks(chunk)),
                                 asyncio.ensure_future(wire.watch_marks(chunk))}
                 if new:
-                    log.info("following prices symbols=%d new=%s", len(wanted), ",".join(new))
+                    log.debug("following prices symbols=%d new=%s", len(wanted), ",".join(new))
                 subscribed |= wanted
                 change = asyncio.ensure_future(self._until_changed(wanted))
                 awaited = {change, *pending, *([lost] if lost is not None else [])}

@@ -243,7 +243,7 @@ def test_entries_that_are_all_refused_say_why(tmp_path: Path) -> None:
     """An account without money: one line says so, however many scans find something."""
     with run_sandbox("synthetic", pairs=12, seed=5, volatility=14.0) as box:
         box.control("account", {"balance": "0"})
-        with Daemon(tmp_path, **exchange_settings(box, SCANNER__INTERVAL="1s")) as daemon:
+        with Daemon(tmp_path, **exchange_settings(box, SCANNER__INTERVAL="1s", LOG__LEVEL="debug")) as daemon:
             daemon.await_line(r"nothing opened first_reason=no balance: 0.00 of 0.00 USDT are available")
             for _ in range(2):
                 daemon.await_line(r"scan consumed .* opened=0")

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Context, Decimal
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol
 
+READ_DIGITS = 9
+READ_CONTEXT = Context(prec=READ_DIGITS)
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -133,7 +136,8 @@ class Event:
         """Return it as a sentence, the symbol first; facts that do not fit are told as they are."""
         words = WORDS[self.kind]
         try:
-            facts = {"quote": _quote(self.symbol), **self.fields}
+            told = {name: _told(name, value) for name, value in self.fields.items()}
+            facts = {"quote": _quote(self.symbol), **told}
             said = (words.over if self.over else words.text).format_map(facts)
         except Exception:  # noqa: BLE001 - a badly worded event must not cost the ones after it
             said = f"{self.kind} {'over ' * self.over}{dict(self.fields)}"
@@ -154,6 +158,13 @@ class NotifyRules:
         if event.kind in self.muted or outlet in self.silent:
             return False
         return event.gravity >= self.outlets.get(outlet, self.level)
+
+
+def _told(name: str, value: Any) -> Any:
+    """Return a fact as a sentence has it: an average price has more digits than anybody reads."""
+    if isinstance(value, Decimal) and len(value.as_tuple().digits) > READ_DIGITS:
+        return READ_CONTEXT.plus(value)
+    return value.replace("_", " ") if name == "reason" and isinstance(value, str) else value
 
 
 def _quote(symbol: str) -> str:

@@ -12,6 +12,7 @@ from tests.client.clients import BTC, CONTRACTS, a_client, a_contract_row, an_or
 from tests.client.scripted_server import always, envelope, refusal, scripted_server
 from tests.manual_clock import ManualClock
 from trading import errors
+from trading.errors import UnknownInstrument
 from trading.facts import OrderSide, Priority, Side
 
 D = Decimal
@@ -53,7 +54,11 @@ def test_the_rules_of_a_contract_are_exact() -> None:
         listing(script, {}, a_contract_row(), a_contract_row("ETHUSDTM", "ETH", tickSize=1e-05, status="Paused"))
         with a_client(script.url) as client:
             bitcoin, ether = client.instrument("xbtusdtm"), client.instrument("ETH/USDT:USDT")
-            assert client.instrument("eth/usdt:usdt") is ether
+            for said in ("eth/usdt:usdt", "ETH/USDT", "eth/usdt", "ETH", "eth"):
+                assert client.instrument(said) is ether
+            for said in ("ETH/", "ETH/USD", "USDT", "/USDT", "", "ETH/USDT:USDT:USDT"):
+                with pytest.raises(UnknownInstrument):
+                    client.instrument(said)
     assert (bitcoin.symbol, bitcoin.base, bitcoin.tick_size) == (BTC, "BTC", D("0.1"))
     assert (bitcoin.multiplier, bitcoin.max_quantity) == (D("0.001"), D(1_000_000))
     assert (ether.tick_size, ether.tradable) == (D("0.00001"), False)

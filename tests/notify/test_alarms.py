@@ -163,7 +163,7 @@ def exit_(stage: Stage) -> Iterator[None]:
     price_moves_to(stage.trading, "48900")
     yield
     (event,) = stage.told(Kind.EXIT)
-    assert re.search(r"closed long \(stop_loss\): -\d+\.\d\d USDT, -1\.\d\d R; 50000 to 48900", event.text)
+    assert re.search(r"closed long \(stop loss\): -\d+\.\d\d USDT, -1\.\d\d R; 50000 to 48900", event.text)
 
 
 def part_closed(stage: Stage) -> Iterator[None]:

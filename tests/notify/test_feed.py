@@ -176,11 +176,11 @@ def test_an_exit_as_sentence_and_as_json(clock: ManualClock) -> None:
     feed = EventFeed(clock)
     feed.publish(
         Kind.EXIT, "BTC/USDT:USDT", side="long", reason="trailing_stop", quantity=D(3), entry=D("50000"),
-        price=D("50500.5"), pnl=D("1.2345"), fee=D("0.1"), r=D("0.5"), held_s=61.4,
+        price=D("50500.512345678"), pnl=D("1.2345"), fee=D("0.1"), r=D("0.5"), held_s=61.4,
     )
     view = event_view(feed.after(0)[0])
     assert view["text"] == (
-        "BTC/USDT:USDT closed long (trailing_stop): +1.23 USDT, +0.50 R; 50000 to 50500.5, held 61 s"
+        "BTC/USDT:USDT closed long (trailing stop): +1.23 USDT, +0.50 R; 50000 to 50500.5123, held 61 s"
     )
     assert (view["kind"], view["level"], view["over"]) == ("exit", "info", False)
     assert view["fields"]["pnl"] == "1.2345"

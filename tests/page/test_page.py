@@ -279,6 +279,11 @@ def test_it_fits_a_phone_in_any_light(browser: Any, server: ControlServer, light
     for view in VIEWS:
         go(window, view)
         assert window.overflow() <= 0, view
+        # Nothing is cut off either: a price or a sentence that is too long wraps.
+        assert not window.page.evaluate("""() => [...document.querySelectorAll('#positions, #events, #opportunities')]
+            .flatMap((table) => [...table.querySelectorAll('.scroll, td')])
+            .filter((each) => each.scrollWidth > each.clientWidth + 1 && each.clientWidth)
+            .map((each) => each.textContent)"""), view
     ratios = window.page.evaluate("""() => {
       const style = getComputedStyle(document.documentElement);
       const hex = (name) => style.getPropertyValue(`--${name}`).trim().replace(/^#(.)(.)(.)$/, '#$1$1$2$2$3$3');
