@@ -125,15 +125,15 @@ def _add_operating(command: Callable[..., argparse.ArgumentParser]) -> None:
                                   asks=False))
     listing = command("blacklist", "which markets are never entered from scanning; one more, or one less")
     listing.add_argument("what", choices=("add", "remove"), nargs="?")
-    listing.add_argument("symbol", metavar="SYMBOL", nargs="?", help="BTC, BTC/USDT:USDT, or KuCoin's own XBTUSDTM")
+    _add_symbol(listing, nargs="?")
     command("reload", "have the daemon take in its settings as they are written now")
     service_arguments.add_to(command("install-service", "make RAD a service of this machine", asks=False))
     failed = command("service-failed", "what the service's alert runs: say that RAD is down", asks=False)
     failed.add_argument("--config", type=Path, metavar="FILE", help="settings instead of config.yaml")
 
 
-def _add_symbol(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("symbol", metavar="SYMBOL", help="BTC, BTC/USDT:USDT, or KuCoin's own XBTUSDTM")
+def _add_symbol(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    parser.add_argument("symbol", metavar="SYMBOL", nargs=nargs, help="BTC, BTC/USDT:USDT, or KuCoin's own XBTUSDTM")
 
 
 def _add_logs(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from trading.errors import ConfigError
 
 PREFIX = "RAD_"
 NOT_SETTINGS = frozenset({"RAD_LOCK_CHECK", "RAD_CALLER_DIR"})
+DEEPEST = 20
 DEFAULT, ENVIRONMENT, FLAG = "default", "environment", "flag"
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)   # every scalar stays the text it is
@@ -122,6 +123,8 @@ def lay_file(layers: Layers, path: Path) -> None:
         return
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"{path}: settings are written as `key: value`, one a line")
+    if entangled := _entangled(root):
+        raise ConfigError(f"{path} {entangled}")
     for key, node in _leaves(layers, path.name, "", root):
         where = _line(path.name, node)
         value = _plain(node)
@@ -145,6 +148,9 @@ def lay_environment(layers: Layers, environ: Mapping[str, str]) -> None:
             node = yaml.compose(text, Loader=_Loader) if text[0] in "[{" else None
         except yaml.YAMLError:
             layers.fault(key, f"{text} is not readable as YAML", name)
+            continue
+        if node is not None and (entangled := _entangled(node)):
+            layers.fault(key, entangled, name)
             continue
         layers.offer(key, text if node is None else _plain(node), ENVIRONMENT, name)
 
@@ -178,6 +184,26 @@ def _plain(node: yaml.Node) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item) for item in node.value]
     return node.value
+
+
+def _entangled(root: yaml.Node) -> str:
+    """Return what keeps *root* from being read out, with its line; empty if nothing does.
+
+    With names for parts (&a, *a) a file may have no end, or one that no memory holds.
+    """
+    seen: set[int] = set()
+    waiting = [(root, 0)]
+    while waiting:
+        node, depth = waiting.pop()
+        line = f"line {node.start_mark.line + 1}"
+        if id(node) in seen:
+            return f"{line}: &names and *names are not understood; write the value where it belongs"
+        if depth > DEEPEST:
+            return f"{line}: is nested too deeply"
+        seen.add(id(node))
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        waiting += [(part, depth + 1) for each in parts for part in (each if isinstance(each, tuple) else (each,))]
+    return ""
 
 
 def _line(file: str, node: yaml.Node) -> str:

@@ -280,8 +280,8 @@ def test_it_fits_a_phone_in_any_light(browser: Any, server: ControlServer, light
         go(window, view)
         assert window.overflow() <= 0, view
         # Nothing is cut off either: a price or a sentence that is too long wraps.
-        assert not window.page.evaluate("""() => [...document.querySelectorAll('#positions, #events, #opportunities')]
-            .flatMap((table) => [...table.querySelectorAll('.scroll, td')])
+        assert not window.page.evaluate("""() => ['#positions', '#events', '#opportunities']
+            .flatMap((table) => [...document.querySelectorAll(`${table} .scroll, ${table} td`)])
             .filter((each) => each.scrollWidth > each.clientWidth + 1 && each.clientWidth)
             .map((each) => each.textContent)"""), view
     ratios = window.page.evaluate("""() => {

@@ -236,6 +236,9 @@ def test_broken_yaml_names_line_and_column(tmp_path: Path) -> None:
     ("content", "expected"),
     [
         (b"- one\n", "settings are written as `key: value`, one a line"),
+        (b"scanner: &it {params: *it}\n", "line 1: &names and *names are not understood"),
+        (b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "&names and *names are not understood"),
+        (b"scanner: {params: " + b"[" * 600 + b"]" * 600 + b"}\n", "line 1: is nested too deeply"),
         (b"mode: \xff\n", "is not UTF-8 text (byte 6)"),
         (b"mode:\tsandbox: x\n", "is not readable as YAML, line 1"),
     ],
