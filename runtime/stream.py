@@ -171,7 +171,8 @@ class MarketStream:
                 if any(task.done() for task in tasks):       # they go on for ever: something has cancelled one
                     raise RuntimeError("a connection's task has ended")
                 try:
-                    await asyncio.wait_for(changed.wait(), BEAT_S)
+                    async with asyncio.timeout(BEAT_S):
+                        await changed.wait()
                 except TimeoutError:
                     continue
                 if not self._ending.is_set():
