@@ -245,9 +245,10 @@ class Bot:
         """Wait for a tick of a held symbol, at most the monitor's interval, and look at every stop."""
         house = self._house
         with doing(IDLE, "tick", MONITOR_LIMIT_S):
-            self._tick = house.prices.wait_for_tick(self._tick, house.settings.monitor.interval_s)
+            tick = house.prices.wait_for_tick(self._tick, house.settings.monitor.interval_s)
         if not self._monitor.is_current():
-            return                   # woken up after another has taken over
+            return                   # woken up after another has taken over: this tick is for that one to see
+        self._tick = tick
         house.manager.update_positions()
         house.ask_for_stale_prices()
 

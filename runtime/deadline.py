@@ -143,9 +143,7 @@ class Deadlines:
             self._changed.notify()
         for call in under_way:
             call.cut()
-        thread = self._heart.thread
-        if thread is not None:
-            thread.join(2)
+        self._heart.join(2)
 
     def _run(self) -> None:
         heart = self._heart
