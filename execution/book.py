@@ -68,7 +68,8 @@ class Book(StopClaims):
         """Whether the exchange may still show what RAD has just closed there."""
         with self._positions_lock:
             left_ms = self._last_exit_ms.get(symbol)
-            return left_ms is not None and self._clock.now_ms() - left_ms < UNSEEN_S * 1000
+            # Either way: the clock may have been set back since.
+            return left_ms is not None and abs(self._clock.now_ms() - left_ms) < UNSEEN_S * 1000
 
     def exits_in_trouble(self) -> tuple[tuple[Position, Leaving], ...]:
         """Return the positions whose exit the exchange keeps refusing."""

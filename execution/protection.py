@@ -73,7 +73,8 @@ class Protection:
         if resting is None:
             return True
         gain = (self.resting_price(position, instrument) - resting.stop_price) * position.side.sign
-        since_s = (self._clock.now_ms() - resting.confirmed_ms) / 1000
+        # Either way: a clock that was set back must not keep it where it is.
+        since_s = abs(self._clock.now_ms() - resting.confirmed_ms) / 1000
         return gain >= resting.stop_price * self.rules.min_step and since_s >= self.rules.min_interval_s
 
     def place(

@@ -369,7 +369,7 @@ class Reconciler:
             theirs = _theirs(view.positions, plan.symbol)
             if theirs is None or plan.position_id not in uncertain or plan.symbol in covered:
                 continue
-            if _may_come_of(plan, theirs):
+            if _may_come_of(plan, theirs, self._exchange.clock_offset_ms()):
                 self._books.cover_entry(plan, theirs)
 
     def _adopt_foreign(self, found: tuple[Difference, ...], view: ExchangeView) -> None:
@@ -406,11 +406,14 @@ class Reconciler:
         return True
 
 
-def _may_come_of(plan: EntryPlan, theirs: ExchangePosition) -> bool:
-    """Whether a position can be what that entry made: not older, not larger, not at a price it does not allow."""
+def _may_come_of(plan: EntryPlan, theirs: ExchangePosition, ahead_ms: int) -> bool:
+    """Whether a position can be what that entry made: not older, not larger, not at a price it does not allow.
+
+    *ahead_ms*: by which our clock, that timed the plan, is ahead of the exchange's.
+    """
     return (
         theirs.side is plan.side and theirs.quantity <= plan.quantity
-        and theirs.opened_ms >= plan.planned_ms - SAME_OPENING_MS
+        and theirs.opened_ms >= plan.planned_ms - ahead_ms - SAME_OPENING_MS
         and (plan.worst_price - theirs.entry_price) * plan.side.sign >= 0
     )
 

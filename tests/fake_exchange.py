@@ -68,6 +68,7 @@ class FakeExchange:
         self.resting: set[str] = set()                     # client ids of orders that stay active
         self.opened_ms: dict[str, int] = {}                # when each position was opened
         self.now_ms: Callable[[], int] = lambda: 2_000_000_000_000
+        self.offset_ms = 0                                 # by which RAD's clock is ahead, as it has measured
 
     # ---- what the bot calls ---------------------------------------------------------------------
 
@@ -159,6 +160,9 @@ class FakeExchange:
     def fetch_tickers(self, priority: Priority = Priority.SCAN) -> dict[str, Ticker]:
         self._enter("fetch_tickers", None)
         return {}
+
+    def clock_offset_ms(self) -> int:
+        return self.offset_ms
 
     # ---- what a test does -----------------------------------------------------------------------
 

@@ -124,6 +124,9 @@ class Exchange(Protocol):
     def fetch_tickers(self, priority: Priority = Priority.SCAN) -> dict[str, Ticker]:
         """Return the ticker of every instrument, from one call."""
 
+    def clock_offset_ms(self) -> int:
+        """Return milliseconds by which our clock is ahead of the exchange's, which times all it tells."""
+
 
 class Journal(Protocol):
     """What must survive. Calls return when it is on disk unless they say otherwise.
