@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from typing import Any
 
@@ -25,6 +25,7 @@ from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 from trading.candles import Candles
 from trading.errors import (
     BadResponse,
+    ClockSkew,
     ExchangeError,
     OrderNotFound,
     OutcomeUnknown,
@@ -293,7 +294,7 @@ class KuCoinClient(AccountFacts, KnownInstruments):
 
         Returns milliseconds by which ours is ahead. Source: GET /api/v1/timestamp.
         """
-        return self._sessions.set_clock_by(self._call(endpoints.SERVER_TIME, {}, Priority.HIGH))
+        return self._measure_clock(Priority.HIGH)
 
     def is_clock_off(self) -> bool:
         """Whether the exchange has refused our time since it was last measured."""
@@ -336,6 +337,19 @@ class KuCoinClient(AccountFacts, KnownInstruments):
     # ---- the one place that sends ---------------------------------------------------------------
 
     def _call(self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority) -> Any:
+        try:
+            return self._send(endpoint, params, priority)
+        except ClockSkew:
+            if priority is Priority.CRITICAL and self.is_clock_off():
+                # Our clock was set: the exit's next try does not wait until others have time to look.
+                with suppress(ExchangeError):
+                    self._measure_clock(Priority.CRITICAL)
+            raise
+
+    def _measure_clock(self, priority: Priority) -> int:
+        return self._sessions.set_clock_by(self._send(endpoints.SERVER_TIME, {}, priority), priority)
+
+    def _send(self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority) -> Any:
         assert_no_lock_held(f"exchange call {endpoint.method}")
         with self._gate(priority):
             self._budget.take(endpoint.pool, endpoint.weight, priority)

@@ -85,13 +85,13 @@ class Sessions:
         finally:
             self._learn_rate(endpoint.pool, wire.answer_headers(), asked_at)
 
-    def set_clock_by(self, answer: Any) -> int:
-        """Sign by the exchange's time from now on; *answer* is this thread's last to SERVER_TIME.
+    def set_clock_by(self, answer: Any, priority: Priority) -> int:
+        """Sign by the exchange's time from now on; *answer* is this thread's last of *priority*, to SERVER_TIME.
 
         Returns milliseconds by which our clock is ahead.
         """
         try:
-            ahead_ms = self.common.clock_ahead_ms(int(answer))
+            ahead_ms = self._wire(priority).clock_ahead_ms(int(answer))
         except (TypeError, ValueError) as error:
             raise BadResponse("the exchange's time cannot be read") from error
         for wire in (self.critical, self.common):
@@ -131,6 +131,9 @@ class Sessions:
         self._common_deadlines.stop()
         for wire in (self.critical, self.common):
             wire.close_connections()
+
+    def _wire(self, priority: Priority) -> Wire:
+        return self.critical if priority is Priority.CRITICAL else self.common
 
     def _learn_rate(self, pool: str, headers: Mapping[str, str], asked_at: float) -> None:
         try:

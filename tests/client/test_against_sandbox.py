@@ -101,6 +101,17 @@ def test_a_clock_ten_seconds_off_is_measured_and_mended(box: RunningSandbox, cli
     assert client.fetch_positions() == ()
 
 
+def test_an_exit_refused_for_the_clock_waits_for_nobody_to_mend_it(
+    box: RunningSandbox, client: KuCoinClient
+) -> None:
+    """The clock was set, and whoever looks after it is busy: the next try of the exit itself is taken."""
+    box.control("clock", {"offset_ms": 10_000})
+    with pytest.raises(errors.ClockSkew):
+        client.place_order(an_order(), CRITICAL)
+    assert not client.is_clock_off()
+    assert client.place_order(an_order(), CRITICAL)
+
+
 @pytest.mark.parametrize(("fault", "is_placed"), [
     ({"kind": "drop_after"}, True), ({"kind": "drop_before"}, False), ({"kind": "truncate"}, True),
     ({"kind": "html", "status": 200}, False), ({"kind": "html"}, False), ({"kind": "empty"}, False),
