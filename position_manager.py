@@ -296,7 +296,7 @@ class PositionManager(Book):
         """Move RAD's own stop in the book, and the resting one after it when it lags enough."""
         symbol = position.symbol
         moved = self.change_if_open(
-            symbol, position.position_id,
+            symbol, position.position_id, position.version,
             stop_price=move.stop_price, stop_reason=move.reason, best_price=move.best_price,
         )
         if moved is None:

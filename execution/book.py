@@ -157,16 +157,18 @@ class Book(StopClaims):
 
     def claim_exit(
         self, symbol: str, reason: ExitReason, *, part: Decimal | None = None, position_id: str | None = None,
-        patient: bool = False,
+        patient: bool = False, version: int | None = None,
     ) -> tuple[Position, Leaving] | None:
         """Claim a position to send an exit of *part* of it, or of all; it then is to leave until it has.
 
         A part that has begun already goes on with what is left of it. *patient*: not while the pause
-        after a refused exit lasts.
+        after a refused exit lasts. *version*: only if the position is still that one.
         """
         with self._positions_lock:
             now, before = self._clock.monotonic(), self._leaving.get(symbol)
             held = self.positions.get(symbol)
+            if version is not None and held is not None and held.version != version:
+                return None
             if held is not None and part is not None and part >= held.quantity:
                 part = None
             if before is not None and before.part is None:

@@ -125,15 +125,18 @@ class Reconciler:
             log.warning("late fills not booked, the journal cannot be read error=%s", error)
         lost = self._resolve_uncertain()
         before = {position.symbol: position for position in self._books.snapshot()}
-        unswept = self._books.unswept()
+        # Whoever is moving a stop there may have placed it when we have looked.
+        unswept = self._books.unswept() - self._books.busy_symbols()
         view = self.look()
         guarding = {p.protective_stop.client_oid for p in self._books.snapshot() if p.protective_stop}
         left = {stop.symbol for stop in view.stop_orders if is_ours(stop) and stop.client_oid not in guarding}
         self._books.set_swept(unswept - left)
         before |= self._take_up_forgotten(view, before, fills)
+        # What is under way, or has changed while we looked, is for the next run. In this order: what ends
+        # between the two has changed.
+        busy = self._books.busy_symbols()
         after = self._books.snapshot()
-        # What changed while we looked, or is under way, is for the next run.
-        moving = self._books.busy_symbols() | {
+        moving = busy | {
             position.symbol for position in after if before.get(position.symbol) != position
         } | (before.keys() - {position.symbol for position in after})
         self._protect_doubtful(view)
@@ -161,9 +164,15 @@ class Reconciler:
         order; some numbers are passed over, because one that left last may not show yet. Where the
         numbers go on is on disk before the first of them leaves: the next start looks from there.
         """
-        for position in self._books.snapshot():
-            exit_seen, exit_used = self._last_attempts(position.position_id, Purpose.EXIT, position.exit_attempt)
-            _, stop_used = self._last_attempts(position.position_id, Purpose.STOP, position.stop_attempt)
+        found = [
+            (
+                position,
+                self._last_attempts(position.position_id, Purpose.EXIT, position.exit_attempt),
+                self._last_attempts(position.position_id, Purpose.STOP, position.stop_attempt),
+            )
+            for position in self._books.snapshot()
+        ]
+        for position, (exit_seen, exit_used), (_, stop_used) in found:      # nothing before all is read
             self._books.number_on(
                 position.symbol, position.position_id,
                 exits=exit_used + MOST_UNRECORDED, stops=stop_used + MOST_UNRECORDED,
