@@ -330,6 +330,10 @@ class KuCoinClient(AccountFacts, KnownInstruments):
         """Give everything but exits and stops *seconds* more, all together: the end is near."""
         self._sessions.hurry(seconds)
 
+    def hurry_exits(self, seconds: float) -> None:
+        """Give exits and stops *seconds* more, all together: the end is there."""
+        self._sessions.hurry_exits(seconds)
+
     def close(self) -> None:
         """Cut what is under way and end the connections."""
         self._sessions.close()

@@ -351,12 +351,18 @@ class PositionManager(Book):
     # ---- protection on the exchange -------------------------------------------------------------
 
     def protect(self, symbol: str) -> bool:
-        """Put a confirmed stop on the exchange within the deadline, or flatten; True if it rests."""
+        """Put a confirmed stop on the exchange within the deadline, or flatten; True if it rests.
+
+        Once the daemon is over it does not flatten: nobody would wait for what becomes of that.
+        """
         if not self._guard.rules.enabled:
             return False
         followed = self._guard.protect(symbol)
         if followed is Followed.RESTS:
             return True
+        if self._guard.is_over:
+            log.warning("%s no confirmed stop at the end, the next start sees to it", symbol)
+            return False
         position = self.find(symbol)
         if position is not None and position.state is PositionState.OPEN:
             self._say_unprotected(position, followed)

@@ -58,6 +58,11 @@ class Guard:
         self._stale_after_s = stale_after_s
         self.rules = protection.rules
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is waited for: the daemon is over."""
+        return self._protection.is_over
+
     def wants_to_follow(self, position: Position) -> bool:
         """Whether the resting stop of *position* should be moved after RAD's own now."""
         return (

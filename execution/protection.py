@@ -116,6 +116,11 @@ class Protection:
         """Wait before the next try; True, and at once, when there is to be none: the daemon is over."""
         return self._clock.wait(self._stop, seconds)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is waited for: the daemon is over."""
+        return self._stop.is_set()
+
     def resting(self, symbol: str) -> tuple[Order, ...] | None:
         """Return RAD's own stops of *symbol* as the exchange lists them; None if it does not say."""
         try:

@@ -64,9 +64,10 @@ class Sessions:
 
     def ask(self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority) -> Any:
         """Return the `data` of one answer. Raises ExchangeError, within the deadline."""
-        is_critical = priority is Priority.CRITICAL
-        wire = self.critical if is_critical else self.common
-        deadlines = self._critical_deadlines if is_critical else self._common_deadlines
+        wire = self._wire(priority)
+        deadlines = self._critical_deadlines if wire is self.critical else self._common_deadlines
+        if deadlines.is_past():
+            raise ExchangeUnavailable("not sent: the end has come")
         asked_at = self._clock.monotonic()
         try:
             with deadlines.limit(self.deadline_s, endpoint.method) as call:
@@ -124,6 +125,12 @@ class Sessions:
         ends = self._clock.monotonic() + seconds
         self._common_deadlines.end_by(ends)
         self._budget.end_by(ends)
+
+    def hurry_exits(self, seconds: float) -> None:
+        """Give exits and stops *seconds* more, all together: the end is there."""
+        ends = self._clock.monotonic() + seconds
+        self._critical_deadlines.end_by(ends)
+        self._budget.end_by(ends, exits=True)
 
     def close(self) -> None:
         """Cut what is under way, end the deadline threads, close the connections."""

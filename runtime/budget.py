@@ -77,7 +77,8 @@ class RateBudget:
         self._tickets = 0
         self._stopped = False
         self._latest = inf                     # beyond which nobody but an exit waits
-        guard(self, self._lock, "_pools", "_tickets", "_stopped", "_latest")
+        self._latest_exit = inf                # beyond which not even an exit does
+        guard(self, self._lock, "_pools", "_tickets", "_stopped", "_latest", "_latest_exit")
 
     def take(self, pool: str, weight: int, priority: Priority, longest_s: float | None = None) -> None:
         """Wait until *weight* may be spent, and spend it; *longest_s* bounds the wait, by default by priority.
@@ -160,10 +161,16 @@ class RateBudget:
                 for name, state in self._pools.items()
             )
 
-    def end_by(self, moment: float) -> None:
-        """Let nobody but exits wait beyond *moment* (monotonic), those who wait and those to come."""
+    def end_by(self, moment: float, *, exits: bool = False) -> None:
+        """Let nobody but exits wait beyond *moment* (monotonic), those who wait and those to come.
+
+        *exits*: let no exit do.
+        """
         with self._turn:
-            self._latest = moment
+            if exits:
+                self._latest_exit = moment
+            else:
+                self._latest = moment
             self._turn.notify_all()
 
     def stop(self) -> None:
@@ -181,7 +188,7 @@ class RateBudget:
         longest = self._clock.monotonic() + patience_s
 
         def give_up_at() -> float:
-            return longest if priority is Priority.CRITICAL else min(longest, self._latest)
+            return min(longest, self._latest_exit if priority is Priority.CRITICAL else self._latest)
 
         def has_turn() -> bool:
             return is_first() and all(self._fits(*cost, priority) for cost in costs)
