@@ -9,7 +9,7 @@ from typing import Any
 
 import ccxt
 
-from kucoin.endpoints import Endpoint
+from kucoin.endpoints import Effect, Endpoint
 from kucoin.wire import SendRule, Wire, addresses
 from runtime.budget import ADDRESS, RateBudget
 from runtime.deadline import Deadlines
@@ -74,7 +74,11 @@ class Sessions:
                 return wire.ask(endpoint, params)
         except RateLimited as error:
             if error.retry_after_ms:
-                self._budget.hold(ADDRESS if error.everything else endpoint.pool, error.retry_after_ms / 1000)
+                # What refuses one endpoint alone holds an exit up only if that is the exit's own.
+                self._budget.hold(
+                    ADDRESS if error.everything else endpoint.pool, error.retry_after_ms / 1000,
+                    exits=not error.one_endpoint or endpoint.effect is Effect.PLACES,
+                )
             raise
         except ClockSkew:
             self.is_clock_off.set()

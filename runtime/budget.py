@@ -57,6 +57,7 @@ class _Pool:
     window_ends: float = 0.0
     told_end: bool = False                 # whether the exchange has said when it ends
     held_until: float = 0.0
+    exits_held_until: float = 0.0
     waiting: list[tuple[Priority, int]] = field(default_factory=list)
 
 
@@ -134,13 +135,19 @@ class RateBudget:
             state.told_used = max(state.told_used, limit - remaining)
             state.used = max(state.used, state.told_used)
 
-    def hold(self, pool: str, seconds: float) -> None:
-        """Send nothing from *pool* for *seconds*: the exchange said so. ADDRESS: nothing at all."""
+    def hold(self, pool: str, seconds: float, *, exits: bool = True) -> None:
+        """Send nothing from *pool* for *seconds*: the exchange said so. ADDRESS: nothing at all.
+
+        *exits*: no exit either.
+        """
         seconds = min(seconds, LONGEST_HOLD_S)
         with self._turn:
             held = [self._pools[pool]] if pool in self._pools else self._pools.values()
             for state in held:
-                state.held_until = max(state.held_until, self._clock.monotonic() + seconds)
+                until = self._clock.monotonic() + seconds
+                state.held_until = max(state.held_until, until)
+                if exits:
+                    state.exits_held_until = max(state.exits_held_until, until)
         log.warning("pool held pool=%s seconds=%.1f", pool, seconds)
 
     def usage(self) -> tuple[PoolUse, ...]:
@@ -209,8 +216,8 @@ class RateBudget:
             if now >= give_up:
                 return False
             opens = max(
-                (max(each.held_until, self._fits_from(each, priority, cost, now)) for each, cost in costs
-                 if not self._fits(each, cost, priority)),
+                (max(_held_until(each, priority), self._fits_from(each, priority, cost, now))
+                 for each, cost in costs if not self._fits(each, cost, priority)),
                 default=give_up,
             )
             pause_s = (min(opens, give_up) if opens > now else give_up) - now
@@ -220,7 +227,7 @@ class RateBudget:
 
     def _fits(self, state: _Pool, weight: int, priority: Priority) -> bool:
         self._roll(state)
-        if self._clock.monotonic() < state.held_until:
+        if self._clock.monotonic() < _held_until(state, priority):
             return False
         if priority is Priority.CRITICAL:
             return not state.told_used or state.told_used + weight <= state.quota
@@ -250,3 +257,7 @@ class RateBudget:
             state.window_opened = None
             state.told_end = False
             state.used = state.told_used = 0
+
+
+def _held_until(state: _Pool, priority: Priority) -> float:
+    return state.exits_held_until if priority is Priority.CRITICAL else state.held_until

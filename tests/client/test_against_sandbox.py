@@ -145,6 +145,27 @@ def test_a_rate_limit_holds_the_pool_and_an_overload_does_not(
     assert client.fetch_positions() == ()         # waited for, then answered
 
 
+def test_what_refuses_one_endpoint_holds_up_no_exit(box: RunningSandbox, client: KuCoinClient) -> None:
+    """200002 to a look at the positions: others of that pool wait ten seconds, an exit does not; its own does."""
+    def has_to_wait(priority: Priority) -> bool:
+        try:
+            client._budget.take("futures", 1, priority, 0.05)
+        except errors.RateLimited:
+            return True
+        return False
+
+    box.fault("refuse", path="/api/v1/positions", count=1, code="200002")
+    with pytest.raises(errors.RateLimited):
+        client.fetch_positions()
+    assert has_to_wait(Priority.NORMAL)
+    assert not has_to_wait(CRITICAL)
+    assert client.place_order(an_order(), CRITICAL)
+    box.fault("refuse", method="POST", path="/api/v1/orders", count=1, code="200002")
+    with pytest.raises(errors.RateLimited):
+        client.place_order(an_order("rad-test-2"), CRITICAL)
+    assert has_to_wait(CRITICAL)
+
+
 def test_twenty_workers_get_their_own_answers(box: RunningSandbox, client: KuCoinClient) -> None:
     """Answers are never crossed between threads: each order is found under its own id."""
     def worker(name: str) -> None:
