@@ -52,6 +52,8 @@ MOST_PAGES = 20                 # 20,000 rows: more than any account may have
 FUNDING_PAGE = 100
 MOST_CANDLES = 500              # of one answer
 DAY_MS = 86_400_000
+WEEK_MS = 7 * DAY_MS            # the most one question about fills may span
+MOST_WEEKS = 13
 WARM_CONNECTIONS = 8            # as many as there are exit workers
 
 
@@ -272,6 +274,25 @@ class KuCoinClient(AccountFacts, KnownInstruments):
             since_ms = self._clock.now_ms() - self.clock_offset_ms() - DAY_MS
             listed = [*listed, *self._pages(endpoints.FILLS, {**params, "startAt": since_ms}, priority)]
         return self._fills(listed, priority)
+
+    def fetch_older_fills(self, symbol: str, since_ms: int) -> tuple[Fill, ...]:
+        """Return the fills of *symbol* since then, oldest first, at most those of three months.
+
+        Nothing if all of them are of the last 24 hours. Source: GET /api/v1/fills, a week at a time.
+        """
+        end_ms = self._clock.now_ms() - self.clock_offset_ms()
+        if since_ms > end_ms - DAY_MS:
+            return ()
+        params = {"symbol": self.instrument(symbol).exchange_id}
+        listed: list[parse.Row] = []
+        for _ in range(MOST_WEEKS):
+            start_ms = max(since_ms, end_ms - WEEK_MS)
+            week = {**params, "startAt": start_ms, "endAt": end_ms}
+            listed += self._pages(endpoints.FILLS, week, Priority.NORMAL)
+            if start_ms == since_ms:
+                break
+            end_ms = start_ms
+        return self._fills(listed, Priority.NORMAL)
 
     def fetch_order_fills(self, order_id: str, priority: Priority = Priority.HIGH) -> tuple[Fill, ...]:
         """Return the fills of one order, oldest first. Source: GET /api/v1/recentFills, /api/v1/fills.

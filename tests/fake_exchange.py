@@ -132,6 +132,10 @@ class FakeExchange:
         with self._lock:
             return tuple(fill for fill in self.fills if symbol in (None, fill.symbol))
 
+    def fetch_older_fills(self, symbol: str, since_ms: int) -> tuple[Fill, ...]:
+        self._enter("fetch_older_fills", symbol)
+        return ()
+
     def fetch_order_fills(self, order_id: str, priority: Priority = Priority.HIGH) -> tuple[Fill, ...]:
         self._enter("fetch_order_fills", order_id)
         with self._lock:

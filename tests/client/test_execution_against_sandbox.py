@@ -25,6 +25,7 @@ from sandbox.serving import Sandbox
 from tests.client.clients import BTC, a_client, an_order
 from tests.fake_exchange import DirectWorkers, FakePrices
 from tests.runtime.journal_facts import url_in
+from tests.sandbox.signed_client import SignedClient
 from tests.trading_house import SilentMonitor, an_account, an_entry_request, exit_rules, risk_rules
 from trading.errors import ExchangeError
 from trading.facts import ExitReason, Position, Priority, Side
@@ -232,6 +233,20 @@ def test_a_stop_that_fired_while_rad_was_down_is_booked_and_explained(
         (trade,) = again.journal.trades()
         assert (trade.exit_reason, trade.exit_price) == (ExitReason.EXCHANGE_STOP, D(48_900))
         assert again.reconciler.run().found == ()
+
+
+def test_what_a_person_closed_days_ago_is_found_among_the_older_fills(
+    house: LiveHouse, client: KuCoinClient
+) -> None:
+    """RAD was down for nine days and the position was closed on the first: it is not held for ever."""
+    position = house.open()
+    SignedClient(house.box).order("sell", int(position.quantity), symbol=ID, reduceOnly=True)
+    house.box.control("clock", {"offset_ms": 9 * 86_400_000})
+    client.measure_clock_offset()
+    assert client.fetch_recent_fills() == ()
+    assert house.reconciler.run().agrees
+    (trade,) = house.journal.trades()
+    assert (trade.exit_reason, trade.quantity) == (ExitReason.EXTERNAL, position.quantity)
 
 
 def test_a_liquidation_is_told_by_the_exchange_and_booked_as_one(house: LiveHouse) -> None:
