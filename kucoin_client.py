@@ -28,6 +28,7 @@ from trading.errors import (
     ClockSkew,
     ExchangeError,
     OrderNotFound,
+    OrderRejected,
     OutcomeUnknown,
     RequestRefused,
 )
@@ -54,6 +55,7 @@ MOST_CANDLES = 500              # of one answer
 DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS            # the most one question about fills may span
 MOST_WEEKS = 13
+WRONG_MARGIN_MODE = "330005"
 WARM_CONNECTIONS = 8            # as many as there are exit workers
 
 
@@ -218,7 +220,13 @@ class KuCoinClient(AccountFacts, KnownInstruments):
         """
         instrument = self.instrument(request.symbol)
         body = parse.order_body(request, instrument)
-        data = self._call(endpoints.PLACE, body, priority)
+        try:
+            data = self._call(endpoints.PLACE, body, priority)
+        except OrderRejected as error:
+            if error.code == WRONG_MARGIN_MODE:      # somebody has changed it: what is remembered is not so
+                with self._metadata_lock:
+                    self._margin_modes.pop(instrument.symbol, None)
+            raise
         order_id = data.get("orderId") if isinstance(data, Mapping) else None
         if not order_id:
             raise OutcomeUnknown(f"order {request.client_oid} answered without an id")

@@ -322,3 +322,16 @@ def test_a_refused_close_by_hand_is_said_and_done_later(house: LiveHouse) -> Non
     house.watch_until(lambda: bool(house.manager.exits_in_trouble()))
     house.watch_until(house.is_flat)
     assert "exit_stuck" in [event.kind for event in house.journal.events()]
+
+
+def test_a_margin_mode_that_a_person_has_changed_is_set_again(house: LiveHouse) -> None:
+    """Remembered as isolated and cross by now: one entry is refused, and the next is taken."""
+    house.open()
+    assert house.manager.close_position(BTC) is not None
+    SignedClient(house.box).data(
+        "POST", "/api/v2/position/changeMarginMode", {"symbol": ID, "marginMode": "CROSS"}
+    )
+    refused = house.manager.open_position(an_entry_request(), an_account())
+    assert not isinstance(refused, Position)
+    assert "330005" in refused.reason
+    house.open()
