@@ -219,7 +219,9 @@ class PositionManager(Book):
         position = settlement.adopted(
             theirs, instrument, self.new_id(), self._rules.exits, theirs.mark_price / 100, self._exchange_ms()
         )
-        if self.left_lately(theirs.symbol) or not self.admit(position):
+        # What RAD has just closed may still show, and whoever sweeps after it would sweep this one's stop too.
+        is_too_early = self.left_lately(theirs.symbol) or theirs.symbol in self.unswept()
+        if is_too_early or not self.admit(position):
             return None
         self._booking.follow_prices()
         log.warning(

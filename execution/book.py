@@ -133,9 +133,10 @@ class Book(StopClaims):
             self._no_entries = reason
 
     def admit(self, position: Position) -> bool:
-        """Enter a position, in place of its opening claim if it has one; False if one is there already."""
+        """Enter a position in place of its opening claim, if it has one; False if another is there or coming."""
         with self._positions_lock:
-            if position.symbol in self.positions:
+            claim = self._opening.get(position.symbol)
+            if position.symbol in self.positions or (claim and claim.position_id != position.position_id):
                 return False
             self._opening.pop(position.symbol, None)
             self._covers.pop(position.position_id, None)

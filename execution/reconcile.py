@@ -346,13 +346,19 @@ class Reconciler:
 
     def _protect_again(self, position: Position) -> bool:
         """The resting stop is not there: place it, or leave; False while the position is there without one."""
+        held = self._find(position.symbol)
+        if held is not None and held.protective_stop not in (None, position.protective_stop):
+            return True                # another thread has placed one since we looked
         self._books.stop_lost(position.symbol, position.position_id)
         if self._books.protect(position.symbol):
             return True
-        held = next((each for each in self._books.snapshot() if each.symbol == position.symbol), None)
+        held = self._find(position.symbol)
         # Gone, or on its way out: an exit that is refused opens it again, and it counts as unprotected then.
         is_leaving = self._books.leaving(position.symbol) is not None
         return held is None or (held.state is PositionState.CLOSING and is_leaving)
+
+    def _find(self, symbol: str) -> Position | None:
+        return next((each for each in self._books.snapshot() if each.symbol == symbol), None)
 
     def _protect_doubtful(self, view: ExchangeView) -> None:
         """Have a stop rest where an exit is uncertain, for as long as that takes: it may never have been."""

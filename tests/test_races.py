@@ -25,7 +25,7 @@ from tests.trading_house import (
 )
 from trading.errors import ExchangeError, ExchangeUnavailable, OrderRejected
 from trading.exits import Distance, TakeProfit
-from trading.facts import OrderSide
+from trading.facts import OrderSide, Priority
 
 D = Decimal
 OTHER = "ETH/USDT:USDT"
@@ -196,3 +196,54 @@ def test_catching_up_changes_nothing_until_everything_is_read() -> None:
             house.reconciler.catch_up()
     assert {position.symbol: position.exit_attempt for position in house.manager.snapshot()} == numbers
     assert first.symbol in numbers
+
+
+def test_what_is_being_entered_is_not_adopted(clock: ManualClock) -> None:
+    """A person has a position there, and an entry by hand is claimed before that is known."""
+    house = a_manager(clock=clock, exits=ALL_OUT, adopt=True)
+    house.exchange.now_ms = clock.now_ms
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.BUY, D(5))
+    (theirs,) = house.exchange.fetch_positions()
+    adopted: list[object] = []
+
+    def adopt_meanwhile(_symbol: object) -> None:
+        del house.exchange.before["set_margin_mode"]
+        adopted.append(house.manager.adopt(theirs))
+
+    house.exchange.before["set_margin_mode"] = adopt_meanwhile
+    position = opened(house, now_ms=clock.now_ms())
+    assert adopted == [None]
+    assert held(house).position_id == position.position_id
+    assert held(house).quantity == D(39)
+
+
+def test_what_a_person_opens_waits_until_the_stops_of_the_last_position_are_gone(clock: ManualClock) -> None:
+    """Whoever still has to sweep them would sweep its own with them."""
+    house = a_manager(clock=clock, exits=ALL_OUT, adopt=True)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.BUY, D(5))
+    house.manager.leave_unswept(SYMBOL)
+    (theirs,) = house.exchange.fetch_positions()
+    assert house.manager.adopt(theirs) is None
+    house.reconciler.run()
+    assert held(house).protective_stop is not None
+
+
+def test_a_stop_that_was_missing_and_has_been_replaced_since_is_not_given_up(clock: ManualClock) -> None:
+    """Both were missed; while the first is protected again another thread does the second: one new stop each."""
+    house = a_manager([OTHER, SYMBOL], clock=clock, exits=ALL_OUT)
+    first, second = (opened(house, symbol=symbol, now_ms=clock.now_ms()) for symbol in sorted((OTHER, SYMBOL)))
+    clock.advance(3)
+    for stop in house.exchange.fetch_stop_orders():
+        house.exchange.cancel_order(stop.order_id, Priority.CRITICAL)
+    placed: list[object] = []
+
+    def place(request: object) -> None:
+        placed.append(request)
+        if len(placed) == 1:                       # the first one's, just now
+            house.manager.stop_lost(second.symbol, second.position_id)
+            assert house.manager.protect(second.symbol)
+
+    house.exchange.before["place_order"] = place
+    house.reconciler.run()
+    assert len(placed) == 2
+    assert first.symbol != second.symbol
