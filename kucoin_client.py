@@ -386,6 +386,8 @@ class KuCoinClient(AccountFacts, KnownInstruments):
         assert_no_lock_held(f"exchange call {endpoint.method}")
         with self._gate(priority):
             self._budget.take(endpoint.pool, endpoint.weight, priority)
+            # Not before: while it waited for its budget an order may have come.
+            self._wait_for_critical_calls(priority)
             started = self._clock.monotonic()
             outcome = "ok"
             try:
@@ -400,7 +402,7 @@ class KuCoinClient(AccountFacts, KnownInstruments):
 
     @contextmanager
     def _gate(self, priority: Priority) -> Iterator[None]:
-        """Let one request pass: a critical one marks itself, the others stand aside for it.
+        """Let one request pass: a critical one marks itself, so that the others stand aside for it.
 
         Passed once per request, here. Passing it twice would be waiting for oneself: that raises.
         """
@@ -409,7 +411,6 @@ class KuCoinClient(AccountFacts, KnownInstruments):
         self._passing.inside = True
         try:
             if priority is not Priority.CRITICAL:
-                self._wait_for_critical_calls(priority)
                 yield
                 return
             with self._critical_call_lock:
