@@ -134,6 +134,11 @@ class Deadlines:
                     heapq.heappush(self._calls, (moment, next(self._serial), call))
             self._changed.notify()
 
+    def is_past(self) -> bool:
+        """Whether a call that began now would be cut at once."""
+        with self._changed:
+            return monotonic() >= self._latest
+
     def stop(self) -> None:
         """Cut every call still under way, and end the thread."""
         assert_no_lock_held("cutting calls")
