@@ -62,6 +62,7 @@ MONITOR_BACKOFF_S = 0.25         # whatever goes wrong in it, the monitor looks 
 START_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 # Ten seconds are promised from the signal to the end; what follows adds up to less.
 ENDING_CALLS_S = 2.0             # for calls under way, except exits and stops
+ENDING_EXITS_S = 4.0             # for those too, whoever is at them: the main thread may be
 THREADS_GRACE_S = 1.0
 EXITS_GRACE_S = 3.0              # exits under way when asked to end
 LAST_LOOK_S = 2.0
@@ -93,6 +94,7 @@ class Bot:
         self._keeper: Worker | None = None
         self._started = False
         self._hurrying = Heart("Ending")
+        self._seen_through = threading.Event()     # at the end: no exit is waited for any more
         self._tick = 0
         self._connections = 0
 
@@ -245,9 +247,10 @@ class Bot:
         """Wait for a tick of a held symbol, at most the monitor's interval, and look at every stop."""
         house = self._house
         with doing(IDLE, "tick", MONITOR_LIMIT_S):
-            self._tick = house.prices.wait_for_tick(self._tick, house.settings.monitor.interval_s)
+            tick = house.prices.wait_for_tick(self._tick, house.settings.monitor.interval_s)
         if not self._monitor.is_current():
-            return                   # woken up after another has taken over
+            return                   # woken up after another has taken over: this tick is for that one to see
+        self._tick = tick
         house.manager.update_positions()
         house.ask_for_stale_prices()
 
@@ -384,16 +387,21 @@ class Bot:
             if not self._is_overtaken():
                 self._last_look()
             self._say_last_words()
+        self._seen_through.set()
         self._telling.stop()
         house.close()
         self._control.stop()
         self._service.stop()
 
     def _hurry(self) -> None:
-        """Once told to end, wait for nothing long: the main thread may be in the middle of a call."""
+        """Once told to end, wait for nothing long: the main thread may be in the middle of a call, or of many."""
+        house = self._house
         self._hurrying.idle(inf)
         self.stop.wait()
-        self._house.client.hurry(ENDING_CALLS_S)
+        house.client.hurry(ENDING_CALLS_S)
+        if not self._clock.wait(self._seen_through, ENDING_EXITS_S):
+            house.client.hurry_exits(0)
+            house.abandon.set()
 
     def _say_last_words(self) -> None:
         try:
@@ -405,6 +413,7 @@ class Bot:
     def _last_look(self) -> None:
         """Compare book and exchange once more, so that the last words are true."""
         self._house.client.hurry(LAST_LOOK_S)
+        self._house.client.hurry_exits(LAST_LOOK_S)
         if self._house.exchange_process is not None:
             self._house.exchange_process.freeze()
         try:

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from typing import Any
 
@@ -25,8 +25,10 @@ from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
 from trading.candles import Candles
 from trading.errors import (
     BadResponse,
+    ClockSkew,
     ExchangeError,
     OrderNotFound,
+    OrderRejected,
     OutcomeUnknown,
     RequestRefused,
 )
@@ -51,6 +53,9 @@ MOST_PAGES = 20                 # 20,000 rows: more than any account may have
 FUNDING_PAGE = 100
 MOST_CANDLES = 500              # of one answer
 DAY_MS = 86_400_000
+WEEK_MS = 7 * DAY_MS            # the most one question about fills may span
+MOST_WEEKS = 13
+WRONG_MARGIN_MODE = "330005"
 WARM_CONNECTIONS = 8            # as many as there are exit workers
 
 
@@ -215,7 +220,13 @@ class KuCoinClient(AccountFacts, KnownInstruments):
         """
         instrument = self.instrument(request.symbol)
         body = parse.order_body(request, instrument)
-        data = self._call(endpoints.PLACE, body, priority)
+        try:
+            data = self._call(endpoints.PLACE, body, priority)
+        except OrderRejected as error:
+            if error.code == WRONG_MARGIN_MODE:      # somebody has changed it: what is remembered is not so
+                with self._metadata_lock:
+                    self._margin_modes.pop(instrument.symbol, None)
+            raise
         order_id = data.get("orderId") if isinstance(data, Mapping) else None
         if not order_id:
             raise OutcomeUnknown(f"order {request.client_oid} answered without an id")
@@ -272,6 +283,25 @@ class KuCoinClient(AccountFacts, KnownInstruments):
             listed = [*listed, *self._pages(endpoints.FILLS, {**params, "startAt": since_ms}, priority)]
         return self._fills(listed, priority)
 
+    def fetch_older_fills(self, symbol: str, since_ms: int) -> tuple[Fill, ...]:
+        """Return the fills of *symbol* since then, oldest first, at most those of three months.
+
+        Nothing if all of them are of the last 24 hours. Source: GET /api/v1/fills, a week at a time.
+        """
+        end_ms = self._clock.now_ms() - self.clock_offset_ms()
+        if since_ms > end_ms - DAY_MS:
+            return ()
+        params = {"symbol": self.instrument(symbol).exchange_id}
+        listed: list[parse.Row] = []
+        for _ in range(MOST_WEEKS):
+            start_ms = max(since_ms, end_ms - WEEK_MS)
+            week = {**params, "startAt": start_ms, "endAt": end_ms}
+            listed += self._pages(endpoints.FILLS, week, Priority.NORMAL)
+            if start_ms == since_ms:
+                break
+            end_ms = start_ms
+        return self._fills(listed, Priority.NORMAL)
+
     def fetch_order_fills(self, order_id: str, priority: Priority = Priority.HIGH) -> tuple[Fill, ...]:
         """Return the fills of one order, oldest first. Source: GET /api/v1/recentFills, /api/v1/fills.
 
@@ -293,7 +323,7 @@ class KuCoinClient(AccountFacts, KnownInstruments):
 
         Returns milliseconds by which ours is ahead. Source: GET /api/v1/timestamp.
         """
-        return self._sessions.set_clock_by(self._call(endpoints.SERVER_TIME, {}, Priority.HIGH))
+        return self._measure_clock(Priority.HIGH)
 
     def is_clock_off(self) -> bool:
         """Whether the exchange has refused our time since it was last measured."""
@@ -329,6 +359,10 @@ class KuCoinClient(AccountFacts, KnownInstruments):
         """Give everything but exits and stops *seconds* more, all together: the end is near."""
         self._sessions.hurry(seconds)
 
+    def hurry_exits(self, seconds: float) -> None:
+        """Give exits and stops *seconds* more, all together: the end is there."""
+        self._sessions.hurry_exits(seconds)
+
     def close(self) -> None:
         """Cut what is under way and end the connections."""
         self._sessions.close()
@@ -336,9 +370,24 @@ class KuCoinClient(AccountFacts, KnownInstruments):
     # ---- the one place that sends ---------------------------------------------------------------
 
     def _call(self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority) -> Any:
+        try:
+            return self._send(endpoint, params, priority)
+        except ClockSkew:
+            if priority is Priority.CRITICAL and self.is_clock_off():
+                # Our clock was set: the exit's next try does not wait until others have time to look.
+                with suppress(ExchangeError):
+                    self._measure_clock(Priority.CRITICAL)
+            raise
+
+    def _measure_clock(self, priority: Priority) -> int:
+        return self._sessions.set_clock_by(self._send(endpoints.SERVER_TIME, {}, priority), priority)
+
+    def _send(self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority) -> Any:
         assert_no_lock_held(f"exchange call {endpoint.method}")
         with self._gate(priority):
             self._budget.take(endpoint.pool, endpoint.weight, priority)
+            # Not before: while it waited for its budget an order may have come.
+            self._wait_for_critical_calls(priority)
             started = self._clock.monotonic()
             outcome = "ok"
             try:
@@ -353,7 +402,7 @@ class KuCoinClient(AccountFacts, KnownInstruments):
 
     @contextmanager
     def _gate(self, priority: Priority) -> Iterator[None]:
-        """Let one request pass: a critical one marks itself, the others stand aside for it.
+        """Let one request pass: a critical one marks itself, so that the others stand aside for it.
 
         Passed once per request, here. Passing it twice would be waiting for oneself: that raises.
         """
@@ -362,7 +411,6 @@ class KuCoinClient(AccountFacts, KnownInstruments):
         self._passing.inside = True
         try:
             if priority is not Priority.CRITICAL:
-                self._wait_for_critical_calls(priority)
                 yield
                 return
             with self._critical_call_lock:

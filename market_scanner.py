@@ -86,7 +86,7 @@ class MarketScanner:
         self._strategy = strategy
         self._monitor = monitor
         self._clock = clock
-        self._rules = rules
+        self._rules = rules                    # replaced whole, and read without a lock
         self._stop = threading.Event()
 
         self._cache_lock = named_lock("cache")
@@ -105,8 +105,8 @@ class MarketScanner:
         self._taken = 0                        # sequence of the result last consumed
         self._is_scanning = False
         guard(
-            self, self._scan_lock, "_latest_opportunities", "_last_opportunity_update", "_sequence", "_taken",
-            "_is_scanning",
+            self, self._scan_lock, "_latest_opportunities", "_universe", "_last_opportunity_update", "_sequence",
+            "_taken", "_is_scanning",
         )
 
         self._pool_lock = named_lock("scan pool")
@@ -458,10 +458,9 @@ class MarketScanner:
             self._pairs_settled.notify_all()
         with self._published:
             self._published.notify_all()
-        threads = [heart.thread for heart in self._hearts if heart.thread is not None]
-        for thread in threads:
-            thread.join(timeout_s / len(threads))
-        return not any(thread.is_alive() for thread in threads)
+        hearts = self._hearts                  # a scan may be starting them this moment
+        ended = [heart.join(timeout_s / len(hearts)) for heart in hearts]
+        return all(ended)
 
 
 def _report(failures: list[tuple[str, Exception]]) -> None:

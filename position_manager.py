@@ -100,7 +100,9 @@ class PositionManager(Book):
         Raises:
             JournalError: the intent could not be written; nothing was sent.
         """
-        plan = self.claim_opening(request, account, self._rules.risk)
+        # By our clock, as the limits are reckoned.
+        price = replace(request.price, ts_ms=request.price.ts_ms + self._exchange.clock_offset_ms())
+        plan = self.claim_opening(replace(request, price=price), account, self._rules.risk)
         if isinstance(plan, NotOpened):
             return plan
         started = self._clock.monotonic()
@@ -177,7 +179,7 @@ class PositionManager(Book):
         estimate = execution.order.filled_value * instrument.taker_fee_rate
         position = settlement.opened(
             plan, instrument, execution.quantity, execution.price, estimate,
-            opened_ms=execution.order.created_ms or self._clock.now_ms(),
+            opened_ms=execution.order.created_ms or self._exchange_ms(),
             margin_mode=self._rules.margin_mode,
         )
         if attempts is not None:
@@ -215,9 +217,11 @@ class PositionManager(Book):
         instrument = self._exchange.instrument(theirs.symbol)
         # Nobody has looked at its candles: one percent stands in for the ATR.
         position = settlement.adopted(
-            theirs, instrument, self.new_id(), self._rules.exits, theirs.mark_price / 100, self._clock.now_ms()
+            theirs, instrument, self.new_id(), self._rules.exits, theirs.mark_price / 100, self._exchange_ms()
         )
-        if self.left_lately(theirs.symbol) or not self.admit(position):
+        # What RAD has just closed may still show, and whoever sweeps after it would sweep this one's stop too.
+        is_too_early = self.left_lately(theirs.symbol) or theirs.symbol in self.unswept()
+        if is_too_early or not self.admit(position):
             return None
         self._booking.follow_prices()
         log.warning(
@@ -265,7 +269,7 @@ class PositionManager(Book):
 
     def _watch(self, position: Position, price: Price) -> bool:
         instrument = self._exchange.instrument(position.symbol)
-        decision = decide(position, price, self._clock.now_ms(), self._rules.exits, instrument)
+        decision = decide(position, price, self._exchange_ms(), self._rules.exits, instrument)
         if isinstance(decision, Exit):
             return self._exits.begin(position, decision, price.received)
         self.give_up_leaving(position.symbol)
@@ -294,7 +298,7 @@ class PositionManager(Book):
         """Move RAD's own stop in the book, and the resting one after it when it lags enough."""
         symbol = position.symbol
         moved = self.change_if_open(
-            symbol, position.position_id,
+            symbol, position.position_id, position.version,
             stop_price=move.stop_price, stop_reason=move.reason, best_price=move.best_price,
         )
         if moved is None:
@@ -349,12 +353,18 @@ class PositionManager(Book):
     # ---- protection on the exchange -------------------------------------------------------------
 
     def protect(self, symbol: str) -> bool:
-        """Put a confirmed stop on the exchange within the deadline, or flatten; True if it rests."""
+        """Put a confirmed stop on the exchange within the deadline, or flatten; True if it rests.
+
+        Once the daemon is over it does not flatten: nobody would wait for what becomes of that.
+        """
         if not self._guard.rules.enabled:
             return False
         followed = self._guard.protect(symbol)
         if followed is Followed.RESTS:
             return True
+        if self._guard.is_over:
+            log.warning("%s no confirmed stop at the end, the next start sees to it", symbol)
+            return False
         position = self.find(symbol)
         if position is not None and position.state is PositionState.OPEN:
             self._say_unprotected(position, followed)
@@ -398,6 +408,10 @@ class PositionManager(Book):
         log.critical("%s no confirmed stop within %.1fs, flattening", position.symbol, deadline_s)
         self._journal.record_event("unprotected", "no confirmed stop on the exchange", position.symbol)
         self._publish(Kind.UNPROTECTED, position, deadline_s=deadline_s)
+
+    def _exchange_ms(self) -> int:
+        """Return the time by the exchange's clock, as orders, fills and positions are timed."""
+        return self._clock.now_ms() - self._exchange.clock_offset_ms()
 
     def _publish(self, kind: Kind, position: Position, **more: Any) -> None:
         self._events.publish(

@@ -106,10 +106,7 @@ class Telegram:
         self._stop.set()
         ended = self._pool.stop(timeout_s)
         self._api.stop()
-        thread = self._heart.thread              # None: it never came to a start
-        if thread is not None:
-            thread.join(max(0.1, deadline - self._clock.monotonic()))
-        return ended and (thread is None or not thread.is_alive())
+        return self._heart.join(max(0.1, deadline - self._clock.monotonic())) and ended
 
     def trouble(self) -> str:
         """Return why no command gets here; empty while they do."""

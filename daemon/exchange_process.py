@@ -67,10 +67,11 @@ class ExchangeProcess:
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         _drain(self._process.stdout, lines.put, "sandbox-out", at_end=lambda: lines.put(None))
-        _drain(self._process.stderr, lambda line: _keep(errors, line), "sandbox-err")
+        hearing = _drain(self._process.stderr, lambda line: _keep(errors, line), "sandbox-err")
         ready = _ready_line(lines)
         if ready is None:
             self.stop()
+            hearing.join(STOP_TIMEOUT_S)       # to its last words, which are another thread's until then
             said = " | ".join(errors[-3:]) or "it said nothing"
             raise ConfigError(f"the embedded exchange did not start: {said}")
         log.info("embedded exchange ready futures=%s pid=%s", ready["futures_url"], self._process.pid)
@@ -146,7 +147,7 @@ def _ready_line(lines: queue.Queue[str | None]) -> dict[str, Any] | None:
             return found
 
 
-def _drain(stream: IO[str], each: Any, name: str, at_end: Any = None) -> None:
+def _drain(stream: IO[str], each: Any, name: str, at_end: Any = None) -> Heart:
     """Read *stream* to its end in a thread of its own, so that the child never blocks on a full pipe."""
     assert_no_lock_held("starting a thread")
 
@@ -160,6 +161,7 @@ def _drain(stream: IO[str], each: Any, name: str, at_end: Any = None) -> None:
             at_end()
 
     heart.start(read)
+    return heart
 
 
 def _keep(errors: list[str], line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -126,6 +127,7 @@ class House:
         )
         self.rules = self.rules_of(settings)
         self._build_trading(strategy, adopt=adopt)
+        # The monitor's; should two ask at once, the worst is one more call, in a queue of its own.
         self._stale_asked_at = 0.0
         self._stale_asking = threading.Event()
 
@@ -228,28 +230,33 @@ class House:
         In threads of its own: the exit workers are for what the market asks for meanwhile.
         """
         assert_no_lock_held("closing positions")
-        result = Closing()
-        left = threading.Semaphore(0)
+        result = Closing()                     # this thread's alone: those that come too late add nothing to it
+        outcomes: queue.SimpleQueue[ClosedTrade | str | None] = queue.SimpleQueue()
 
         def close(symbol: str) -> None:
+            outcome: ClosedTrade | str | None = f"{symbol} was not closed"
             try:
-                trade = self.manager.close_position(symbol, ExitReason.FLATTEN)
-                if trade is not None:
-                    result.trades.append(trade)
-                elif self.manager.find(symbol) is not None:
-                    result.failures.append(f"{symbol} is being closed already")
+                outcome = self.manager.close_position(symbol, ExitReason.FLATTEN)
+                if outcome is None and self.manager.find(symbol) is not None:
+                    outcome = f"{symbol} is being closed already"
             except RadError as error:
-                result.failures.append(f"{symbol}: {error}")
+                outcome = f"{symbol}: {error}"
             finally:
-                left.release()
+                outcomes.put(outcome)
 
         for symbol in symbols:
             self._flattening.submit(lambda symbol=symbol: close(symbol), Priority.CRITICAL)  # type: ignore[misc]
         deadline = self.clock.monotonic() + patience_s
         for _ in symbols:
-            if not left.acquire(timeout=max(0.0, deadline - self.clock.monotonic())):
+            try:
+                outcome = outcomes.get(timeout=max(0.0, deadline - self.clock.monotonic()))
+            except queue.Empty:
                 result.failures.append("some positions are still being closed")
                 break
+            if isinstance(outcome, str):
+                result.failures.append(outcome)
+            elif outcome is not None:
+                result.trades.append(outcome)
         return result
 
     def start_pools(self) -> None:

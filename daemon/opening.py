@@ -57,6 +57,8 @@ class Opener:
     def unsafe(self) -> str:
         """Return what makes every entry unsafe, by hand too; empty when nothing does."""
         house = self._house
+        if house.stop.is_set():
+            return "stopping"
         if house.status.phase != "running":
             return house.status.phase
         if house.key_check.trouble:

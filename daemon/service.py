@@ -59,8 +59,7 @@ class Service:
         """Fall silent."""
         assert_no_lock_held("joining a thread")
         self._ended.set()
-        if self._heart.thread is not None:
-            self._heart.thread.join(2.0)
+        self._heart.join(2.0)
 
     # ---- the thread -----------------------------------------------------------------------------
 

@@ -163,14 +163,15 @@ class Account:
         self._state: AccountState | None = None
         self._read_at = 0.0
         self._day = ""
-        guard(self, self._lock, "_state", "_read_at", "_day")
+        self._forgiven = 0                     # how often losses were
+        guard(self, self._lock, "_state", "_read_at", "_day", "_forgiven")
 
     def update(self, balance: Balance) -> None:
         """Take in what the exchange says the account is worth now."""
         now_ms = self._clock.now_ms()
         day = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m-%d")
         with self._lock:
-            before = self._state if self._day == day else None
+            before, forgiven = self._state if self._day == day else None, self._forgiven
         if before is None:
             day_start = self._journal.day_start_equity(day) or balance.equity
         else:
@@ -186,7 +187,7 @@ class Account:
                 available=balance.available,
                 peak_equity=peak,
                 day_start_equity=day_start,
-                losses_in_a_row=losses,
+                losses_in_a_row=losses if forgiven == self._forgiven else 0,     # forgiven since they were counted
             )
         self._monitor.record_equity(balance.equity, now_ms)
         self._journal.record_account(day, balance.equity, day_start, peak, balance.available)
@@ -195,6 +196,7 @@ class Account:
         """End a halt for losses in a row: somebody has looked and goes on."""
         self._monitor.forgive_losses()
         with self._lock:
+            self._forgiven += 1
             if self._state is not None:
                 self._state = replace(self._state, losses_in_a_row=0)
 

@@ -68,7 +68,8 @@ class Book(StopClaims):
         """Whether the exchange may still show what RAD has just closed there."""
         with self._positions_lock:
             left_ms = self._last_exit_ms.get(symbol)
-            return left_ms is not None and self._clock.now_ms() - left_ms < UNSEEN_S * 1000
+            # Either way: the clock may have been set back since.
+            return left_ms is not None and abs(self._clock.now_ms() - left_ms) < UNSEEN_S * 1000
 
     def exits_in_trouble(self) -> tuple[tuple[Position, Leaving], ...]:
         """Return the positions whose exit the exchange keeps refusing."""
@@ -132,9 +133,10 @@ class Book(StopClaims):
             self._no_entries = reason
 
     def admit(self, position: Position) -> bool:
-        """Enter a position, in place of its opening claim if it has one; False if one is there already."""
+        """Enter a position in place of its opening claim, if it has one; False if another is there or coming."""
         with self._positions_lock:
-            if position.symbol in self.positions:
+            claim = self._opening.get(position.symbol)
+            if position.symbol in self.positions or (claim and claim.position_id != position.position_id):
                 return False
             self._opening.pop(position.symbol, None)
             self._covers.pop(position.position_id, None)
@@ -156,16 +158,18 @@ class Book(StopClaims):
 
     def claim_exit(
         self, symbol: str, reason: ExitReason, *, part: Decimal | None = None, position_id: str | None = None,
-        patient: bool = False,
+        patient: bool = False, version: int | None = None,
     ) -> tuple[Position, Leaving] | None:
         """Claim a position to send an exit of *part* of it, or of all; it then is to leave until it has.
 
         A part that has begun already goes on with what is left of it. *patient*: not while the pause
-        after a refused exit lasts.
+        after a refused exit lasts. *version*: only if the position is still that one.
         """
         with self._positions_lock:
             now, before = self._clock.monotonic(), self._leaving.get(symbol)
             held = self.positions.get(symbol)
+            if version is not None and held is not None and held.version != version:
+                return None
             if held is not None and part is not None and part >= held.quantity:
                 part = None
             if before is not None and before.part is None:

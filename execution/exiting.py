@@ -142,7 +142,8 @@ class Exits:
         stages = {"decided": self._clock.monotonic() - since}
         claim = self._book.claim_exit(
             position.symbol, decision.reason, part=decision.quantity, position_id=position.position_id,
-            patient=True,
+            # A rung is reckoned from the position as it was; whatever else leaves, leaves whole.
+            patient=True, version=position.version if decision.reason is ExitReason.TAKE_PROFIT else None,
         )
         if claim is None:
             return False
@@ -180,7 +181,8 @@ class Exits:
             position_id=position.position_id, purpose=Purpose.EXIT, attempt=position.exit_attempt
         )
         quantity = leaving.ladder.quantity(
-            leaving.to_go(position.quantity), self._exchange.instrument(position.symbol)
+            leaving.to_go(position.quantity), self._exchange.instrument(position.symbol),
+            may_close_all=not self._book.is_shared(position.symbol),      # it may have become so since
         )
         return OrderRequest(
             client_oid=str(client_oid),

@@ -111,11 +111,19 @@ class Explainer:
 
     def _unbooked_against(self, position: Position) -> Iterator[Fill]:
         """Yield what was traded against the position and is in no book of RAD's, newest first."""
-        for fill in reversed(self._exchange.fetch_recent_fills(position.symbol)):
+        for fill in self._newest_first(position):
             if fill.ts_ms < position.opened_ms:
                 break
             if fill.side is position.side.exit and not self._journal.is_booked(fill.symbol, fill.trade_id):
                 yield fill
+
+    def _newest_first(self, position: Position) -> Iterator[Fill]:
+        """Yield the symbol's fills, those of before the last 24 hours only if nothing newer is enough."""
+        recent = self._exchange.fetch_recent_fills(position.symbol)
+        yield from reversed(recent)
+        told = {fill.trade_id for fill in recent}
+        older = self._exchange.fetch_older_fills(position.symbol, position.opened_ms)
+        yield from (fill for fill in reversed(older) if fill.trade_id not in told)
 
     def _find(self, position: Position, purpose: Purpose, attempt: int) -> Order | None:
         client_oid = ClientOid(position_id=position.position_id, purpose=purpose, attempt=attempt)

@@ -58,6 +58,11 @@ class Guard:
         self._stale_after_s = stale_after_s
         self.rules = protection.rules
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is waited for: the daemon is over."""
+        return self._protection.is_over
+
     def wants_to_follow(self, position: Position) -> bool:
         """Whether the resting stop of *position* should be moved after RAD's own now."""
         return (
@@ -81,11 +86,19 @@ class Guard:
             position = self._book.find(symbol)
             if position is None or position.state is not PositionState.OPEN:
                 break
-            if before is not None and position.protective_stop not in (None, before.protective_stop):
-                return Followed.RESTS     # another thread was at it, and has placed one
             if self._protection.pause(RETRY_S):
                 break
+            if self._is_placed_since(before):
+                return Followed.RESTS
         return Followed.NOT_PLACED
+
+    def _is_placed_since(self, before: Position | None) -> bool:
+        """Whether another thread was at it meanwhile, and has placed a stop."""
+        position = None if before is None else self._book.find(before.symbol)
+        return (
+            before is not None and position is not None and position.position_id == before.position_id
+            and position.protective_stop not in (None, before.protective_stop)
+        )
 
     def cover(self, symbol: str) -> None:
         """See that a stop rests for a position whose exit is unanswered, or try once; for whoever closes it.

@@ -64,11 +64,18 @@ class Holding:
         with self._positions_lock:
             return self._change(symbol, position_id, change)
 
-    def change_if_open(self, symbol: str, position_id: str, **fields: Any) -> Position | None:
-        """Replace *fields* of that very position unless someone has the claim to close it."""
+    def change_if_open(
+        self, symbol: str, position_id: str, version: int | None = None, **fields: Any
+    ) -> Position | None:
+        """Replace *fields* of that very position unless someone has the claim to close it.
+
+        *version*: only if it is still that one.
+        """
         with self._positions_lock:
             position = self.positions.get(symbol)
             if position is None or position.state is not PositionState.OPEN:
+                return None
+            if version is not None and position.version != version:
                 return None
             return self._change(symbol, position_id, lambda current: replace(current, **fields))
 

@@ -195,7 +195,7 @@ class OrderSender:
         """Wait until an accepted order is done, cancelling what is left of it after a while.
 
         Raises:
-            ExchangeUnavailable: it cannot be read or will not end: look again later.
+            ExchangeUnavailable: it cannot be read or will not end, or all is over: look again later.
         """
         last = len(SETTLE_POLLS_S) - 1
         for turn, pause_s in enumerate(SETTLE_POLLS_S + SETTLE_POLLS_S[-2:]):
@@ -210,7 +210,8 @@ class OrderSender:
                 pass
             except ExchangeError as error:
                 log.warning("%s order not readable order_id=%s error=%s", symbol, order_id, error)
-            self._clock.wait(self._stop, pause_s)
+            if self._clock.wait(self._stop, pause_s):
+                break
         raise ExchangeUnavailable(f"{symbol} order {order_id} does not come to an end")
 
     def fills_of(self, execution: Execution) -> tuple[Fill, ...] | None:

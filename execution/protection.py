@@ -73,7 +73,8 @@ class Protection:
         if resting is None:
             return True
         gain = (self.resting_price(position, instrument) - resting.stop_price) * position.side.sign
-        since_s = (self._clock.now_ms() - resting.confirmed_ms) / 1000
+        # Either way: a clock that was set back must not keep it where it is.
+        since_s = abs(self._clock.now_ms() - resting.confirmed_ms) / 1000
         return gain >= resting.stop_price * self.rules.min_step and since_s >= self.rules.min_interval_s
 
     def place(
@@ -114,6 +115,11 @@ class Protection:
     def pause(self, seconds: float) -> bool:
         """Wait before the next try; True, and at once, when there is to be none: the daemon is over."""
         return self._clock.wait(self._stop, seconds)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is waited for: the daemon is over."""
+        return self._stop.is_set()
 
     def resting(self, symbol: str) -> tuple[Order, ...] | None:
         """Return RAD's own stops of *symbol* as the exchange lists them; None if it does not say."""

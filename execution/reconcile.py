@@ -125,15 +125,18 @@ class Reconciler:
             log.warning("late fills not booked, the journal cannot be read error=%s", error)
         lost = self._resolve_uncertain()
         before = {position.symbol: position for position in self._books.snapshot()}
-        unswept = self._books.unswept()
+        # Whoever is moving a stop there may have placed it when we have looked.
+        unswept = self._books.unswept() - self._books.busy_symbols()
         view = self.look()
         guarding = {p.protective_stop.client_oid for p in self._books.snapshot() if p.protective_stop}
         left = {stop.symbol for stop in view.stop_orders if is_ours(stop) and stop.client_oid not in guarding}
         self._books.set_swept(unswept - left)
         before |= self._take_up_forgotten(view, before, fills)
+        # What is under way, or has changed while we looked, is for the next run. In this order: what ends
+        # between the two has changed.
+        busy = self._books.busy_symbols()
         after = self._books.snapshot()
-        # What changed while we looked, or is under way, is for the next run.
-        moving = self._books.busy_symbols() | {
+        moving = busy | {
             position.symbol for position in after if before.get(position.symbol) != position
         } | (before.keys() - {position.symbol for position in after})
         self._protect_doubtful(view)
@@ -161,9 +164,15 @@ class Reconciler:
         order; some numbers are passed over, because one that left last may not show yet. Where the
         numbers go on is on disk before the first of them leaves: the next start looks from there.
         """
-        for position in self._books.snapshot():
-            exit_seen, exit_used = self._last_attempts(position.position_id, Purpose.EXIT, position.exit_attempt)
-            _, stop_used = self._last_attempts(position.position_id, Purpose.STOP, position.stop_attempt)
+        found = [
+            (
+                position,
+                self._last_attempts(position.position_id, Purpose.EXIT, position.exit_attempt),
+                self._last_attempts(position.position_id, Purpose.STOP, position.stop_attempt),
+            )
+            for position in self._books.snapshot()
+        ]
+        for position, (exit_seen, exit_used), (_, stop_used) in found:      # nothing before all is read
             self._books.number_on(
                 position.symbol, position.position_id,
                 exits=exit_used + MOST_UNRECORDED, stops=stop_used + MOST_UNRECORDED,
@@ -337,13 +346,19 @@ class Reconciler:
 
     def _protect_again(self, position: Position) -> bool:
         """The resting stop is not there: place it, or leave; False while the position is there without one."""
+        held = self._find(position.symbol)
+        if held is not None and held.protective_stop not in (None, position.protective_stop):
+            return True                # another thread has placed one since we looked
         self._books.stop_lost(position.symbol, position.position_id)
         if self._books.protect(position.symbol):
             return True
-        held = next((each for each in self._books.snapshot() if each.symbol == position.symbol), None)
+        held = self._find(position.symbol)
         # Gone, or on its way out: an exit that is refused opens it again, and it counts as unprotected then.
         is_leaving = self._books.leaving(position.symbol) is not None
         return held is None or (held.state is PositionState.CLOSING and is_leaving)
+
+    def _find(self, symbol: str) -> Position | None:
+        return next((each for each in self._books.snapshot() if each.symbol == symbol), None)
 
     def _protect_doubtful(self, view: ExchangeView) -> None:
         """Have a stop rest where an exit is uncertain, for as long as that takes: it may never have been."""
@@ -369,7 +384,7 @@ class Reconciler:
             theirs = _theirs(view.positions, plan.symbol)
             if theirs is None or plan.position_id not in uncertain or plan.symbol in covered:
                 continue
-            if _may_come_of(plan, theirs):
+            if _may_come_of(plan, theirs, self._exchange.clock_offset_ms()):
                 self._books.cover_entry(plan, theirs)
 
     def _adopt_foreign(self, found: tuple[Difference, ...], view: ExchangeView) -> None:
@@ -406,11 +421,14 @@ class Reconciler:
         return True
 
 
-def _may_come_of(plan: EntryPlan, theirs: ExchangePosition) -> bool:
-    """Whether a position can be what that entry made: not older, not larger, not at a price it does not allow."""
+def _may_come_of(plan: EntryPlan, theirs: ExchangePosition, ahead_ms: int) -> bool:
+    """Whether a position can be what that entry made: not older, not larger, not at a price it does not allow.
+
+    *ahead_ms*: by which our clock, that timed the plan, is ahead of the exchange's.
+    """
     return (
         theirs.side is plan.side and theirs.quantity <= plan.quantity
-        and theirs.opened_ms >= plan.planned_ms - SAME_OPENING_MS
+        and theirs.opened_ms >= plan.planned_ms - ahead_ms - SAME_OPENING_MS
         and (plan.worst_price - theirs.entry_price) * plan.side.sign >= 0
     )
 

@@ -62,7 +62,9 @@ def error_of(
     """Return the error that KuCoin's *code* and *text* amount to, for a request with that *effect*."""
     said = text or "no reason given"
     if code in (RATE, TOO_FREQUENT) or (status == 429 and code not in REFUSED):
-        return RateLimited(said, code=code, retry_after_ms=_retry_after_ms(code, headers))
+        return RateLimited(
+            said, code=code, retry_after_ms=_retry_after_ms(code, headers), one_endpoint=code == TOO_FREQUENT
+        )
     if code == CLOCK:
         return ClockSkew(f"our clock and the exchange's are more than 5 s apart: {said}", code=code)
     if code in AUTHENTICATION:

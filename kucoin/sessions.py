@@ -9,7 +9,7 @@ from typing import Any
 
 import ccxt
 
-from kucoin.endpoints import Endpoint
+from kucoin.endpoints import Effect, Endpoint
 from kucoin.wire import SendRule, Wire, addresses
 from runtime.budget import ADDRESS, RateBudget
 from runtime.deadline import Deadlines
@@ -64,16 +64,21 @@ class Sessions:
 
     def ask(self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority) -> Any:
         """Return the `data` of one answer. Raises ExchangeError, within the deadline."""
-        is_critical = priority is Priority.CRITICAL
-        wire = self.critical if is_critical else self.common
-        deadlines = self._critical_deadlines if is_critical else self._common_deadlines
+        wire = self._wire(priority)
+        deadlines = self._critical_deadlines if wire is self.critical else self._common_deadlines
+        if deadlines.is_past():
+            raise ExchangeUnavailable("not sent: the end has come")
         asked_at = self._clock.monotonic()
         try:
             with deadlines.limit(self.deadline_s, endpoint.method) as call:
                 return wire.ask(endpoint, params)
         except RateLimited as error:
             if error.retry_after_ms:
-                self._budget.hold(ADDRESS if error.everything else endpoint.pool, error.retry_after_ms / 1000)
+                # What refuses one endpoint alone holds an exit up only if that is the exit's own.
+                self._budget.hold(
+                    ADDRESS if error.everything else endpoint.pool, error.retry_after_ms / 1000,
+                    exits=not error.one_endpoint or endpoint.effect is Effect.PLACES,
+                )
             raise
         except ClockSkew:
             self.is_clock_off.set()
@@ -85,13 +90,13 @@ class Sessions:
         finally:
             self._learn_rate(endpoint.pool, wire.answer_headers(), asked_at)
 
-    def set_clock_by(self, answer: Any) -> int:
-        """Sign by the exchange's time from now on; *answer* is this thread's last to SERVER_TIME.
+    def set_clock_by(self, answer: Any, priority: Priority) -> int:
+        """Sign by the exchange's time from now on; *answer* is this thread's last of *priority*, to SERVER_TIME.
 
         Returns milliseconds by which our clock is ahead.
         """
         try:
-            ahead_ms = self.common.clock_ahead_ms(int(answer))
+            ahead_ms = self._wire(priority).clock_ahead_ms(int(answer))
         except (TypeError, ValueError) as error:
             raise BadResponse("the exchange's time cannot be read") from error
         for wire in (self.critical, self.common):
@@ -125,12 +130,21 @@ class Sessions:
         self._common_deadlines.end_by(ends)
         self._budget.end_by(ends)
 
+    def hurry_exits(self, seconds: float) -> None:
+        """Give exits and stops *seconds* more, all together: the end is there."""
+        ends = self._clock.monotonic() + seconds
+        self._critical_deadlines.end_by(ends)
+        self._budget.end_by(ends, exits=True)
+
     def close(self) -> None:
         """Cut what is under way, end the deadline threads, close the connections."""
         self._critical_deadlines.stop()
         self._common_deadlines.stop()
         for wire in (self.critical, self.common):
             wire.close_connections()
+
+    def _wire(self, priority: Priority) -> Wire:
+        return self.critical if priority is Priority.CRITICAL else self.common
 
     def _learn_rate(self, pool: str, headers: Mapping[str, str], asked_at: float) -> None:
         try:

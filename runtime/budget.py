@@ -57,6 +57,7 @@ class _Pool:
     window_ends: float = 0.0
     told_end: bool = False                 # whether the exchange has said when it ends
     held_until: float = 0.0
+    exits_held_until: float = 0.0
     waiting: list[tuple[Priority, int]] = field(default_factory=list)
 
 
@@ -77,7 +78,8 @@ class RateBudget:
         self._tickets = 0
         self._stopped = False
         self._latest = inf                     # beyond which nobody but an exit waits
-        guard(self, self._lock, "_pools", "_tickets", "_stopped", "_latest")
+        self._latest_exit = inf                # beyond which not even an exit does
+        guard(self, self._lock, "_pools", "_tickets", "_stopped", "_latest", "_latest_exit")
 
     def take(self, pool: str, weight: int, priority: Priority, longest_s: float | None = None) -> None:
         """Wait until *weight* may be spent, and spend it; *longest_s* bounds the wait, by default by priority.
@@ -133,13 +135,19 @@ class RateBudget:
             state.told_used = max(state.told_used, limit - remaining)
             state.used = max(state.used, state.told_used)
 
-    def hold(self, pool: str, seconds: float) -> None:
-        """Send nothing from *pool* for *seconds*: the exchange said so. ADDRESS: nothing at all."""
+    def hold(self, pool: str, seconds: float, *, exits: bool = True) -> None:
+        """Send nothing from *pool* for *seconds*: the exchange said so. ADDRESS: nothing at all.
+
+        *exits*: no exit either.
+        """
         seconds = min(seconds, LONGEST_HOLD_S)
         with self._turn:
             held = [self._pools[pool]] if pool in self._pools else self._pools.values()
             for state in held:
-                state.held_until = max(state.held_until, self._clock.monotonic() + seconds)
+                until = self._clock.monotonic() + seconds
+                state.held_until = max(state.held_until, until)
+                if exits:
+                    state.exits_held_until = max(state.exits_held_until, until)
         log.warning("pool held pool=%s seconds=%.1f", pool, seconds)
 
     def usage(self) -> tuple[PoolUse, ...]:
@@ -160,10 +168,16 @@ class RateBudget:
                 for name, state in self._pools.items()
             )
 
-    def end_by(self, moment: float) -> None:
-        """Let nobody but exits wait beyond *moment* (monotonic), those who wait and those to come."""
+    def end_by(self, moment: float, *, exits: bool = False) -> None:
+        """Let nobody but exits wait beyond *moment* (monotonic), those who wait and those to come.
+
+        *exits*: let no exit do.
+        """
         with self._turn:
-            self._latest = moment
+            if exits:
+                self._latest_exit = moment
+            else:
+                self._latest = moment
             self._turn.notify_all()
 
     def stop(self) -> None:
@@ -181,7 +195,7 @@ class RateBudget:
         longest = self._clock.monotonic() + patience_s
 
         def give_up_at() -> float:
-            return longest if priority is Priority.CRITICAL else min(longest, self._latest)
+            return min(longest, self._latest_exit if priority is Priority.CRITICAL else self._latest)
 
         def has_turn() -> bool:
             return is_first() and all(self._fits(*cost, priority) for cost in costs)
@@ -202,8 +216,8 @@ class RateBudget:
             if now >= give_up:
                 return False
             opens = max(
-                (max(each.held_until, self._fits_from(each, priority, cost, now)) for each, cost in costs
-                 if not self._fits(each, cost, priority)),
+                (max(_held_until(each, priority), self._fits_from(each, priority, cost, now))
+                 for each, cost in costs if not self._fits(each, cost, priority)),
                 default=give_up,
             )
             pause_s = (min(opens, give_up) if opens > now else give_up) - now
@@ -213,7 +227,7 @@ class RateBudget:
 
     def _fits(self, state: _Pool, weight: int, priority: Priority) -> bool:
         self._roll(state)
-        if self._clock.monotonic() < state.held_until:
+        if self._clock.monotonic() < _held_until(state, priority):
             return False
         if priority is Priority.CRITICAL:
             return not state.told_used or state.told_used + weight <= state.quota
@@ -243,3 +257,7 @@ class RateBudget:
             state.window_opened = None
             state.told_end = False
             state.used = state.told_used = 0
+
+
+def _held_until(state: _Pool, priority: Priority) -> float:
+    return state.exits_held_until if priority is Priority.CRITICAL else state.held_until

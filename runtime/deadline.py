@@ -134,6 +134,11 @@ class Deadlines:
                     heapq.heappush(self._calls, (moment, next(self._serial), call))
             self._changed.notify()
 
+    def is_past(self) -> bool:
+        """Whether a call that began now would be cut at once."""
+        with self._changed:
+            return monotonic() >= self._latest
+
     def stop(self) -> None:
         """Cut every call still under way, and end the thread."""
         assert_no_lock_held("cutting calls")
@@ -143,9 +148,7 @@ class Deadlines:
             self._changed.notify()
         for call in under_way:
             call.cut()
-        thread = self._heart.thread
-        if thread is not None:
-            thread.join(2)
+        self._heart.join(2)
 
     def _run(self) -> None:
         heart = self._heart

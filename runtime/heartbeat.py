@@ -115,9 +115,23 @@ class Heart:
         thread = threading.Thread(target=self._live, args=(target,), name=self.name, daemon=True)
         self._born = False
         self._enlist(thread)
-        thread.start()
-        self._born = True
+        try:
+            thread.start()
+        finally:
+            self._born = True                  # with no thread left in the system it is dead, not about to begin
         return thread
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end of its thread; False if it has not come, or the thread is only about to begin."""
+        assert_no_lock_held("joining a thread")
+        thread = self.thread
+        if thread is None:
+            return True
+        try:
+            thread.join(timeout_s)
+        except RuntimeError:                   # enlisted by another thread that has not started it yet
+            return False
+        return not thread.is_alive()
 
     def adopt(self) -> None:
         """The calling thread, started by somebody else, lives by this heart until `leave`."""
@@ -246,7 +260,7 @@ class _Mine(threading.local):
 
 _mine = _Mine()
 # By identity. Put in and taken out in one step each, and read from a copy: nobody ever waits here,
-# least of all the supervisor.
+# least of all the supervisor. Each of these is one step of the dict's own, without the interpreter's lock too.
 _hearts: dict[int, Heart] = {}
 
 

@@ -107,8 +107,9 @@ class SqlJournal(JournalReader):
             self, self._lock, "_queue", "_in_hand", "_unbooked", "_versions", "_has_news", "_dropped", "_closing",
             "_tried_last",
         )
-        # Written by the writer alone.
+        # The writer's alone; what others read of it is replaced whole after each commit.
         self._commits_s: deque[float] = deque(maxlen=512)
+        self._commits_read: tuple[float, ...] = ()
         self._opened = threading.Event()
         self._opening_error: JournalError | None = None
         self._heart = Heart("Journal")         # not restarted: unhealthy without it, nothing is entered
@@ -209,7 +210,7 @@ class SqlJournal(JournalReader):
 
     def commit_seconds(self) -> tuple[float, ...]:
         """Return how long the latest commits took, the disk's sync included."""
-        return tuple(self._commits_s.copy())
+        return self._commits_read
 
     def flush(self, timeout_s: float = PATIENCE_S) -> bool:
         """Wait until everything noted so far is on disk; False if it is not by then."""
@@ -389,6 +390,7 @@ class SqlJournal(JournalReader):
                 notes.remove(note)
             else:
                 self._commits_s.append(perf_counter() - started)
+                self._commits_read = tuple(self._commits_s)
                 self._done(batch)
                 return connection
 

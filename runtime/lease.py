@@ -14,7 +14,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import uuid4
 
@@ -63,6 +63,16 @@ class _Held:
     asked_ms: int              # wall clock
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Standing:
+    """How this process stands with the lease; replaced whole, so that any thread may read it."""
+
+    held: _Held | None = None
+    lost: bool = False
+    seen: LeaseRow | None = None           # by a standby, last
+    failure: str = ""
+
+
 class Lease:
     """This process's hold on the right to trade one account; any thread."""
 
@@ -76,40 +86,36 @@ class Lease:
         self._boottime = boottime
         self._owner = uuid4().hex
         self._lock = named_lock("lease")
-        # Guarded by _lock; all but _quiet_since are replaced as a whole and read without it.
-        self._held: _Held | None = None
-        self._lost = False
-        self._seen: LeaseRow | None = None     # what a standby saw last, and since when nothing has changed
-        self._quiet_since: float | None = None
-        self._failure = ""
-        guard(self, self._lock, "_quiet_since")
-        # Written without a lock: wall clock minus boottime when the exchange's time was measured,
-        # and when a request was last let through.
+        # Guarded by _lock; _standing is changed under it and read without.
+        self._standing = _Standing()
+        self._quiet_since: float | None = None         # since when a standby has seen nothing change
+        self._last_request: float | None = None        # let through
+        guard(self, self._lock, "_quiet_since", "_last_request")
+        # The main thread's, read by any: wall clock minus boottime when the exchange's time was measured.
         self._wall_ahead = self._now_ahead()
-        self._last_request: float | None = None
 
     # ---- what others ask ------------------------------------------------------------------------
 
     @property
     def held(self) -> bool:
         """Whether this process is the one to trade, as far as it knows."""
-        return self._held is not None
+        return self._standing.held is not None
 
     @property
     def lost(self) -> bool:
         """Whether another RAD has taken over: this one is to end."""
-        return self._lost
+        return self._standing.lost
 
     def trouble(self) -> str:
         """Return a sentence on what keeps this process from trading just now; empty when nothing does."""
-        held, seen = self._held, self._seen
-        why = f" ({self._failure})" if self._failure else ""
-        if self._lost:
+        now = self._standing
+        why = f" ({now.failure})" if now.failure else ""
+        if now.lost:
             return "lease: another RAD has taken over, this one ends"
-        if held is None:
-            holder = seen.host if seen is not None and seen.owner else "nobody"
+        if now.held is None:
+            holder = now.seen.host if now.seen is not None and now.seen.owner else "nobody"
             return f"standby: {holder} holds the lease{why}"
-        idle_s = self._boottime() - held.asked
+        idle_s = self._boottime() - now.held.asked
         if idle_s <= LONGEST_SINCE_RENEWAL_S:
             return ""
         return f"lease: not renewed for {idle_s:.0f} s, no order leaves until it is{why}"
@@ -131,7 +137,7 @@ class Lease:
         if epoch is None:
             return False
         with self._lock:
-            self._held = _Held(epoch=epoch, asked=asked, asked_ms=asked_ms)
+            self._standing = replace(self._standing, held=_Held(epoch=epoch, asked=asked, asked_ms=asked_ms))
         log.info("lease taken epoch=%d from=%s", epoch, seen.host if seen and seen.owner else "nobody")
         return True
 
@@ -142,7 +148,8 @@ class Lease:
         """
         now = self._boottime()
         with self._lock:
-            before, self._seen = self._seen, seen
+            before = self._standing.seen
+            self._standing = replace(self._standing, seen=seen)
             if seen is not None and before is not None and seen != before:
                 self._quiet_since = now
             quiet_since = self._quiet_since
@@ -158,37 +165,38 @@ class Lease:
         Raises:
             JournalError: the database does not answer. It is held until somebody takes it.
         """
-        held = self._held
-        if held is None or self._lost:
-            return not self._lost
+        held, lost = self._standing.held, self._standing.lost
+        if held is None or lost:
+            return not lost
         asked, asked_ms = self._boottime(), self._clock.now_ms()
         with self._failures_noted("lease not renewed"):
             kept = self._store.keep(self._owner, held.epoch, _ms(LEASE_S))
         with self._lock:
             if self.ended.is_set():
                 return True
-            self._held = _Held(epoch=held.epoch, asked=asked, asked_ms=asked_ms) if kept else None
-            self._lost = not kept
+            renewed = _Held(epoch=held.epoch, asked=asked, asked_ms=asked_ms) if kept else None
+            self._standing = replace(self._standing, held=renewed, lost=not kept)
         return kept
 
     def release(self) -> None:
         """Give it back, so that a standby need not wait; not before the last request's signature is void."""
         self.ended.set()
         with self._lock:
-            held, self._held = self._held, None
+            held, last_request = self._standing.held, self._last_request
+            self._standing = replace(self._standing, held=None)
         if held is not None:
-            self._give_back(held)
+            self._give_back(held, last_request)
         self._store.close()
 
-    def _give_back(self, held: _Held) -> None:
+    def _give_back(self, held: _Held, last_request: float | None) -> None:
         left_s = 0.0
-        if self._last_request is not None:
-            void = self._last_request + SIGNATURE_LIFE_S + CLOCK_SKEW_S + MARGIN_S
+        if last_request is not None:
+            void = last_request + SIGNATURE_LIFE_S + CLOCK_SKEW_S + MARGIN_S
             left_s = max(0.0, void - self._boottime())
         try:
             given = self._store.give_back(self._owner, held.epoch, _ms(left_s))
             with self._lock:
-                self._lost = not given
+                self._standing = replace(self._standing, lost=not given)
         except JournalError as error:
             log.warning("lease not given back, it expires by itself in=%.0fs error=%s", LEASE_S, error)
 
@@ -204,8 +212,10 @@ class Lease:
             ExchangeUnavailable: the signature might outlive the lease; nothing may be sent.
         """
         now = self._boottime()
-        self._last_request = now
-        held = self._held
+        with self._lock:
+            # In one step: who gives the lease back either knows of this request or has refused it.
+            held = self._standing.held
+            self._last_request = now if self._last_request is None else max(self._last_request, now)
         if held is None:
             raise ExchangeUnavailable("not sent: this RAD does not hold the lease")
         # Whichever clock has seen more time pass is believed: a virtual machine may stand still as a
@@ -225,12 +235,12 @@ class Lease:
         Raises:
             JournalError: it is not.
         """
-        held = self._held
+        held = self._standing.held
         if held is None:
             raise JournalError("is written by the RAD that holds the lease, which this one does not")
         if not self._store.is_kept(connection, self._owner, held.epoch):
             with self._lock:
-                self._held, self._lost = None, True
+                self._standing = replace(self._standing, held=None, lost=True)
             raise JournalError("belongs to another RAD now: it has taken over the lease")
 
     @contextmanager
@@ -239,12 +249,14 @@ class Lease:
             yield
         except JournalError as error:
             with self._lock:
-                before, self._failure = self._failure, str(error)
+                before = self._standing.failure
+                self._standing = replace(self._standing, failure=str(error))
             if not before:
                 log.error("%s, trying again error=%s", what, error)
             raise
         with self._lock:
-            before, self._failure = self._failure, ""
+            before = self._standing.failure
+            self._standing = replace(self._standing, failure="")
         if before:
             log.info("lease: the database answers again")
 

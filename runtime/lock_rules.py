@@ -59,9 +59,9 @@ def breaches() -> int:
 
 def breach_sentence() -> str:
     """Return a sentence on the rules broken since the start, for `status`; empty while there are none."""
-    if not _state.count:
-        return ""
-    return f"lock rules broken {_state.count} times, last: {_state.latest}"
+    with _state_lock:
+        count, latest = _state.count, _state.latest
+    return f"lock rules broken {count} times, last: {latest}" if count else ""
 
 
 def forget_breaches() -> None:
@@ -81,9 +81,10 @@ def breach(text: str, taken: Callable[[], str] = str) -> None:
         _state.count += 1
         _state.latest = message
         times = _state.times.get(text, 0) + 1
-        if times > 1 or len(_state.times) < KINDS_TOLD:
+        is_told = times > 1 or len(_state.times) < KINDS_TOLD
+        if is_told:
             _state.times[text] = times
-    if not _state.strict and (times & (times - 1) or text not in _state.times):
+    if not _state.strict and (times & (times - 1) or not is_told):
         return
     stacks = f"{taken()}broken at\n{stack_of(sys._getframe(1))}"
     if _state.strict:

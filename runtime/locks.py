@@ -6,7 +6,8 @@ with both stacks, counted and said in `status`, and trading goes on: a check mus
 
 An acquisition costs less than a microsecond (bench/locks.py), so what runs in each is written out in
 two methods, and what happens now and then stands beside them. Nothing here counts on an interpreter
-that lets one thread run at a time: a lock's figures are written by its holder, a thread's own by it.
+that lets one thread run at a time: a lock's figures are written by its holder, a thread's own by it,
+and who reads them without the lock looks whether they changed meanwhile.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from functools import partial
 from time import perf_counter
 from types import CodeType, FrameType, TracebackType
+from typing import TypeVar
 
 from runtime.guards import guard, guarded
 from runtime.lock_figures import CallSite, LockStats, together
@@ -43,6 +45,9 @@ __all__ = [
 SAMPLES = 512
 SAMPLE_EVERY = 31              # acquisitions, once the first SAMPLES are known; prime, as no loop of ours is
 MOST_SITES = 64                # call sites per lock; what comes after is told together
+TRIES = 100                    # to read what its writer does not stand still for
+
+Sample = TypeVar("Sample")
 
 _getframe = sys._getframe
 
@@ -64,8 +69,8 @@ class _Me:
 _NOBODY = _Me()
 _mine = threading.local()
 _waiting: dict[int, NamedLock] = {}    # by thread: what it waits for; each sets and deletes its own
-_registry: weakref.WeakSet[NamedLock] = weakref.WeakSet()
-_registry_lock = threading.Lock()      # bare: it guards the set the named ones are listed in
+# Put in and taken out in one step each, and read from a copy: a lock may die while somebody looks through them.
+_registry: dict[weakref.ref[NamedLock], None] = {}
 
 
 def _introduce() -> _Me:
@@ -176,14 +181,14 @@ class NamedLock:
     def stats(self) -> LockStats:
         """Return its figures; taken without the lock, so each figure is right, not their sum."""
         acquisitions = self._acquisitions()
-        waits, holder = self._waits.copy(), self._holder
+        waits, holder = _latest(self._waits), self._holder
         return LockStats(
             name=self.name,
             acquisitions=acquisitions,
             contended=self._contended,
             waited=tuple(waited for _, waited in waits),
             waited_among=max(len(waits), acquisitions - (waits[0][0] - 1 if len(waits) == SAMPLES else 0)),
-            holds=tuple(self._holds.copy()),
+            holds=_latest(self._holds),
             longest_wait=self._longest_wait,
             longest_hold=self._longest_hold,
             holder=_thread_name(holder.ident) if _holds(holder, self) else None,
@@ -191,16 +196,25 @@ class NamedLock:
         )
 
     def _acquisitions(self) -> int:
-        return self._counted + self._period - self._left
+        """Return how many there were: read again when a sample, which moves all three figures, came between."""
+        for _ in range(TRIES):
+            left = self._left
+            count = self._counted + self._period - left
+            if left and left == self._left:
+                break
+        return count
 
     def _sites(self) -> tuple[CallSite, ...]:
         return ()
 
     def _sample(self, held: float) -> None:
         """Keep one hold; the first SAMPLES all, then one in SAMPLE_EVERY: to count is cheaper than to keep."""
-        self._counted += self._period
         self._holds.append(held)
-        self._period = self._left = 1 if self._counted < SAMPLES else SAMPLE_EVERY
+        counted = self._counted + self._period
+        self._left = 0                         # until the three belong together again
+        self._counted = counted
+        self._period = 1 if counted < SAMPLES else SAMPLE_EVERY
+        self._left = self._period
 
     def _wait(self, me: _Me, timeout: float) -> bool:
         """Take the lock when it comes free, and note for how long that took."""
@@ -276,7 +290,8 @@ class _TracedLock(NamedLock):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._by_site: dict[tuple[CodeType, int] | None, list[float]] = {}     # acquisitions, total, longest
+        # Acquisitions, total, longest; replaced whole, so that a copy of the dict is of one moment.
+        self._by_site: dict[tuple[CodeType, int] | None, tuple[int, float, float]] = {}
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -285,16 +300,16 @@ class _TracedLock(NamedLock):
         if me.lock is self and me.frame is not None:
             site = me.frame.f_code, me.at
             known = site in self._by_site or len(self._by_site) < MOST_SITES
-            figures = self._by_site.setdefault(site if known else None, [0, 0.0, 0.0])
+            count, total, longest = self._by_site.get(site if known else None, (0, 0.0, 0.0))
             held = perf_counter() - self._since
-            figures[:] = figures[0] + 1, figures[1] + held, max(figures[2], held)
+            self._by_site[site if known else None] = count + 1, total + held, max(longest, held)
         super().__exit__(kind, error, trace)
 
     def _sites(self) -> tuple[CallSite, ...]:
         return tuple(sorted((
             CallSite(
                 where="elsewhere" if site is None else place(*site),
-                acquisitions=int(count), total_hold=total, longest_hold=longest,
+                acquisitions=count, total_hold=total, longest_hold=longest,
             )
             for site, (count, total, longest) in self._by_site.copy().items()
         ), key=lambda site: -site.total_hold))
@@ -303,8 +318,7 @@ class _TracedLock(NamedLock):
 def named_lock(name: str) -> NamedLock:
     """Return a new lock, listed by *name* in `./rad threads`."""
     lock = _TracedLock(name) if is_strict() else NamedLock(name)
-    with _registry_lock:
-        _registry.add(lock)
+    _registry[weakref.ref(lock, _forget)] = None
     return lock
 
 
@@ -315,9 +329,7 @@ def condition_on(lock: NamedLock) -> threading.Condition:
 
 def lock_stats() -> tuple[LockStats, ...]:
     """Return the figures of every lock alive, by name."""
-    with _registry_lock:
-        locks = list(_registry)
-    return tuple(sorted((lock.stats() for lock in locks), key=lambda stats: stats.name))
+    return tuple(sorted((lock.stats() for lock in _alive()), key=lambda stats: stats.name))
 
 
 def lock_waits() -> dict[int, tuple[str, int | None]]:
@@ -330,10 +342,8 @@ def lock_waits() -> dict[int, tuple[str, int | None]]:
 
 def locks_held() -> dict[int, tuple[str, ...]]:
     """Return the names of the locks held just now, by the ident of the thread that holds them."""
-    with _registry_lock:
-        locks = list(_registry)
     held: dict[int, tuple[str, ...]] = {}
-    for lock in locks:
+    for lock in _alive():
         holder = lock._holder
         if _holds(holder, lock):
             held[holder.ident] = (*held.get(holder.ident, ()), lock.name)
@@ -358,6 +368,26 @@ def assert_held(lock: NamedLock, what: str) -> None:
     """A breach unless this thread holds *lock*: called by whoever touches what it guards."""
     if not lock.is_mine():
         breach(f"{what} touched without lock {lock.name!r}")
+
+
+def _alive() -> list[NamedLock]:
+    return [lock for known in _registry.copy() if (lock := known()) is not None]
+
+
+def _forget(
+    dead: weakref.ref[NamedLock], registry: dict[weakref.ref[NamedLock], None] = _registry
+) -> None:
+    registry.pop(dead, None)               # bound above: as the interpreter ends the module's names go first
+
+
+def _latest(samples: deque[Sample]) -> tuple[Sample, ...]:
+    """Return what *samples* holds while its writer goes on: a copy, begun anew if he came between."""
+    for _ in range(TRIES):
+        try:
+            return tuple(samples.copy())
+        except RuntimeError:                   # changed while it was gone through
+            continue
+    return ()
 
 
 def _holds(who: _Me, lock: NamedLock) -> bool:

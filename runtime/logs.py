@@ -203,7 +203,8 @@ class _FileSink(logging.handlers.RotatingFileHandler):
 
     def __init__(self, path: Path, stream: TextIO) -> None:
         self._stream = stream
-        self._failed = False
+        self._failed = False           # of the latest line, known when that is over; read by any thread
+        self._stumbled = False         # of the one being written; the writer's own
         super().__init__(path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8")
 
     def _open(self) -> Any:
@@ -213,8 +214,9 @@ class _FileSink(logging.handlers.RotatingFileHandler):
         )
 
     def emit(self, record: logging.LogRecord) -> None:
-        failed_before, self._failed = self._failed, False
+        failed_before, self._stumbled = self._failed, False
         super().emit(record)
+        self._failed = self._stumbled
         if self._failed and not failed_before:
             print(self.trouble, file=self._stream, flush=True)
 
@@ -224,7 +226,7 @@ class _FileSink(logging.handlers.RotatingFileHandler):
         return f"log file {self.baseFilename} cannot be written; lines go to the terminal only" * self._failed
 
     def handleError(self, record: logging.LogRecord) -> None:
-        self._failed = True
+        self._stumbled = True
 
 
 def start_logging(

@@ -86,8 +86,7 @@ class Outlet:
         self._failures = 0
         self._next_try = 0.0
         self._sending_since: float | None = None
-        self._failing_since: float | None = None
-        self._reason = ""
+        self._failing: tuple[float, str] | None = None      # since when, and why the latest was not taken
 
     def start(self) -> None:
         """Start the thread; also the way to start it again."""
@@ -100,18 +99,15 @@ class Outlet:
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; False if the service holds the thread still."""
         assert_no_lock_held("join an outlet")
-        thread = self._heart.thread              # None: it never came to a start
-        if thread is not None:
-            thread.join(timeout_s)
-        return thread is None or not thread.is_alive()
+        return self._heart.join(timeout_s)       # one that never came to a start has ended, too
 
     def trouble(self) -> str:
         """Return why messages do not get out; empty while they do."""
-        now, since, failing = self._clock.monotonic(), self._sending_since, self._failing_since
+        now, since, failing = self._clock.monotonic(), self._sending_since, self._failing
         if since is not None and now - since > HANGS_AFTER_S:
             return f"{self.name} has not answered for {now - since:.0f} s"
         if failing is not None:
-            return f"{self.name} has taken nothing for {now - failing:.0f} s ({self._reason})"
+            return f"{self.name} has taken nothing for {now - failing[0]:.0f} s ({failing[1]})"
         return ""
 
     # ---- the thread -----------------------------------------------------------------------------
@@ -192,17 +188,16 @@ class Outlet:
         for _ in range(lines):
             self._waiting.popleft()
         self._lost = 0
-        if self._failing_since is not None:
+        if self._failing is not None:
             log.info("messages get out again outlet=%s", self.name)
-        self._failures, self._failing_since, self._reason = 0, None, ""
+        self._failures, self._failing = 0, None
         return True
 
     def _failed(self, reason: str) -> None:
-        now = self._clock.monotonic()
-        if self._failing_since is None:
+        now, failing = self._clock.monotonic(), self._failing
+        if failing is None:
             log.warning("message not taken, trying on outlet=%s reason=%s", self.name, reason)
-            self._failing_since = now
-        self._reason = reason
+        self._failing = now if failing is None else failing[0], reason
         self._next_try = now + RETRY_S[min(self._failures, len(RETRY_S) - 1)]
         self._failures += 1
 

@@ -52,9 +52,11 @@ class Resolver:
     def _start_asking(self, host: str, port: int) -> None:
         """Ask in a thread of its own: getaddrinfo cannot be interrupted, and is not to block the caller."""
         assert_no_lock_held("starting a thread")
+        heart = Heart("Resolver", limit_s=LOOK_UP_LIMIT_S)
         try:
-            Heart("Resolver", limit_s=LOOK_UP_LIMIT_S).start(partial(self._look_up, host, port))
+            heart.start(partial(self._look_up, host, port))
         except RuntimeError as error:      # no thread is left for it
+            heart.retire()
             with self._answered:
                 self._asking.discard(host)
                 self._failures[host] = OSError(str(error))

@@ -116,12 +116,12 @@ class MarketStream:
         self._symbol_of = symbol_of
         self._spend = spend
         self._on_stop_filled = on_stop_filled
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._ending = threading.Event()
         # Its one step is the whole loop, which says itself that it turns.
         self._worker = Worker("MarketStream", self._run, stop=self._ending, clock=clock, stuck_after_s=LIMIT_S,
                               longest_backoff_s=LONGEST_PAUSE_S)
-        self._changed: asyncio.Event | None = None
+        # The loop there is and its event, together: the thread that wakes may meet another being made.
+        self._bell: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._marks: dict[str, Decimal] = {}  # the stream's thread alone: the latest of this connection
         # Written by the stream's thread alone, read by any.
         self.connections = 0                  # how often a connection was made
@@ -147,8 +147,9 @@ class MarketStream:
 
     def wake(self) -> None:
         """The followed symbols have changed, or it is time to end."""
-        loop, changed = self._loop, self._changed
-        if loop is not None and changed is not None:
+        bell = self._bell
+        if bell is not None:
+            loop, changed = bell
             with contextlib.suppress(RuntimeError):      # the loop is closed already
                 loop.call_soon_threadsafe(changed.set)
 
@@ -158,9 +159,9 @@ class MarketStream:
         asyncio.run(self._main())
 
     async def _main(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="MarketStream"))
-        self._changed = asyncio.Event()
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+        loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="MarketStream"))
+        self._bell = loop, changed
         tasks = [asyncio.create_task(self._forever(self._quotes, private=False))]
         if self._config().get("apiKey"):
             tasks.append(asyncio.create_task(self._forever(self._orders, private=True)))
@@ -170,12 +171,13 @@ class MarketStream:
                 if any(task.done() for task in tasks):       # they go on for ever: something has cancelled one
                     raise RuntimeError("a connection's task has ended")
                 try:
-                    await asyncio.wait_for(self._changed.wait(), BEAT_S)
+                    async with asyncio.timeout(BEAT_S):
+                        await changed.wait()
                 except TimeoutError:
                     continue
                 if not self._ending.is_set():
                     await asyncio.sleep(0.01)     # each quote task sees the event too before it is cleared
-                    self._changed.clear()
+                    changed.clear()
         finally:
             self.connected = False
             for task in tasks:
@@ -258,9 +260,10 @@ class MarketStream:
         self.connections += 1
 
     async def _until_changed(self, before: frozenset[str]) -> None:
-        assert self._changed is not None
+        assert self._bell is not None
+        _, changed = self._bell
         while self._prices.followed() == before:
-            await self._changed.wait()
+            await changed.wait()
             await asyncio.sleep(0.02)
 
     def _take_quote(self, data: Any) -> None:

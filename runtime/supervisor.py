@@ -99,9 +99,7 @@ class Supervisor:
         """Nothing is to be watched any more: the process is about to end by itself."""
         assert_no_lock_held("joining a thread")
         self._over.set()
-        thread = self.heart.thread
-        if thread is not None:
-            thread.join(timeout_s)
+        self.heart.join(timeout_s)
 
     def ensure(self) -> None:
         """Start again if it died; called by the main thread, which it watches in turn."""

@@ -64,11 +64,7 @@ class Worker:
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; False if it has not come."""
         assert_no_lock_held("joining a thread")
-        thread = self.heart.thread
-        if thread is not None:
-            thread.join(timeout_s)
-            return not thread.is_alive()
-        return True
+        return self.heart.join(timeout_s)
 
     def state(self) -> ThreadState:
         """Return what it is doing."""

@@ -68,6 +68,7 @@ class FakeExchange:
         self.resting: set[str] = set()                     # client ids of orders that stay active
         self.opened_ms: dict[str, int] = {}                # when each position was opened
         self.now_ms: Callable[[], int] = lambda: 2_000_000_000_000
+        self.offset_ms = 0                                 # by which RAD's clock is ahead, as it has measured
 
     # ---- what the bot calls ---------------------------------------------------------------------
 
@@ -131,6 +132,10 @@ class FakeExchange:
         with self._lock:
             return tuple(fill for fill in self.fills if symbol in (None, fill.symbol))
 
+    def fetch_older_fills(self, symbol: str, since_ms: int) -> tuple[Fill, ...]:
+        self._enter("fetch_older_fills", symbol)
+        return ()
+
     def fetch_order_fills(self, order_id: str, priority: Priority = Priority.HIGH) -> tuple[Fill, ...]:
         self._enter("fetch_order_fills", order_id)
         with self._lock:
@@ -159,6 +164,9 @@ class FakeExchange:
     def fetch_tickers(self, priority: Priority = Priority.SCAN) -> dict[str, Ticker]:
         self._enter("fetch_tickers", None)
         return {}
+
+    def clock_offset_ms(self) -> int:
+        return self.offset_ms
 
     # ---- what a test does -----------------------------------------------------------------------
 

@@ -36,6 +36,10 @@ class ManualClock:
             with condition:
                 condition.notify_all()
 
+    def set_back(self, seconds: float) -> None:
+        """Let somebody set the time of day back; what is monotonic goes on as before."""
+        self._start_ms -= round(seconds * 1000)
+
     def await_sleepers(self, count: int) -> None:
         """Block until at least *count* threads are parked on this clock."""
         with self._state:

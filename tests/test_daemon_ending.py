@@ -84,6 +84,31 @@ def test_it_ends_in_time_while_it_starts(tmp_path: Path) -> None:
             assert daemon.end() == 0
 
 
+def test_it_ends_in_time_while_what_the_scan_has_opened_cannot_be_read(tmp_path: Path) -> None:
+    """The main thread itself waits for what became of its entry: neither the call nor the next hold the end up."""
+    with run_sandbox("synthetic", pairs=6, seed=5, volatility=1.0) as box:
+        box.fault("black_hole", method="GET", path="/api/v1/orders/*")
+        settings = exchange_settings(box, EXCHANGE__DEADLINE="30s", SCANNER__THRESHOLD="0.01")
+        with Daemon(tmp_path, **settings) as daemon:
+            daemon.await_line("running positions=")
+            await_struck(box)
+            assert daemon.end() == 0
+            assert "RAD has ended" in daemon.text()
+
+
+def test_it_ends_in_time_when_its_last_look_finds_a_stop_gone_and_none_is_taken(tmp_path: Path) -> None:
+    """A person has cancelled the stop, and no order is answered any more: what cannot be mended is left."""
+    with (
+        run_sandbox("synthetic", pairs=6, seed=5, volatility=1.0) as box,
+        running(box, tmp_path, EXCHANGE__DEADLINE="30s", RECONCILE__INTERVAL="1h") as daemon,
+    ):
+        daemon.ask("/api/open", {"symbol": "XBTUSDTM", "side": "long"})
+        SignedClient(box).data("DELETE", "/api/v1/stopOrders?symbol=XBTUSDTM")
+        box.fault("black_hole", method="POST", path="/api/v1/orders")
+        assert daemon.end() == 0
+        assert "RAD has ended" in daemon.text()
+
+
 def test_flatten_includes_the_entry_under_way(tmp_path: Path) -> None:
     """An entry whose answer takes two seconds is closed by the flatten that came meanwhile."""
     with (

@@ -17,12 +17,14 @@ from control.steering import NotFound
 from daemon.house import House, build
 from daemon.opening import Opener
 from daemon.steering import Desk
+from execution.book import NotOpened
 from runtime.options import RunOptions
-from tests.builders import a_price, an_instrument, candles_from
+from tests.builders import a_price, a_ticker, an_instrument, candles_from
 from tests.runtime.journal_facts import SYMBOL, a_fill, a_position, a_trade
 from trading.events import Kind
 from trading.facts import Balance, Opportunity, Priority, ScanResult, Side
 from trading.reading import Reading
+from trading.risk import EntryRequest
 
 D = Decimal
 OTHER = "ETH/USDT:USDT"
@@ -168,3 +170,25 @@ def test_trades_are_found_by_any_name_of_their_market(
     monkeypatch.setattr(house.client, "instrument", lambda symbol: an_instrument(SYMBOL))
     assert len(desk.trades(10, symbol="XBTUSDTM", side="short", reason="trailing_stop")) == 1
     assert desk.trades(10, side="long") == []
+
+
+def test_nothing_is_entered_once_told_to_end(house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of the best of a scan, and by hand: the signal comes, and the next is not opened."""
+    house.status.started()
+    tried: list[str] = []
+
+    def open_position(request: EntryRequest, _account: object) -> NotOpened:
+        tried.append(request.instrument.symbol)
+        house.stop.set()
+        return NotOpened(reason="told to end meanwhile")
+
+    monkeypatch.setattr(house.manager, "open_position", open_position)
+    symbols = ("ETH/USDT:USDT", "SOL/USDT:USDT")
+    monkeypatch.setattr(house.client, "fetch_tickers", lambda _: {each: a_ticker(symbol=each) for each in symbols})
+    found(house, *symbols)
+    opener = Opener(house, guard=False)
+    opener.step()
+    assert tried == ["ETH/USDT:USDT"]
+    opened = opener.open_by_hand("XRP/USDT:USDT", Side.LONG, None)
+    assert isinstance(opened, NotOpened)
+    assert opened.reason == "stopping"

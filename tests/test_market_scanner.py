@@ -16,6 +16,7 @@ from tests.builders import a_ticker, candles_from
 from tests.crowd import PATIENCE_S, all_at_once, crowd, frequent_switches
 from tests.fakes import NO_ANSWER, NO_CANDLES, CloseIsScore, FakeMarketData, some_candles
 from tests.manual_clock import ManualClock
+from tests.no_lock import NoLock
 from trading.candles import Candles, Floats
 from trading.errors import ExchangeUnavailable
 from trading.facts import ScanResult, Side
@@ -584,17 +585,6 @@ class Meeting:
         except threading.BrokenBarrierError:
             pass
         return self._result.sequence
-
-
-class NoLock:
-    """What a mutant has in place of a lock."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def is_mine(self) -> bool:
-        return True
 
 
 def takers_of_one_result(room: Room) -> int:

@@ -15,6 +15,7 @@ from performance_monitor import DAY_MS, SAMPLES, PerformanceMonitor, Stats
 from runtime import locks
 from tests.crowd import PATIENCE_S, all_at_once, crowd, frequent_switches
 from tests.manual_clock import ManualClock
+from tests.no_lock import NoLock
 from trading.facts import ClosedTrade, ExitReason, Side
 
 D = Decimal
@@ -231,14 +232,6 @@ def test_a_peak_alone_is_no_drawdown(monitor: PerformanceMonitor) -> None:
 
 
 # ---- threads ------------------------------------------------------------------------------------
-
-
-class NoLock:
-    """What a mutant has in place of the lock."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 @pytest.fixture

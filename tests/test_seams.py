@@ -398,7 +398,9 @@ def test_a_stop_that_comes_while_its_position_ends_keeps_the_symbol_out(clock: M
 
     house.exchange.before["cancel_order"] = come
     house.manager.close_position(SYMBOL)
+    house.reconciler.run()
     assert house.manager.unswept() == {SYMBOL}
+    house.manager.release_stop_move(SYMBOL, pause_s=0)
     house.reconciler.run()
     assert house.manager.unswept() == frozenset()
 

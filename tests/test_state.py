@@ -14,21 +14,11 @@ import daemon.state
 from daemon.state import Account, Status
 from tests.crowd import PATIENCE_S, all_at_once
 from tests.manual_clock import ManualClock
+from tests.no_lock import NoLock
 from trading.facts import Balance
 
 D = Decimal
 ALONE_S = 0.5                    # under the lock nobody comes
-
-
-class NoLock:
-    """What a mutant has in place of the lock."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def is_mine(self) -> bool:
-        return True
 
 
 class MeetingProblems(dict[str, str]):

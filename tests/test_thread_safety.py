@@ -29,25 +29,13 @@ from runtime.prices import PriceBook
 from tests.crowd import PATIENCE_S, all_at_once, crowd, frequent_switches
 from tests.fakes import CloseIsScore, FakeMarketData
 from tests.manual_clock import ManualClock
+from tests.no_lock import NoLock
 from tests.trading_house import a_manager, an_account, an_entry_request
 from trading.facts import ClosedTrade, ExitReason, Position, Priority
 from trading.universe import UniverseRules
 
 D = Decimal
 SYMBOL = "BTC/USDT:USDT"
-
-
-class NoLock:
-    """A lock that locks nothing: what a mutant has in place of a real one."""
-
-    def __enter__(self) -> bool:
-        return True
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def is_mine(self) -> bool:
-        return True
 
 
 class NotHeld(NoLock):

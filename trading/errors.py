@@ -58,15 +58,18 @@ class BadResponse(ExchangeUnavailable):
 class RateLimited(ExchangeUnavailable):
     """The exchange asks to wait *retry_after_ms*; with zero it is merely overloaded.
 
-    *everything*: it is not one pool that is exhausted, this address is blocked.
+    *everything*: it is not one pool that is exhausted, this address is blocked. *one_endpoint*: it is
+    not even a pool, only what was asked for.
     """
 
     def __init__(
-        self, message: str, *, code: str = "", retry_after_ms: int = 0, everything: bool = False
+        self, message: str, *, code: str = "", retry_after_ms: int = 0, everything: bool = False,
+        one_endpoint: bool = False,
     ) -> None:
         super().__init__(message, code=code)
         self.retry_after_ms = retry_after_ms
         self.everything = everything
+        self.one_endpoint = one_endpoint
 
 
 class OutcomeUnknown(ExchangeError):

@@ -74,9 +74,11 @@ class Ladder:
         """Whether a person has to be told."""
         return self.refusals >= ALARM_AFTER
 
-    def quantity(self, to_go: Decimal, instrument: Instrument) -> Decimal | None:
+    def quantity(
+        self, to_go: Decimal, instrument: Instrument, *, may_close_all: bool = True
+    ) -> Decimal | None:
         """Return the lots of the next order, *to_go* being left; None for `closeOrder`."""
-        if self.shape is Shape.CLOSE_ORDER:
+        if self.shape is Shape.CLOSE_ORDER and may_close_all:
             return None
         most = self.lots or instrument.max_quantity
         return min(max(most, instrument.min_quantity), instrument.max_quantity, to_go)

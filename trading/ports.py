@@ -103,6 +103,9 @@ class Exchange(Protocol):
     ) -> tuple[Fill, ...]:
         """Return fills of the last 24 hours, oldest first."""
 
+    def fetch_older_fills(self, symbol: str, since_ms: int) -> tuple[Fill, ...]:
+        """Return fills of before those 24 hours, oldest first; of the latest too, if that is simpler."""
+
     def fetch_order_fills(self, order_id: str, priority: Priority = Priority.HIGH) -> tuple[Fill, ...]:
         """Return the fills of one order; KuCoin may list them a moment after the order says so."""
 
@@ -123,6 +126,9 @@ class Exchange(Protocol):
 
     def fetch_tickers(self, priority: Priority = Priority.SCAN) -> dict[str, Ticker]:
         """Return the ticker of every instrument, from one call."""
+
+    def clock_offset_ms(self) -> int:
+        """Return milliseconds by which our clock is ahead of the exchange's, which times all it tells."""
 
 
 class Journal(Protocol):

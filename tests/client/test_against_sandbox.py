@@ -101,6 +101,17 @@ def test_a_clock_ten_seconds_off_is_measured_and_mended(box: RunningSandbox, cli
     assert client.fetch_positions() == ()
 
 
+def test_an_exit_refused_for_the_clock_waits_for_nobody_to_mend_it(
+    box: RunningSandbox, client: KuCoinClient
+) -> None:
+    """The clock was set, and whoever looks after it is busy: the next try of the exit itself is taken."""
+    box.control("clock", {"offset_ms": 10_000})
+    with pytest.raises(errors.ClockSkew):
+        client.place_order(an_order(), CRITICAL)
+    assert not client.is_clock_off()
+    assert client.place_order(an_order(), CRITICAL)
+
+
 @pytest.mark.parametrize(("fault", "is_placed"), [
     ({"kind": "drop_after"}, True), ({"kind": "drop_before"}, False), ({"kind": "truncate"}, True),
     ({"kind": "html", "status": 200}, False), ({"kind": "html"}, False), ({"kind": "empty"}, False),
@@ -132,6 +143,27 @@ def test_a_rate_limit_holds_the_pool_and_an_overload_does_not(
     held = next(use for use in client._budget.usage() if use.pool == "futures")
     assert 0 < held.held_s <= 0.2
     assert client.fetch_positions() == ()         # waited for, then answered
+
+
+def test_what_refuses_one_endpoint_holds_up_no_exit(box: RunningSandbox, client: KuCoinClient) -> None:
+    """200002 to a look at the positions: others of that pool wait ten seconds, an exit does not; its own does."""
+    def has_to_wait(priority: Priority) -> bool:
+        try:
+            client._budget.take("futures", 1, priority, 0.05)
+        except errors.RateLimited:
+            return True
+        return False
+
+    box.fault("refuse", path="/api/v1/positions", count=1, code="200002")
+    with pytest.raises(errors.RateLimited):
+        client.fetch_positions()
+    assert has_to_wait(Priority.NORMAL)
+    assert not has_to_wait(CRITICAL)
+    assert client.place_order(an_order(), CRITICAL)
+    box.fault("refuse", method="POST", path="/api/v1/orders", count=1, code="200002")
+    with pytest.raises(errors.RateLimited):
+        client.place_order(an_order("rad-test-2"), CRITICAL)
+    assert has_to_wait(CRITICAL)
 
 
 def test_twenty_workers_get_their_own_answers(box: RunningSandbox, client: KuCoinClient) -> None:

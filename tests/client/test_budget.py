@@ -313,6 +313,20 @@ def test_near_the_end_nobody_but_exits_waits_long(clock: ManualClock) -> None:
     assert use(budget).used == 1
 
 
+def test_at_the_very_end_not_even_an_exit_waits(clock: ManualClock) -> None:
+    """Held by the exchange and told that it is over: the exit that waits goes without."""
+    budget = a_budget(clock)
+    budget.hold("public", 4)
+
+    def leave() -> None:
+        with pytest.raises(RateLimited):
+            budget.take("public", 1, CRITICAL)
+
+    with crowd(leave):
+        clock.await_sleepers(1)
+        budget.end_by(clock.monotonic(), exits=True)
+
+
 def test_a_weight_beyond_the_share_goes_alone(clock: ManualClock) -> None:
     """A request dearer than the whole share is not refused for ever: it goes in a fresh window."""
     budget = RateBudget({"public": 10}, clock)

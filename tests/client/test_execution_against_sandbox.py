@@ -25,6 +25,7 @@ from sandbox.serving import Sandbox
 from tests.client.clients import BTC, a_client, an_order
 from tests.fake_exchange import DirectWorkers, FakePrices
 from tests.runtime.journal_facts import url_in
+from tests.sandbox.signed_client import SignedClient
 from tests.trading_house import SilentMonitor, an_account, an_entry_request, exit_rules, risk_rules
 from trading.errors import ExchangeError
 from trading.facts import ExitReason, Position, Priority, Side
@@ -234,6 +235,20 @@ def test_a_stop_that_fired_while_rad_was_down_is_booked_and_explained(
         assert again.reconciler.run().found == ()
 
 
+def test_what_a_person_closed_days_ago_is_found_among_the_older_fills(
+    house: LiveHouse, client: KuCoinClient
+) -> None:
+    """RAD was down for nine days and the position was closed on the first: it is not held for ever."""
+    position = house.open()
+    SignedClient(house.box).order("sell", int(position.quantity), symbol=ID, reduceOnly=True)
+    house.box.control("clock", {"offset_ms": 9 * 86_400_000})
+    client.measure_clock_offset()
+    assert client.fetch_recent_fills() == ()
+    assert house.reconciler.run().agrees
+    (trade,) = house.journal.trades()
+    assert (trade.exit_reason, trade.quantity) == (ExitReason.EXTERNAL, position.quantity)
+
+
 def test_a_liquidation_is_told_by_the_exchange_and_booked_as_one(house: LiveHouse) -> None:
     """Taken over by the exchange: its fills say liquid, and so does the trade."""
     house.open()
@@ -307,3 +322,16 @@ def test_a_refused_close_by_hand_is_said_and_done_later(house: LiveHouse) -> Non
     house.watch_until(lambda: bool(house.manager.exits_in_trouble()))
     house.watch_until(house.is_flat)
     assert "exit_stuck" in [event.kind for event in house.journal.events()]
+
+
+def test_a_margin_mode_that_a_person_has_changed_is_set_again(house: LiveHouse) -> None:
+    """Remembered as isolated and cross by now: one entry is refused, and the next is taken."""
+    house.open()
+    assert house.manager.close_position(BTC) is not None
+    SignedClient(house.box).data(
+        "POST", "/api/v2/position/changeMarginMode", {"symbol": ID, "marginMode": "CROSS"}
+    )
+    refused = house.manager.open_position(an_entry_request(), an_account())
+    assert not isinstance(refused, Position)
+    assert "330005" in refused.reason
+    house.open()

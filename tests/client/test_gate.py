@@ -11,10 +11,12 @@ import pytest
 
 from kucoin import endpoints
 from kucoin_client import LONGEST_STAND_ASIDE_S, KuCoinClient
-from tests.client.clients import BTC, a_client, an_order, listing
+from runtime.budget import WINDOW_S
+from tests.client.clients import BTC, QUOTAS, a_client, an_order, listing
 from tests.client.scripted_server import Asked, Scripted, always, envelope, scripted_server
 from tests.crowd import PATIENCE_S, crowd
 from tests.manual_clock import ManualClock
+from tests.wedges import until
 from trading.errors import OutcomeUnknown
 from trading.facts import Priority
 
@@ -42,6 +44,10 @@ class Exchange:
         return [asked.path.partition("?")[0] for asked in self.script.asked[2:]]      # without the loading
 
 
+def used(client: KuCoinClient, pool: str) -> int:
+    return next(use.used for use in client._budget.usage() if use.pool == pool)
+
+
 @contextmanager
 def gated(clock: ManualClock) -> Iterator[tuple[KuCoinClient, Exchange]]:
     with scripted_server(always(b"")) as script:
@@ -61,6 +67,23 @@ def test_others_wait_until_an_order_is_answered(clock: ManualClock) -> None:
         assert exchange.paths() == [ORDERS]
         exchange.answer_orders.set()
     assert exchange.paths() == [ORDERS, POSITIONS]
+
+
+def test_a_scan_that_waited_for_budget_stands_aside_for_an_order_that_came_meanwhile(clock: ManualClock) -> None:
+    """The window opens anew while a close is on the wire: the scan is sent after its answer all the same."""
+    with gated(clock) as (client, exchange):
+        client._budget.take("futures", QUOTAS["futures"], Priority.CRITICAL)
+        with crowd(
+            lambda: client.fetch_positions(Priority.SCAN),
+            lambda: clock.await_sleepers(1) or client.place_order(an_order(), Priority.CRITICAL),
+        ):
+            assert exchange.order_arrived.wait(PATIENCE_S)
+            clock.advance(WINDOW_S)
+            until(lambda: 0 < used(client, "futures") < QUOTAS["futures"], "the scan's budget")
+            clock.await_sleepers(1)
+            assert exchange.paths() == [ORDERS]
+            exchange.answer_orders.set()
+        assert exchange.paths() == [ORDERS, POSITIONS]
 
 
 def test_a_scan_is_held_up_no_longer_than_the_bound(clock: ManualClock) -> None:

@@ -14,6 +14,7 @@ from runtime import locks
 from runtime.clock import SystemClock
 from tests.builders import an_instrument
 from tests.crowd import all_at_once, frequent_switches
+from tests.no_lock import NoLock
 from trading.facts import Instrument, Priority
 
 NAMES = ("AAA/USDT:USDT", "BBB/USDT:USDT")
@@ -30,14 +31,6 @@ class Known(KnownInstruments):
 
     def learn(self, *symbols: str, complete: bool = False) -> None:
         self._learn({s: (an_instrument(s), {}) for s in symbols}, complete=complete)
-
-
-class NoLock:
-    """What a mutant has in place of the lock."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 class MeetingCache(dict[str, Instrument]):

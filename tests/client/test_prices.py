@@ -14,6 +14,7 @@ from runtime.clock import SystemClock
 from runtime.prices import PriceBook
 from tests.crowd import all_at_once, crowd, frequent_switches
 from tests.manual_clock import ManualClock
+from tests.no_lock import NoLock
 from trading.facts import Price
 
 D = Decimal
@@ -135,14 +136,6 @@ def test_readers_and_writers_at_once() -> None:
     with frequent_switches():
         all_at_once(write, read, read)
     assert prices.wait_for_tick(0, 0) == 199
-
-
-class NoLock:
-    """What a mutant has in place of the lock."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 class SlowLook(dict[str, Price]):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from control.server import ControlServer
 from tests.console.terminal import PROJECT, PROMPT, Terminal, needs_tmux
 from tests.control.fake_steering import EVENT, POSITION, STATUS, TRADE, FakeSteering
 from tests.crowd import crowd
+from tests.no_lock import NoLock
 
 SYMBOLS = ("BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT")
 SIZES = ((80, 24), (200, 60), (119, 30), (20, 6))
@@ -230,15 +231,6 @@ def test_pages_are_turned_and_left() -> None:
 
 
 # ---- what is asked and told ----------------------------------------------------------------------
-
-
-class NoLock(nullcontext[None]):
-    """A lock that locks nobody out."""
-
-    name = "none"
-
-    def is_mine(self) -> bool:
-        return True
 
 
 @pytest.mark.parametrize("is_locked", [True, False])

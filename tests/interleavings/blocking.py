@@ -330,7 +330,7 @@ def a_lease() -> tuple[Lease, Row]:
     lease = Lease(row, clock, boottime=clock.monotonic)
     assert lease.acquire()
     edge(row, "row", lambda: (row.owner, row.epoch, row.expires_ms), ("look", "take", "keep", "give_back"))
-    return watch(lease, "lease", lease._lock, ("_held", "_lost", "_failure", "_last_request")), row
+    return watch(lease, "lease", lease._lock, ("_standing", "_last_request")), row
 
 
 def renewal_and_the_end() -> Scene:

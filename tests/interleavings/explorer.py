@@ -8,6 +8,7 @@ run (`test_explorer.py` compares with running them all). With a bound of preempt
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -141,6 +142,7 @@ class Explorer:
         self._path = self._path if order is None else [_Node([number]) for number in order]
         hearts = heartbeat._hearts.copy()
         run = Run.active = Run(self._decide, self._without)
+        gc.disable()         # what other tests have left would be put away in a thread of this order, by its hooks
         try:
             setup = run.add("setup", self._scenario)
             run.follow(branching=False)
@@ -150,6 +152,7 @@ class Explorer:
         finally:
             run.abandon()
             Run.active = None
+            gc.enable()
             forget_all()
             for left in set(heartbeat._hearts) - set(hearts):      # of threads that unwound: on another time
                 del heartbeat._hearts[left]

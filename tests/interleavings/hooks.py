@@ -175,6 +175,9 @@ class Hooks:
 
     def _Condition_notify(self, run: Run, task: Task, condition: Any, n: int = 1) -> None:
         lock = condition._lock
+        if not isinstance(lock, NamedLock):             # in a queue of the library's: nobody here waits for it
+            self._originals[Condition, "notify"](condition, n)
+            return
         if getattr(lock, "name", None) == run.without:
             run.switch(f"rings {run.name_of(condition, 'bell')}")
         elif run.holders.get(id(lock)) is not task:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import queue
 import random
 import threading
 from collections.abc import Callable
@@ -179,3 +181,37 @@ def test_independent_threads_need_one_order() -> None:
         })
 
     assert explore(scenario).orders == 1
+
+
+def test_nothing_is_put_away_in_a_thread_that_is_explored() -> None:
+    """What other tests have left is collected between orders: what it does as it goes would be steps of theirs."""
+    put_away: list[str] = []
+
+    class Left:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            put_away.append(threading.current_thread().name)
+
+    def make_much() -> object:
+        return [[] for _ in range(5_000)]
+
+    def scene() -> Scene:
+        for _ in range(20):
+            Left()
+        return Scene(threads={"one": make_much, "other": make_much}, check=lambda _: None)
+
+    explore(scene)
+    gc.collect()
+    assert put_away
+    assert not {"setup", "one", "other", "ending"} & set(put_away)
+
+
+def test_a_queue_of_the_librarys_rings_its_own_bell() -> None:
+    """It may belong to whatever is used, or put away, in a thread under the scheduler."""
+    def scene() -> Scene:
+        box: queue.Queue[int] = queue.Queue()
+        return Scene(threads={"one": lambda: box.put(1)}, check=lambda _: box.get_nowait())
+
+    explore(scene)

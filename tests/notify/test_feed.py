@@ -12,6 +12,7 @@ from control.event_views import event_view
 from runtime.events import EventFeed
 from tests.crowd import PATIENCE_S, all_at_once
 from tests.manual_clock import ManualClock
+from tests.no_lock import NoLock
 from trading.events import WORDS, Kind, Level
 
 D = Decimal
@@ -113,16 +114,6 @@ class MeetingFeed(EventFeed):
     @_latest.setter
     def _latest(self, number: int) -> None:
         self.__dict__["number"] = number
-
-
-class NoLock:
-    """What a mutant has in place of the lock, and of the condition on it."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def notify_all(self) -> None: ...
 
 
 def numbers_of_two_at_once(feed: Any) -> list[int]:

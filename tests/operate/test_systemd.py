@@ -121,7 +121,7 @@ class Room:
             clock=clock, supervisor=SimpleNamespace(heart=self.hearts["Supervisor"]),
             status=SimpleNamespace(phase="running", state="running"),
             stream=SimpleNamespace(is_live=lambda: self.live), unprotected=lambda: self.bare,
-            account=SimpleNamespace(equity=lambda: Decimal("10012.345")), problems=lambda: self.troubles,
+            account=SimpleNamespace(equity=lambda: Decimal("10012.344")), problems=lambda: self.troubles,
             manager=SimpleNamespace(snapshot=lambda: [object()] * self.held),
         )
         main, monitor, _ = self.hearts.values()
