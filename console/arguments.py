@@ -133,7 +133,8 @@ def _add_operating(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _add_symbol(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
-    parser.add_argument("symbol", metavar="SYMBOL", nargs=nargs, help="BTC, BTC/USDT:USDT, or KuCoin's own XBTUSDTM")
+    parser.add_argument("symbol", metavar="SYMBOL", nargs=nargs,
+                        help="BTC, BTC/USDT:USDT, or KuCoin's own XBTUSDTM")
 
 
 def _add_logs(parser: argparse.ArgumentParser) -> None:

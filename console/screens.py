@@ -104,6 +104,7 @@ def show_status(facts: JsonObject) -> None:
         ("state", state, STATE_COLOURS.get(state, "")),
         ("mode", f"{text(facts.get('mode'))}, {text(facts.get('market'))}",
          "bold red" if facts.get("mode") == "live" else ""),
+        *(("entries", f"none: {why}", "bold yellow") for why in [facts.get("entries_blocked")] if why),
         ("equity", rounded(facts.get("equity")), ""),
         ("positions", f"{positions}, {protected} of them protected on the exchange" if positions else "none",
          "bold red" if protected < positions else ""),

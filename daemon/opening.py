@@ -28,6 +28,7 @@ class Opener:
         self._guard = guard
         self._consumed = 0
         self._refusal_said = ""
+        self._block_said = ""
 
     def step(self) -> None:
         """Wait a second for a scan result; open its best opportunities unless entries are blocked."""
@@ -37,11 +38,9 @@ class Opener:
             return
         self._consumed = result.sequence
         blocked = self.blocked_by()
-        if blocked:
-            if result.opportunities:
-                log.info("entries blocked reason=%s opportunities=%d", blocked, len(result.opportunities))
-            return
-        self._open_best(result)
+        self._say_blocked(blocked)
+        if not blocked:
+            self._open_best(result)
 
     def blocked_by(self) -> str:
         """Return why nothing may be entered from scanning now; empty when it may."""
@@ -116,6 +115,13 @@ class Opener:
         log.log(logging.INFO if opened else logging.DEBUG, "scan consumed sequence=%d wanted=%d opened=%d",
                 result.sequence, len(wanted), opened)
         self._say_refusal("" if opened else refusal)
+
+    def _say_blocked(self, reason: str) -> None:
+        """Log what blocks entries when it begins, when it is another, and that it is over."""
+        kind = re.sub(r"[\d.]+", "", reason)
+        if kind != self._block_said:
+            log.info("entries blocked reason=%s" if reason else "entries are no longer blocked%s", reason)
+        self._block_said = kind
 
     def _say_refusal(self, reason: str) -> None:
         """Log why nothing could be opened, once until the reason is another; numbers in it may change."""

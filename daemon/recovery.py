@@ -40,6 +40,10 @@ def recover(house: House) -> int:
                 house.journal.settle_intent(intent.client_oid, IntentState.UNKNOWN)
             last_stop = house.journal.last_attempt(intent.position_id, Purpose.STOP.value)
             house.manager.restore_entry(intent.plan, last_stop)
+    if house.journal.was_paused():
+        # Whoever flattened and paused does not want a crash, or a standby, to begin anew.
+        house.status.pause(True)
+        log.warning("paused before RAD ended, and still: no entries from scanning until ./rad resume")
     trades = house.journal.trades(1000)
     house.monitor.restore(trades, house.journal.peak_equity())
     house.manager.restore_exits({trade.symbol: trade.closed_ms for trade in reversed(trades)})

@@ -176,7 +176,7 @@ class Desk:
 
     def flatten(self) -> JsonObject:
         """Pause, then close everything at once, each in a worker of its own."""
-        self._house.status.pause(True)
+        self._pause(True)
         log.warning("flatten: pausing and closing everything")
         uncertain = self._house.manager.await_entries(ENTRY_PATIENCE_S)
         positions = self._house.manager.snapshot()
@@ -205,15 +205,20 @@ class Desk:
         return self.blacklist()
 
     def pause(self) -> JsonObject:
-        self._house.status.pause(True)
+        self._pause(True)
         log.info("paused: no entries from scanning")
         return {"paused": True}
 
     def resume(self) -> JsonObject:
-        self._house.status.pause(False)
+        self._pause(False)
         self._house.account.forgive_losses()
         log.info("resumed")
         return {"paused": False}
+
+    def _pause(self, paused: bool) -> None:
+        """At once in memory; the journal's thread writes it down for whoever comes after this process."""
+        self._house.status.pause(paused)
+        self._house.journal.record_pause(paused)
 
     def reload(self) -> JsonObject:
         return self._reloader.reload()

@@ -190,6 +190,10 @@ class SqlJournal(JournalReader):
         apply = writes.account_noted(point, day, day_start, peak)
         self._note(_Note("account", apply, must_keep=False), wait=False)
 
+    def record_pause(self, paused: bool) -> None:
+        """Note whether entries are paused, so that a restart does not end it; does not wait."""
+        self._note(_Note("pause", writes.pause_noted(paused), replaces="pause"), wait=False)
+
     # ---- how it is doing -------------------------------------------------------------------------
 
     @property

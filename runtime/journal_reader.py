@@ -188,6 +188,10 @@ class JournalReader:
         """Return what the journal says of itself: schema, label, peak_equity."""
         return {row.name: row.value for row in self._rows(sa.select(schema.meta))}
 
+    def was_paused(self) -> bool:
+        """Whether a person had paused entries when the journal was last written."""
+        return self.meta().get("paused") == "yes"
+
     def peak_equity(self) -> Decimal | None:
         """Return the highest equity noted; None before the first."""
         said = self.meta().get("peak_equity")

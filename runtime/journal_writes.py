@@ -142,6 +142,12 @@ def _thin_out(connection: sa.Connection, at_ms: int) -> None:
     connection.execute(sa.delete(schema.equity).where(within, schema.equity.c.seq < last))
 
 
+def pause_noted(paused: bool) -> Apply:
+    """Note whether a person wants no entries, for the daemon that comes after this one."""
+    row = {"name": "paused", "value": "yes" if paused else "no"}
+    return lambda connection: _upsert(connection, schema.meta, row, "name")
+
+
 def probe(connection: sa.Connection, value: str) -> None:
     """Write a row that matters to nobody; the same *value* twice might touch no disk."""
     _upsert(connection, schema.meta, {"name": "probe", "value": value}, "name")

@@ -51,7 +51,7 @@ def test_it_trades_on_its_own_exchange_and_ends_by_itself(tmp_path: Path) -> Non
 
 
 def test_a_killed_daemon_goes_on_where_it_was(tmp_path: Path) -> None:
-    """kill -9 in the middle of a position: the next start takes it up with its stop, and trails on."""
+    """kill -9 in the middle of a position: the next start takes it up with its stop, and is paused as it was."""
     with run_sandbox("synthetic", pairs=12, seed=5, volatility=14.0) as box:
         settings = exchange_settings(box, POSITIONS__MAX_OPEN="1", LIMITS__COOLDOWN="10m")
         with Daemon(tmp_path, **settings) as daemon:
@@ -68,6 +68,8 @@ def test_a_killed_daemon_goes_on_where_it_was(tmp_path: Path) -> None:
             same = ("position_id", "quantity", "entry_price", "opened_at", "side")
             assert {name: after[name] for name in same} == {name: before[name] for name in same}
             assert float(after["stop_price"]) >= float(before["stop_price"])
+            status = daemon.ask("/api/status")
+            assert (status["state"], status["entries_blocked"]) == ("paused", "paused")
             trade = daemon.ask("/api/close", {"symbol": "BTC/USDT:USDT"})
             assert trade["exit_reason"] == "manual"
             assert daemon.ask("/api/verify")["differences"] == []

@@ -99,10 +99,12 @@ def test_tables_are_aligned_text_when_piped(rad: Console, daemon: FakeSteering) 
 
 def test_status_names_every_problem(rad: Console, daemon: FakeSteering) -> None:
     """Problems and unprotected positions are in the status a person reads."""
-    daemon.on["status"] = lambda: STATUS | {"protected": 0, "problems": ["no stop for X", "clock is off"]}
+    daemon.on["status"] = lambda: STATUS | {"protected": 0, "problems": ["no stop for X", "clock is off"],
+                                  "entries_blocked": "daily loss limit: -500 since the day began"}
     _, out, _ = rad("status")
     assert "problem       no stop for X\nproblem       clock is off\n" in out
     assert "1, 0 of them protected on the exchange" in out
+    assert "entries       none: daily loss limit: -500 since the day began\n" in out
 
 
 def test_empty_answers_are_sentences(rad: Console, daemon: FakeSteering) -> None:

@@ -49,6 +49,19 @@ def test_a_position_comes_back_exactly(url: str, clock: ManualClock, position: o
     again.close()
 
 
+def test_a_pause_outlives_the_process_until_it_is_ended(journal: SqlJournal) -> None:
+    """The last word counts; before the first there is none."""
+    assert not journal.was_paused()
+    for paused in (True, False, False, True):
+        journal.record_pause(paused)
+        assert journal.flush()
+        assert journal.was_paused() is paused
+    journal.record_pause(True)
+    journal.record_pause(False)
+    assert journal.flush()
+    assert not journal.was_paused()
+
+
 def test_the_latest_word_on_a_position_counts(journal: SqlJournal) -> None:
     """Saving replaces: stop and high-water mark are those of the last save."""
     journal.save_position(a_position())
