@@ -110,10 +110,10 @@ class Bot:
             self._telling.start()
             if self._start():
                 code = self._loop()
-        except (AuthenticationFailed, ConfigError) as error:
+        except (AuthenticationFailed, ConfigError, JournalError) as error:
             log.error("cannot go on error=%s", error)
             print(f"rad: {error}", file=sys.stderr)
-            code = BAD_CONFIG
+            code = ERROR if isinstance(error, JournalError) else BAD_CONFIG
         finally:
             self._end()
             self._house.supervisor.finish()
