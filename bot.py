@@ -26,12 +26,12 @@ from daemon.recovery import recover
 from daemon.report import closing_block
 from daemon.service import Service
 from daemon.signals import act_on_signals, end_after
+from daemon.standby import Standby
 from daemon.steering import Desk
 from daemon.telling import Telling
 from daemon.verify_alone import verify_alone
 from execution.reconcile import Reconciliation
 from runtime.heartbeat import IDLE, IDLE_LIMIT_S, Heart, doing
-from runtime.lease import POLL_S, RENEW_S, Lease
 from runtime.memory import keep_heap_together
 from runtime.options import RunOptions, parse_run_options
 from runtime.secrets import Secrets
@@ -84,6 +84,7 @@ class Bot:
             "MainThread", limit_s=DUTY_LIMIT_S + 3 * house.settings.exchange.deadline_s, vital_s=MAIN_STUCK_S,
             task_limit_s=DUTIES_LIMIT_S, monotonic=self._clock.monotonic,
         )
+        self._standby = Standby(house, self._heart)
         self._monitor, self._workers = self._make_workers()
         self._service = Service(house, self._heart.state, self._monitor.state)
         self._control = self._make_control()
@@ -91,7 +92,6 @@ class Bot:
         self._next_account = 0.0
         self._next_reconcile = 0.0
         self._next_summary = self._clock.monotonic() + SUMMARY_INTERVAL_S
-        self._keeper: Worker | None = None
         self._started = False
         self._hurrying = Heart("Ending")
         self._seen_through = threading.Event()     # at the end: no exit is waited for any more
@@ -110,15 +110,15 @@ class Bot:
             self._telling.start()
             if self._start():
                 code = self._loop()
-        except (AuthenticationFailed, ConfigError) as error:
+        except (AuthenticationFailed, ConfigError, JournalError) as error:
             log.error("cannot go on error=%s", error)
             print(f"rad: {error}", file=sys.stderr)
-            code = BAD_CONFIG
+            code = ERROR if isinstance(error, JournalError) else BAD_CONFIG
         finally:
             self._end()
             self._house.supervisor.finish()
             self._heart.leave()
-        if self._is_overtaken():
+        if self._standby.is_overtaken():
             return OVERTAKEN
         return STUCK if self._house.supervisor.given_up else code
 
@@ -131,7 +131,7 @@ class Bot:
             "starting mode=%s market=%s exchange=%s data=%s",
             house.settings.mode, house.settings.market, house.client.futures_url, house.settings.data_dir,
         )
-        if house.lease is not None and not self._stand_by(house.lease):
+        if not self._standby.wait():
             return False
         if not self._until_it_answers(self._learn):
             return False
@@ -151,48 +151,6 @@ class Bot:
         house.status.started()
         log.info("running positions=%s recovered=%s", len(house.manager.snapshot()), recovered)
         return True
-
-    def _stand_by(self, lease: Lease) -> bool:
-        """Wait, ready to start, until the lease is ours; False if stopped first."""
-        warm = False
-        while not self.stop.is_set():
-            self._heart.begin("standing by")
-            try:
-                if lease.held or lease.acquire():
-                    self._keep_lease(lease)
-                    return True
-                if not warm:
-                    log.info("%s", lease.trouble())
-                    self._house.connect()
-                    warm = True
-            except (JournalError, ExchangeError) as error:
-                log.debug("standing by error=%s", error)
-            self._clock.wait(self.stop, POLL_S)
-        return False
-
-    def _keep_lease(self, lease: Lease) -> None:
-        """Have the lease renewed in a thread of its own, from now on and until it is given back."""
-        def renew() -> None:
-            pause_s = RENEW_S
-            try:
-                if not lease.renew():
-                    self._give_way()
-            except JournalError:
-                pause_s = POLL_S                   # it is logged, and said in `status`
-            self._clock.wait(lease.ended, pause_s)
-
-        self._keeper = Worker("Lease", renew, stop=lease.ended, clock=self._clock, longest_backoff_s=RENEW_S)
-        self._keeper.start()
-
-    def _give_way(self) -> None:
-        """Another RAD has the lease: nothing is sent or written any more; end."""
-        if not self.stop.is_set():
-            log.critical("another RAD has taken over the lease: ending")
-        self.stop.set()
-        self._house.abandon.set()
-
-    def _is_overtaken(self) -> bool:
-        return self._house.lease is not None and self._house.lease.lost
 
     def _learn(self) -> None:
         self._house.connect()
@@ -384,7 +342,7 @@ class Bot:
                 log.warning("threads still busy at the end names=%s", ",".join(late))
             if not house.finish_exits(EXITS_GRACE_S):
                 log.warning("exits still under way at the end: recovery looks them up")
-            if not self._is_overtaken():
+            if not self._standby.is_overtaken():
                 self._last_look()
             self._say_last_words()
         self._seen_through.set()

@@ -82,6 +82,7 @@ WITHOUT_ASKING = {
     "daemon/doctor_machine.py": COMMAND,
     "daemon/signals.py:end_after": MAIN,
     "bot.py": MAIN,
+    "daemon/standby.py:Standby.wait": MAIN,
 }
 
 
