@@ -17,10 +17,11 @@ log = logging.getLogger(LOCKS)
 DEEPEST = 15                   # frames of a stack that are told
 KINDS_TOLD = 64                # different breaches; beyond that they are only counted
 WATCHED = {
-    "_thread.start_new_thread", "fcntl.flock", "fcntl.lockf", "open", "os.listdir", "os.mkdir", "os.remove",
-    "os.rename", "os.rmdir", "os.scandir", "os.truncate", "socket.bind", "socket.connect", "socket.getaddrinfo",
-    "socket.sendto", "sqlite3.connect", "subprocess.Popen", "time.sleep", "urllib.Request",
-}                              # audit events of the interpreter; time.sleep from Python 3.13 on
+    "_thread.start_joinable_thread", "_thread.start_new_thread", "fcntl.flock", "fcntl.lockf", "open",
+    "os.listdir", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.scandir", "os.truncate", "socket.bind",
+    "socket.connect", "socket.getaddrinfo", "socket.sendto", "sqlite3.connect", "subprocess.Popen",
+    "time.sleep", "urllib.Request",
+}                              # audit events of the interpreter; some from Python 3.12 or 3.13 on
 _HOME = f"{Path(__file__).resolve().parents[1]}{os.sep}"
 _OURS = {"lock_rules.py", "locks.py", "guards.py", "threading.py"}     # say nothing of who did it
 

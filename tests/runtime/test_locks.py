@@ -102,14 +102,21 @@ def test_same_lock_twice_raises_instead_of_hanging(production: None) -> None:
 
 def test_release_by_another_thread_raises() -> None:
     """Only the holder gives a lock back."""
-    lock = named_lock("held elsewhere")
-    with lock:
-        def steal() -> None:
-            with pytest.raises(LockBreach, match="does not hold"):
-                lock.release()
+    lock, held, tried = named_lock("held elsewhere"), threading.Event(), threading.Event()
 
-        all_at_once(steal)
-        assert lock.is_mine()
+    def hold() -> None:
+        with lock:
+            held.set()
+            assert tried.wait(PATIENCE_S)
+            assert lock.is_mine()
+
+    def steal() -> None:
+        assert held.wait(PATIENCE_S)
+        with pytest.raises(LockBreach, match="does not hold"):
+            lock.release()
+        tried.set()
+
+    all_at_once(hold, steal)
 
 
 def test_io_under_a_lock_is_noticed() -> None:
