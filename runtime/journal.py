@@ -345,7 +345,8 @@ class SqlJournal(JournalReader):
             with connection.begin():
                 writes.probe(connection, f"{self._clock.now_ms()} {number}")
             self._commits_s.append(perf_counter() - started)
-        commit_s = median(self._commits_s)
+        self._commits_read = tuple(self._commits_s)
+        commit_s = median(self._commits_read)
         level = logging.WARNING if commit_s > SLOW_COMMIT_S else logging.INFO
         log.log(level, "journal opened commit_ms=%.1f%s", commit_s * 1000,
                 "; every entry waits that long, a faster disk helps" if level == logging.WARNING else "")
