@@ -130,7 +130,8 @@ def _look(parties: Parties) -> Look:
     return Look(
         now_ms=now_ms, view=view, fills=fills, looked_up=looked_up, positions=positions,
         trades=journal.trades_since(now_ms + offset_ms - DAY_MS), intents=intents,
-        client_oids=journal.client_oids(), booked=journal.booked_fills(now_ms - DAY_MS), under_way=under_way,
+        client_oids=journal.client_oids(fill.order_id for fill in fills),
+        booked=journal.booked_fills(now_ms - DAY_MS), under_way=under_way,
     )
 
 

@@ -93,12 +93,11 @@ class Explainer:
         The newest fills, and no more than is missing: what was sold and bought back changed nothing,
         and what went beyond all of it has opened something that is not RAD's.
         """
-        ours = self._journal.client_oids()
         fills: list[Fill] = []
         for fill in self._unbooked_against(position):
             if total_quantity(fills) >= missing:
                 break
-            if fill.order_id not in ours:
+            if not self._journal.client_oids([fill.order_id]):
                 fills.append(fill)
         if not fills:
             return None
@@ -130,7 +129,7 @@ class Explainer:
         return self._exchange.find_order(str(client_oid))
 
     def _is_booked(self, order: Order) -> bool:
-        if order.order_id in self._journal.client_oids(settled=True):
+        if self._journal.client_oids([order.order_id], settled=True):
             return True               # perhaps on an estimate, before its fills were listed
         fills = self._exchange.fetch_order_fills(order.order_id)
         return any(self._journal.is_booked(fill.symbol, fill.trade_id) for fill in fills)

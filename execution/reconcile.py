@@ -219,7 +219,7 @@ class Reconciler:
 
     def _book_late_fills(self, fills: tuple[Fill, ...]) -> None:
         """Book fills of RAD's own orders that were not listed yet when the order was settled."""
-        ours = self._journal.client_oids(settled=True)
+        ours = self._journal.client_oids((fill.order_id for fill in fills), settled=True)
         for fill in fills:
             client_oid = ours.get(fill.order_id)
             if client_oid is not None and not self._journal.is_booked(fill.symbol, fill.trade_id):

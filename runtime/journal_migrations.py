@@ -30,8 +30,12 @@ def _second(connection: sa.Connection) -> None:
     )
 
 
+def _third(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("CREATE INDEX ix_intent_order_id ON intent (order_id)")
+
+
 # What makes version n of version n - 1. Written in SQL: the tables as they are now are not what a step knew.
-STEPS: Mapping[int, Callable[[sa.Connection], None]] = {2: _second}
+STEPS: Mapping[int, Callable[[sa.Connection], None]] = {2: _second, 3: _third}
 
 
 def prepare_schema(connection: sa.Connection, label: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
@@ -20,6 +20,8 @@ from trading.client_ids import parse
 from trading.errors import JournalError
 from trading.facts import ClosedTrade, Fill, Position
 from trading.lifecycle import IntentState, PositionState
+
+AT_A_TIME = 500                # values in one question
 
 
 class JournalReader:
@@ -67,13 +69,20 @@ class JournalReader:
         chosen = sa.select(schema.intent).where(schema.intent.c.position_id == position_id)
         return self._facts(Intent, chosen.order_by(schema.intent.c.seq))
 
-    def client_oids(self, *, settled: bool = False) -> dict[str, str]:
-        """Return the client id of every order RAD knows it sent, or of the *settled* ones, by order id."""
+    def client_oids(self, order_ids: Iterable[str], *, settled: bool = False) -> dict[str, str]:
+        """Return the client ids of those of *order_ids* that RAD knows it sent, or has *settled*, by order id.
+
+        Of all it ever sent would be more each day.
+        """
+        wanted = sorted(set(order_ids) - {""})
         chosen = sa.select(schema.intent.c.order_id, schema.intent.c.client_oid)
-        chosen = chosen.where(schema.intent.c.order_id != "")
         if settled:
             chosen = chosen.where(schema.intent.c.state == IntentState.DONE.value)
-        return {row.order_id: row.client_oid for row in self._rows(chosen)}
+        return {
+            row.order_id: row.client_oid
+            for start in range(0, len(wanted), AT_A_TIME)
+            for row in self._rows(chosen.where(schema.intent.c.order_id.in_(wanted[start:start + AT_A_TIME])))
+        }
 
     def last_attempt(self, position_id: str, purpose: str) -> int:
         """Return the highest number of a position's orders of that purpose; 0 if none was written down."""

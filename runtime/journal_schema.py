@@ -187,7 +187,7 @@ intent = sa.Table(
     sa.Column("symbol", sa.Text, nullable=False),
     sa.Column("purpose", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False, index=True),
-    sa.Column("order_id", sa.Text, nullable=False, server_default=""),
+    sa.Column("order_id", sa.Text, nullable=False, server_default="", index=True),
     sa.Column("request", sa.Text, nullable=False),
     sa.Column("plan", sa.Text),
     sa.Column("created_ms", sa.BigInteger, nullable=False),

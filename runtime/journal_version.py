@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from trading.errors import JournalError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def check_readable(found: Mapping[str, str]) -> None:

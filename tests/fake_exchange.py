@@ -346,11 +346,12 @@ class FakeJournal:
             for fill in fills:
                 self.fills.setdefault((fill.symbol, fill.trade_id), fill)
 
-    def client_oids(self, *, settled: bool = False) -> dict[str, str]:
+    def client_oids(self, order_ids: Iterable[str], *, settled: bool = False) -> dict[str, str]:
         self._enter()
+        wanted = set(order_ids)
         with self._lock:
             return {
-                order_id: client_oid for order_id, client_oid in self.order_ids.items()
+                order_id: client_oid for order_id, client_oid in self.order_ids.items() if order_id in wanted
                 if not settled or self.intents.get(client_oid) is IntentState.DONE
             }
 

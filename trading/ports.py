@@ -156,8 +156,8 @@ class Journal(Protocol):
     def is_closed(self, position_id: str) -> bool:
         """Whether that position has come to its end."""
 
-    def client_oids(self, *, settled: bool = False) -> Mapping[str, str]:
-        """Return the client id of every order RAD knows it sent, or of the *settled* ones, by order id."""
+    def client_oids(self, order_ids: Iterable[str], *, settled: bool = False) -> Mapping[str, str]:
+        """Return the client ids of those of *order_ids* that RAD knows it sent, or has *settled*, by order id."""
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything noted so far is on disk; False if it is not by then."""

@@ -93,7 +93,9 @@ def test_an_intent_goes_only_where_its_lifecycle_leads(journal: SqlJournal) -> N
     ):
         journal.settle_intent("rad-p1-e0", state, order_id)
         assert journal.intents_of("p1")[0].state is expected
-    assert set(journal.client_oids()) == {"o1"}
+    assert journal.client_oids(["o1", "o2", ""]) == {"o1": "rad-p1-e0"}
+    assert journal.client_oids([*(f"x{number}" for number in range(1_200)), "o1"]) == {"o1": "rad-p1-e0"}
+    assert journal.client_oids([]) == journal.client_oids(["o2"]) == {}
     assert journal.unsettled_intents() == ()
 
 

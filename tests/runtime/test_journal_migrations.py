@@ -24,6 +24,7 @@ from tests.runtime.journal_facts import SYMBOL, a_fill, a_plan, a_position, a_re
 from trading.errors import JournalError
 from trading.lifecycle import IntentState
 
+NEWEST = journal_version.SCHEMA_VERSION
 V1 = Path(__file__).with_name("journal_v1.sql").read_text()
 
 
@@ -74,7 +75,7 @@ def _words(said: Any) -> str:
 def test_a_journal_of_version_1_is_opened_with_all_its_rows(old_url: str, clock: ManualClock) -> None:
     """Every fact written by the first RAD is read, and new ones go beside them."""
     journal = SqlJournal(old_url, clock, label="test")
-    assert journal.meta()["schema"] == str(journal_version.SCHEMA_VERSION)
+    assert journal.meta()["schema"] == str(NEWEST)
     assert [repr(position) for position in journal.open_positions()] == [repr(a_position())]
     assert journal.trades() == (a_trade("p0"),)
     (intent,) = journal.unsettled_intents()
@@ -109,7 +110,7 @@ def test_a_migrated_journal_has_the_tables_of_a_new_one(
 def test_a_migration_that_fails_half_way_changes_nothing(
     old_url: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first step done, the second fails: the journal is of version 1 as before, and can be migrated later."""
+    """The steps before are done, the last fails: the journal is of version 1 as before, to be migrated later."""
     before = shape_of(old_url)
 
     def fail(connection: sa.Connection) -> None:
@@ -118,12 +119,12 @@ def test_a_migration_that_fails_half_way_changes_nothing(
         raise OSError("out of luck")
 
     with monkeypatch.context() as patched:
-        patched.setattr(journal_migrations, "SCHEMA_VERSION", 3)
-        patched.setattr(journal_migrations, "STEPS", {**journal_migrations.STEPS, 3: fail})
+        patched.setattr(journal_migrations, "SCHEMA_VERSION", NEWEST + 1)
+        patched.setattr(journal_migrations, "STEPS", {**journal_migrations.STEPS, NEWEST + 1: fail})
         with pytest.raises(JournalError, match="out of luck"):
             SqlJournal(old_url, clock, label="test")
     assert shape_of(old_url) == before
-    with pytest.raises(JournalError, match="has schema 1, but this RAD reads 2; start it once"):
+    with pytest.raises(JournalError, match=f"has schema 1, but this RAD reads {NEWEST}; start it once"):
         JournalReader.open(old_url)
     journal = SqlJournal(old_url, clock, label="test")
     assert journal.open_positions() == (a_position(),)
@@ -159,6 +160,6 @@ def test_two_that_open_at_once_migrate_once(
     with crowd(*[lambda: opened.append(SqlJournal(url, clock, label="test"))] * 2):
         pass
     assert len(opened) == 2
-    assert caplog.text.count("journal migrated from=1 to=2") == 1
+    assert caplog.text.count(f"journal migrated from=1 to={NEWEST}") == 1
     for journal in opened:
         journal.close()

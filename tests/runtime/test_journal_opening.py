@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from runtime.journal import SqlJournal
 from runtime.journal_address import read_url
 from runtime.journal_reader import JournalReader
+from runtime.journal_version import SCHEMA_VERSION
 from tests.manual_clock import ManualClock
 from tests.runtime.journal_facts import a_position, url_in
 from tests.runtime.journal_gate import Gate
@@ -54,7 +55,7 @@ def test_a_newer_schema_is_refused(url: str, clock: ManualClock, journal: SqlJou
     journal.close()
     with sa.create_engine(read_url(url), poolclass=sa.NullPool).begin() as connection:
         connection.execute(sa.text("UPDATE meta SET value = '99' WHERE name = 'schema'"))
-    assert "has schema 99, but this RAD knows 2; use the RAD that wrote it" in refusal(url, clock)
+    assert f"has schema 99, but this RAD knows {SCHEMA_VERSION}; use the RAD that wrote it" in refusal(url, clock)
     with pytest.raises(JournalError, match=r"^journal .* has schema 99"):
         JournalReader.open(url)
 
