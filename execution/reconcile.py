@@ -111,6 +111,7 @@ class Reconciler:
         self._explainer = Explainer(exchange, journal)
         self._look_ups: dict[str, LookUp] = {}      # under way over several runs, by client id
         self._lost: dict[str, Difference] = {}      # claimed and nothing explains it, by position id
+        self._booked: set[tuple[str, str]] = set()  # of the last fills: symbol, trade id
 
     def run(self) -> Reconciliation:
         """Look once at everything and mend what can be explained.
@@ -219,11 +220,15 @@ class Reconciler:
 
     def _book_late_fills(self, fills: tuple[Fill, ...]) -> None:
         """Book fills of RAD's own orders that were not listed yet when the order was settled."""
-        ours = self._journal.client_oids((fill.order_id for fill in fills), settled=True)
-        for fill in fills:
-            client_oid = ours.get(fill.order_id)
-            if client_oid is not None and not self._journal.is_booked(fill.symbol, fill.trade_id):
-                self._journal.record_fills(client_oid, [fill])
+        news = [fill for fill in fills if (fill.symbol, fill.trade_id) not in self._booked]
+        ours = self._journal.client_oids((fill.order_id for fill in news), settled=True)
+        found = {(fill.symbol, fill.trade_id) for fill in fills} & self._booked
+        for fill in (fill for fill in news if fill.order_id in ours):
+            if self._journal.is_booked(fill.symbol, fill.trade_id):
+                found.add((fill.symbol, fill.trade_id))
+            else:
+                self._journal.record_fills(ours[fill.order_id], [fill])
+        self._booked = found
 
     # ---- orders whose outcome is not certain ----------------------------------------------------
 

@@ -642,6 +642,25 @@ def test_what_is_uncertain_stays_so_when_the_look_up_fails() -> None:
     assert len(house.journal.trades) == 1
 
 
+def test_a_day_of_fills_is_looked_up_in_the_journal_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found booked is not asked for again, as long as the exchange lists it."""
+    house = a_manager()
+    for _ in range(3):
+        opened(house)
+        house.manager.close_position(SYMBOL, ExitReason.MANUAL)
+    asked: list[str] = []
+    is_booked = house.journal.is_booked
+
+    def noting(symbol: str, trade_id: str) -> bool:
+        asked.append(trade_id)
+        return is_booked(symbol, trade_id)
+
+    monkeypatch.setattr(house.journal, "is_booked", noting)
+    house.reconciler.run()
+    house.reconciler.run()
+    assert sorted(asked) == sorted(fill.trade_id for fill in house.exchange.fills)
+
+
 def test_fills_listed_late_are_booked_later() -> None:
     """The exchange lists an exit's fills a minute late: the fee was estimated, the fills are booked then."""
     house = a_manager()
