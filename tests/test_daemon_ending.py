@@ -70,7 +70,8 @@ def test_it_ends_in_time_when_nothing_answers_any_more(tmp_path: Path) -> None:
     ):
         daemon.ask("/api/open", {"symbol": "XBTUSDTM", "side": "long"})
         box.fault("black_hole")
-        daemon.await_line("stream silent|again_in|prices by REST", PATIENCE_S)
+        # Whether the stream had made its connection by then, or had not, something is missed within a deadline.
+        daemon.await_line("stream silent|again_in|prices by REST|failed, trying again", PATIENCE_S)
         assert daemon.end() == 0
         assert "stop on the exchange at" in daemon.text()
 
