@@ -18,8 +18,9 @@ from control.listening import listen_of
 from control.server import ControlServer
 from control.views import opportunity_view
 from daemon import scan
+from daemon.building import build
 from daemon.doctor import examine
-from daemon.house import House, build
+from daemon.house import House
 from daemon.key_facts import KeyFacts, facts_of_key
 from daemon.opening import Opener
 from daemon.recovery import recover

@@ -19,7 +19,6 @@ class Standby:
     def __init__(self, house: House, heart: Heart) -> None:
         self._house = house
         self._heart = heart
-        self._keeper: Worker | None = None
 
     def wait(self) -> bool:
         """Wait until the lease is ours, if one is needed; False if stopped first."""
@@ -57,8 +56,7 @@ class Standby:
             self._house.clock.wait(lease.ended, pause_s)
 
         clock = self._house.clock
-        self._keeper = Worker("Lease", renew, stop=lease.ended, clock=clock, longest_backoff_s=RENEW_S)
-        self._keeper.start()
+        Worker("Lease", renew, stop=lease.ended, clock=clock, longest_backoff_s=RENEW_S).start()
 
     def _give_way(self) -> None:
         """Another RAD has the lease: nothing is sent or written any more; end."""

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from daemon.house import exchange_of
+from daemon.building import exchange_of
 from daemon.verify import Parties, unreadable, verify
 from kucoin_client import KuCoinClient
 from runtime.budget import RateBudget

@@ -4,8 +4,8 @@ A breach (a second lock under the first, I/O under a lock, a guarded field touch
 raises when checks are strict, as they are in tests and with RAD_LOCK_CHECK=1. Otherwise it is logged
 with both stacks, counted and said in `status`, and trading goes on: a check must never stop an exit.
 
-An acquisition costs less than a microsecond (bench/locks.py), so what runs in each is written out in
-two methods, and what happens now and then stands beside them. Nothing here counts on an interpreter
+An acquisition costs about a microsecond (bench/locks.py): to keep it there, what runs in each is written
+out in two methods, and what happens now and then stands beside them. Nothing here counts on an interpreter
 that lets one thread run at a time: a lock's figures are written by its holder, a thread's own by it,
 and who reads them without the lock looks whether they changed meanwhile.
 """

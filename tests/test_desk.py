@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from control.metrics import render
 from control.shapes import SHAPES, list_of, reference
 from control.steering import NotFound
-from daemon.house import House, build
+from daemon.building import build
+from daemon.house import House
 from daemon.opening import Opener
 from daemon.steering import Desk
 from execution.book import NotOpened

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import bot
-from daemon import house
+from daemon import building
 from runtime.options import RunOptions
 from tests.crowd import PATIENCE_S, crowd
 from trading.errors import ConfigError
@@ -32,9 +32,9 @@ def test_a_strategy_that_does_not_work_starts_nothing(
     """No exchange is started for it, no log begun, and nothing written."""
     monkeypatch.setenv(f"RAD_SCANNER__{variable}", value)
     started: list[object] = []
-    monkeypatch.setattr(house.ExchangeProcess, "start", started.append)
+    monkeypatch.setattr(building.ExchangeProcess, "start", started.append)
     with pytest.raises(ConfigError, match=r"^scanner\."):
-        house.build(RunOptions())
+        building.build(RunOptions())
     assert not started
     assert not data_dir.exists()
 
@@ -46,7 +46,7 @@ def test_the_settings_key_version_is_signed_with(
     """A newer kind of key is a setting away."""
     monkeypatch.setenv("RAD_EXCHANGE__KEY_VERSION", version)
     monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
-    with house.build(RunOptions()) as built:
+    with building.build(RunOptions()) as built:
         assert built.client.stream_config()["options"]["keyVersion"] == version
 
 
@@ -72,7 +72,7 @@ def test_the_end_waits_for_a_flatten_under_way(data_dir: Path, monkeypatch: pyte
         go_on.wait(PATIENCE_S)
         closed.set()
 
-    with house.build(RunOptions()) as built:
+    with building.build(RunOptions()) as built:
         monkeypatch.setattr(built.manager, "close_position", close)
         built.start_pools()
         with crowd(lambda: built.close_all(["BTC/USDT:USDT"])):

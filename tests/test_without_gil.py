@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from bot import Bot
-from daemon import house
+from daemon import building
 from daemon.state import Account
 from performance_monitor import PerformanceMonitor
 from runtime import lock_rules, locks
@@ -338,7 +338,7 @@ def test_what_is_closed_too_late_is_not_added_to_the_answer(
     def close(*_: object) -> object:
         return "a trade" if go_on.wait(PATIENCE_S) else None
 
-    with house.build(RunOptions()) as built:
+    with building.build(RunOptions()) as built:
         monkeypatch.setattr(built.manager, "close_position", close)
         built.start_pools()
         result = built.close_all([SYMBOL], patience_s=0.0)

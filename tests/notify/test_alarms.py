@@ -20,7 +20,7 @@ import pytest
 import bot
 from control.telegram import Telegram
 from control.telegram_api import TelegramApi
-from daemon import house
+from daemon import building, house
 from daemon.state import Account, Status
 from daemon.watch import CALM_S, PATIENCE_S, Watch
 from performance_monitor import PerformanceMonitor
@@ -460,7 +460,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[house.Hou
         patch.setenv("RAD_DATA_DIR", str(tmp_path_factory.mktemp("data")))
         patch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
         patch.setenv("RAD_LOG__FILE", "none")
-        with house.build(RunOptions()) as built:
+        with building.build(RunOptions()) as built:
             main = bot.Bot(built, RunOptions())
             assert built.logs is not None
             built.logs.stop()

@@ -16,7 +16,7 @@ from console.notify_test import send_all
 from console.service_failed import tell_everybody
 from console.where import Place
 from control.steering import BAD_CONFIG, ERROR, OK
-from daemon import house
+from daemon import building
 from runtime.apprise_outlet import apprise_send
 from runtime.notifier import Message
 from runtime.options import RunOptions
@@ -153,7 +153,7 @@ def test_the_daemon_tells_through_what_is_set(
     monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("NOTIFY_URL", webhook.url())
     monkeypatch.setenv("RAD_NOTIFY__LEVELS", "{paused: critical, trouble: none}")
-    with house.build(RunOptions()) as built:
+    with building.build(RunOptions()) as built:
         assert built.notifier is not None
         built.notifier.start()
         built.events.publish(Kind.TROUBLE, what="muted")
@@ -204,4 +204,4 @@ def test_what_is_wrong_is_said_before_anything_starts(
     monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=said):
-        house.build(RunOptions())
+        building.build(RunOptions())
