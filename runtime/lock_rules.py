@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dis
 import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FrameType
@@ -22,6 +23,8 @@ WATCHED = {
     "socket.connect", "socket.getaddrinfo", "socket.sendto", "sqlite3.connect", "subprocess.Popen",
     "time.sleep", "urllib.Request",
 }                              # audit events of the interpreter; some from Python 3.12 or 3.13 on
+INSTRUCTION = 2                # bytes
+_ENDS_A_WITH = dis.opmap["WITH_EXCEPT_START"]
 _HOME = f"{Path(__file__).resolve().parents[1]}{os.sep}"
 _OURS = {"lock_rules.py", "locks.py", "guards.py", "threading.py"}     # say nothing of who did it
 
@@ -103,6 +106,28 @@ def stack_of(frame: FrameType | None, at: int | None = None) -> str:
             at = None
         frame = frame.f_back
     return "\n".join(lines)
+
+
+def withs_of(frame: FrameType | None) -> str:
+    """Return each `with` that a stack is in, innermost first: the interpreter's table of what ends them tells."""
+    lines: list[str] = []
+    while frame is not None and len(lines) < DEEPEST:
+        lines += [f"  {place(frame.f_code, at)}" for at in _withs_in(frame.f_code, frame.f_lasti)]
+        frame = frame.f_back
+    return "\n".join(lines)
+
+
+def _withs_in(code: CodeType, at: int) -> Iterator[int]:
+    """Yield the last instruction before each `with`'s body that the instruction *at* is in, innermost first."""
+    # What may raise, and where what is done about it begins; the interpreter promises no such table for ever.
+    ranges = getattr(dis.Bytecode(code), "exception_entries", ())
+    for _ in range(DEEPEST):
+        handler = next((each.target for each in ranges if each.start <= at < each.end), None)
+        if handler is None:
+            return
+        if code.co_code[handler + INSTRUCTION] == _ENDS_A_WITH:
+            yield min(each.start for each in ranges if each.target == handler) - INSTRUCTION
+        at = handler                       # which is inside what is around it
 
 
 def place(code: CodeType, at: int) -> str:

@@ -4,10 +4,11 @@ A breach (a second lock under the first, I/O under a lock, a guarded field touch
 raises when checks are strict, as they are in tests and with RAD_LOCK_CHECK=1. Otherwise it is logged
 with both stacks, counted and said in `status`, and trading goes on: a check must never stop an exit.
 
-An acquisition costs about a microsecond (bench/locks.py): to keep it there, what runs in each is written
-out in two methods, and what happens now and then stands beside them. Nothing here counts on an interpreter
-that lets one thread run at a time: a lock's figures are written by its holder, a thread's own by it,
-and who reads them without the lock looks whether they changed meanwhile.
+An acquisition costs less than a microsecond (bench/locks.py): to keep it there, what runs in each is written
+out in two methods, what happens now and then stands beside them, and where a lock was taken is noted only
+while checks are strict. Nothing here counts on an interpreter that lets one thread run at a time: a lock's
+figures are written by its holder, a thread's own by it, and who reads them without the lock looks whether
+they changed meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from time import perf_counter
 from types import CodeType, FrameType, TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from runtime.guards import guard, guarded
 from runtime.lock_figures import CallSite, LockStats, together
@@ -34,6 +35,7 @@ from runtime.lock_rules import (
     place,
     stack_of,
     watch_io,
+    withs_of,
 )
 
 __all__ = [
@@ -60,7 +62,8 @@ class _Me:
     def __init__(self) -> None:
         self.ident = threading.get_ident()
         self.lock: NamedLock | None = None         # the innermost it holds
-        self.frame: FrameType | None = None        # where that was taken: in which call, at which instruction
+        # Where that was taken, if it is a traced one: in which call, at which instruction.
+        self.frame: FrameType | None = None
         self.at = 0
         # Those around it, outermost first; None but in a thread that has broken the rule and goes on.
         self.outer: list[tuple[NamedLock, FrameType | None, int]] | None = None
@@ -119,8 +122,6 @@ class NamedLock:
             self._wait(me, -1)
         self._holder = me
         me.lock = self
-        me.frame = frame = _getframe(1)
-        me.at = frame.f_lasti
         self._since = perf_counter()
         return True
 
@@ -144,7 +145,7 @@ class NamedLock:
             self._give()
         except RuntimeError:
             raise self._not_the_holder() from None
-        me.lock = me.frame = None
+        me.lock = None
         if me.outer is not None:
             _back_to_outer(me)
 
@@ -161,8 +162,6 @@ class NamedLock:
             return False
         self._holder = me
         me.lock = self
-        me.frame = frame = _getframe(1)
-        me.at = frame.f_lasti
         self._since = perf_counter()
         return True
 
@@ -241,6 +240,7 @@ class NamedLock:
             )
         breach(f"lock {self.name!r} asked for while holding {outer.name!r}", partial(_taken, me))
         me.outer = [*(me.outer or ()), (outer, me.frame, me.at)]
+        me.frame = None
 
     def _leave_outer(self) -> None:
         """Give the lock back before one that was taken under it."""
@@ -257,30 +257,12 @@ class NamedLock:
     def _is_owned(self) -> bool:
         return self.is_mine()
 
-    def _release_save(self) -> tuple[FrameType | None, int]:
-        me = self._holder
-        taken = me.frame, me.at
+    def _release_save(self) -> object:
         self.__exit__(None, None, None)
-        return taken
+        return None
 
-    def _acquire_restore(self, taken: tuple[FrameType | None, int]) -> None:
+    def _acquire_restore(self, _taken: object) -> None:
         self.__enter__()
-        me = self._holder
-        me.frame, me.at = taken
-
-
-class _Condition(threading.Condition):
-    """One whose lock knows that it was taken by whoever entered the Condition, not by the Condition."""
-
-    _lock: NamedLock
-
-    def __enter__(self) -> bool:
-        lock = self._lock
-        lock.__enter__()
-        me = lock._holder
-        me.frame = frame = _getframe(1)
-        me.at = frame.f_lasti
-        return True
 
 
 class _TracedLock(NamedLock):
@@ -293,6 +275,11 @@ class _TracedLock(NamedLock):
         # Acquisitions, total, longest; replaced whole, so that a copy of the dict is of one moment.
         self._by_site: dict[tuple[CodeType, int] | None, tuple[int, float, float]] = {}
 
+    def __enter__(self) -> bool:
+        super().__enter__()
+        self.taken_by(_getframe(1))
+        return True
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -303,7 +290,30 @@ class _TracedLock(NamedLock):
             count, total, longest = self._by_site.get(site if known else None, (0, 0.0, 0.0))
             held = perf_counter() - self._since
             self._by_site[site if known else None] = count + 1, total + held, max(longest, held)
+            me.frame = None
         super().__exit__(kind, error, trace)
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        taken = super().acquire(blocking, timeout)
+        if taken:
+            self.taken_by(_getframe(1))
+        return taken
+
+    def taken_by(self, frame: FrameType) -> None:
+        """Remember that the lock, which this thread holds, was taken where *frame* is now."""
+        me = self._holder
+        me.frame, me.at = frame, frame.f_lasti
+
+    def _release_save(self) -> object:
+        me = self._holder
+        taken = me.frame, me.at
+        super()._release_save()
+        return taken
+
+    def _acquire_restore(self, taken: Any) -> None:
+        super()._acquire_restore(taken)
+        me = self._holder
+        me.frame, me.at = taken
 
     def _sites(self) -> tuple[CallSite, ...]:
         return tuple(sorted((
@@ -315,6 +325,18 @@ class _TracedLock(NamedLock):
         ), key=lambda site: -site.total_hold))
 
 
+class _TracedCondition(threading.Condition):
+    """One whose lock knows that it was taken by whoever entered the Condition, not by the Condition."""
+
+    _lock: _TracedLock
+
+    def __enter__(self) -> bool:
+        lock = self._lock
+        lock.__enter__()
+        lock.taken_by(_getframe(1))
+        return True
+
+
 def named_lock(name: str) -> NamedLock:
     """Return a new lock, listed by *name* in `./rad threads`."""
     lock = _TracedLock(name) if is_strict() else NamedLock(name)
@@ -324,7 +346,8 @@ def named_lock(name: str) -> NamedLock:
 
 def condition_on(lock: NamedLock) -> threading.Condition:
     """Return a Condition on *lock*: one lock per state, one Condition per question."""
-    return _Condition(lock)  # type: ignore[arg-type]  # typeshed knows the built-in locks only
+    kind = _TracedCondition if isinstance(lock, _TracedLock) else threading.Condition
+    return kind(lock)  # type: ignore[arg-type]  # typeshed knows the built-in locks only
 
 
 def lock_stats() -> tuple[LockStats, ...]:
@@ -404,7 +427,9 @@ def _back_to_outer(me: _Me) -> None:
 def _taken(me: _Me) -> str:
     """Return where the calling thread took the innermost lock it holds."""
     assert me.lock is not None
-    return f"{me.lock.name!r} taken at\n{stack_of(me.frame, me.at)}\n"
+    if me.frame is not None:
+        return f"{me.lock.name!r} taken at\n{stack_of(me.frame, me.at)}\n"
+    return f"{me.lock.name!r} taken by one of the `with` in force\n{withs_of(_getframe(1))}\n"
 
 
 def _thread_name(ident: int) -> str:

@@ -6,6 +6,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 
 import pytest
@@ -141,10 +142,37 @@ def test_breach_in_production_is_logged_and_trading_goes_on(
     assert locks.breaches() == before + 1
     assert "'inner in production' asked for while holding 'outer'" in breach_sentence()
     (line,) = [record.getMessage() for record in caplog.records]
-    assert "in take_outer_then" in line
-    assert "in ask_for" in line
+    taken, broken = line.split("broken at\n")
+    assert f"test_locks.py:{line_of('the outer lock')} in take_outer_then" in taken
+    assert f"test_locks.py:{line_of('the inner lock')} in ask_for" in broken.splitlines()[0]
     assert not outer.locked()
     assert not inner.locked()
+
+
+def test_in_production_the_with_around_the_breach_is_found(
+    production: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No lock remembers where it was taken; of the statements around, those that hold something are named."""
+    lock = named_lock("outer, found")
+
+    def look() -> None:
+        with suppress(KeyError):                      # ended before
+            pass
+        with lock:                                    # what holds it
+            try:
+                with suppress(ValueError):            # within
+                    for _ in range(1):
+                        assert_no_lock_held("the wire, with much around")
+            finally:
+                pass
+        with suppress(OSError):                       # begun after
+            pass
+
+    with caplog.at_level(logging.ERROR, logger="locks"):
+        look()
+    (line,) = [record.getMessage() for record in caplog.records]
+    told = re.findall(r"test_locks.py:(\d+) in .*look$", line.split("broken at\n")[0], re.MULTILINE)
+    assert [int(number) for number in told] == [line_of("within"), line_of("what holds it")]
 
 
 def test_a_breach_at_each_tick_does_not_flood_the_log(
