@@ -46,7 +46,7 @@ class Booking:
         """
         trade = settlement.trade_of(left, self._clock.now_ms(), reason, self._funding(left))
         self.record(client_oid, fills, left, trade)
-        if not self._guard.sweep(left.symbol):
+        if not self._guard.sweep(left.symbol, up_to=left.position_id):
             self._book.leave_unswept(left.symbol)
         self._book.remove(left, trade.closed_ms)
         self.follow_prices()
