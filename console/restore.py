@@ -63,7 +63,8 @@ def _claimed(place: Place) -> Instance:
     except AlreadyRuns as error:
         raise Failure(
             f"nothing was restored: RAD{error.holder} works in {place.data_dir}. End it first, by systemctl stop "
-            "rad or Ctrl-C where it runs (what is open keeps its stop on the exchange), then say this again", ERROR,
+            "rad or Ctrl-C where it runs (what is open keeps its stop on the exchange), then say this again",
+            ERROR,
         ) from None
     except ConfigError as error:
         raise Failure(f"nothing was restored: {error}", ERROR) from None
