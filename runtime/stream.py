@@ -35,6 +35,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 MOST_TOPICS = 100              # KuCoin's limit per subscription
 MOST_STALE_TOPICS = 50         # subscriptions nobody wants any more, before the connection is made anew
 LOOK_AGAIN_S = 30.0            # while something followed is not listed: it may be again
+FORCED = ("liquid", "adl", "settlement")
 NS_PER_MS = 1_000_000
 INSTRUMENT = "/contract/instrument"
 _TOKEN = re.compile(r"token=[^&\s'\"]*")
@@ -303,12 +304,12 @@ class MarketStream:
             self._prices.publish_mark(symbol, mark)
 
     def _take_order(self, data: Any) -> None:
-        """Ring when a resting stop of RAD's has filled, or the exchange has liquidated something."""
+        """Ring when a resting stop of RAD's has filled, or the exchange itself has closed something."""
         if not isinstance(data, Mapping):
             return
         client_oid = parse(str(data.get("clientOid") or ""))
         is_stop = client_oid is not None and client_oid.purpose is Purpose.STOP
-        if data.get("type") in ("filled", "match") and (is_stop or data.get("tradeType") in ("liquid", "adl")):
+        if data.get("type") in ("filled", "match") and (is_stop or data.get("tradeType") in FORCED):
             self._on_stop_filled()
 
 

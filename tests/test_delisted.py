@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from aiohttp import web
 from sandbox.embedded import RunningSandbox, run_sandbox
 from sandbox.serving import Sandbox
 from tests.daemon_process import Daemon, rad
-
-pytestmark = pytest.mark.process
+from tests.test_position_manager import opened
+from tests.trading_house import SYMBOL, a_manager
+from trading.facts import ExitReason, OrderSide
 
 LISTS = {"api/v1/contracts/active", "api/v1/allTickers"}
 GONE = ("SOLUSDTM", "ETHUSDTM")
@@ -47,6 +49,20 @@ def delisted(box: RunningSandbox, *gone: str) -> Iterator[None]:
         box.call(lambda sandbox: setattr(sandbox.rest, "answer", before))
 
 
+def test_what_the_exchange_settles_is_booked() -> None:
+    """At its end a contract is closed at a price of KuCoin's: that is no mystery, and its stop is swept."""
+    house = a_manager()
+    opened(house)
+    house.exchange.prices[SYMBOL] = Decimal(49_500)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, Decimal(39), kind="settlement")
+    assert house.reconciler.run().agrees
+    (trade,) = house.journal.trades
+    assert (trade.exit_reason, trade.exit_price) == (ExitReason.EXTERNAL, Decimal(49_500))
+    assert house.exchange.fetch_stop_orders() == ()
+    assert house.reconciler.run().found == ()
+
+
+@pytest.mark.process
 def test_a_restart_after_a_delisting_disturbs_nobody(tmp_path: Path) -> None:
     """Compared, protected, closed by hand and, by the exchange, settled; the stream of the others stands."""
     with run_sandbox("synthetic", pairs=4, seed=5, volatility=0.5) as box:

@@ -96,9 +96,8 @@ def test_a_lost_server_comes_back_from_its_dump(
         first.end(signal.SIGKILL)
         assert "journal not written" not in first.text()
     before = exchange.books()
-    for database in ("moving", "moving_empty"):
-        if database != "moving":
-            settings["JOURNAL__URL"] = postgres.url(database)
+    for database in (settings["JOURNAL__URL"], postgres.url("moving_empty")):
+        settings["JOURNAL__URL"] = database
         follow("pg_restore", settings, tmp_path)
         compared = rad(folder, "verify", **settings)
         assert compared.returncode == 1, compared.stdout + compared.stderr
