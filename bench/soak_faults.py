@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from runtime.logs import FOLD_S
+
 PATHS = (
     ("POST", "/api/v1/orders"), ("POST", "/api/v1/orders"), ("DELETE", "/api/v1/orders/*"),
     ("GET", "/api/v1/orders/[0-9]*"), ("GET", "/api/v1/orders/byClientOid"), ("GET", "/api/v1/stopOrders"),
@@ -71,6 +73,7 @@ def _draw(dice: random.Random) -> dict[str, Any]:
 # ---- which alarm comes of which fault ----------------------------------------------------------
 
 Explains = Callable[[Fault], bool]
+_FOLDED = re.compile(r"\(… .+ more\)$")
 _RANK = {"delay": 1, MACHINE: 2}               # of several that may have caused it these are the least likely
 
 
@@ -119,8 +122,14 @@ EXPLANATIONS: tuple[tuple[str, Explains], ...] = (
     (r"KC-API-TIMESTAMP", _signed),
 )
 
+
 def explanation(alarm: str, at_s: float, faults: Sequence[Fault], grace_s: float) -> Fault | None:
-    """Return the fault that *alarm* comes of: one that can cause it, in force then or less than *grace_s* ago."""
+    """Return the fault that *alarm* comes of: one that can cause it, in force then or less than *grace_s* ago.
+
+    A line that stands for others, which the log has kept back, may be of any time they were counted in.
+    """
+    if _FOLDED.search(alarm):
+        grace_s += FOLD_S
     for pattern, explains in EXPLANATIONS:
         if re.search(pattern, alarm):
             near = (each for each in faults if each.begin_s <= at_s <= each.end_s + grace_s)

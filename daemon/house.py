@@ -53,7 +53,7 @@ LAST_LINES_S = 1.0             # for the log, when RAD is ended at once
 FLATTEN_WORKERS = 16           # most positions closed at the same moment
 STALE_PAUSE_S = 1.0            # between two REST calls for stale prices
 STALE_LOST_S = 90.0            # longer than any such call may take: its worker is stuck, another is there
-STREAM_TRUSTED_AFTER_S = 5.0   # without stale prices, before the stream counts as alive again
+STREAM_TRUSTED_AFTER_S = 5.0   # of pushes about all that is held, before the stream counts as alive again
 
 
 @dataclass(slots=True, kw_only=True)
@@ -122,7 +122,7 @@ class House:
         self.rules = self.rules_of(settings)
         self._build_trading(strategy, adopt=adopt)
         # The monitor's; should two ask at once, the worst is one more call, in a queue of its own.
-        self._stale_asked_at = 0.0
+        self._stale_asked_at = self._silent_at = 0.0
         self._stale_asking = threading.Event()
 
     @staticmethod
@@ -175,22 +175,23 @@ class House:
         self.client.load()
 
     def ask_for_stale_prices(self) -> None:
-        """Have one REST call made for held symbols whose stream is silent; never in the caller's thread."""
+        """Have one REST call made for held symbols without a fresh price; never in the caller's thread."""
         now = self.clock.monotonic()
         asked_s = now - self._stale_asked_at
         if asked_s < STALE_PAUSE_S or (self._stale_asking.is_set() and asked_s < STALE_LOST_S):
             return
-        stale = self.prices.stale(self.settings.monitor.stale_after_s)
-        if stale:
-            # A symbol just followed has no price yet: that is no silence.
-            silent = [symbol for symbol in stale if self.prices.get(symbol) is not None]
-            if silent and self.status.problem("prices", "the stream is silent, held symbols are priced by REST"):
+        stale_after_s = self.settings.monitor.stale_after_s
+        silent = self.prices.silent(stale_after_s)
+        if silent:
+            self._silent_at = now
+            if self.status.problem("prices", "the stream is silent, held symbols are priced by REST"):
                 log.warning("stream silent, prices by REST symbols=%s", ",".join(silent))
+        elif now - self._silent_at > STREAM_TRUSTED_AFTER_S and self.status.clear("prices"):
+            log.info("stream prices held symbols again")
+        if self.prices.stale(stale_after_s):
             self._stale_asked_at = now
             self._stale_asking.set()
             self.price_pool.submit(self._fetch_held_prices, Priority.HIGH)
-        elif now - self._stale_asked_at > STREAM_TRUSTED_AFTER_S and self.status.clear("prices"):
-            log.info("stream prices held symbols again")
 
     def _fetch_held_prices(self) -> None:
         try:

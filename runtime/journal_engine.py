@@ -13,6 +13,7 @@ from runtime.journal_address import SQLITE, read_url
 from trading.errors import JournalError
 
 BUSY_TIMEOUT_MS = 5000
+CACHE_KIB = 512                # of pages, each connection; SQLite's own 2,000 fill up over days, and win nothing here
 
 
 def writing_engine(url: str) -> sa.Engine:
@@ -31,7 +32,7 @@ def writing_engine(url: str) -> sa.Engine:
         connection.isolation_level = None       # transactions are begun by us, below
         for pragma in (
             f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
-            "trusted_schema=OFF",
+            "trusted_schema=OFF", f"cache_size=-{CACHE_KIB}",
         ):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -52,10 +53,12 @@ def reading_engine(url: str) -> sa.Engine:
     path = parts.database or ""
 
     def connect() -> sqlite3.Connection:
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None, check_same_thread=False,
             timeout=BUSY_TIMEOUT_MS / 1000,
         )
+        connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        return connection
 
     return sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool)
 

@@ -11,6 +11,7 @@ from trading.facts import Price
 from trading.ports import Clock
 
 OVERTAKEN_S = 2.0              # an answer by REST may be this much older than the push that overtook it
+SUBSCRIBED_WITHIN_S = 3.0      # nothing is pushed about a symbol before somebody has asked for it
 
 
 class PriceBook:
@@ -23,18 +24,21 @@ class PriceBook:
         # Guarded by _prices_lock.
         self._prices: dict[str, Price] = {}
         self._followed: frozenset[str] = frozenset()
+        self._heard: dict[str, float] = {}    # of the followed: the latest push about it
         self._ticks = 0
-        guard(self, self._prices_lock, "_prices", "_followed", "_ticks")
+        guard(self, self._prices_lock, "_prices", "_followed", "_heard", "_ticks")
 
     def publish(self, price: Price) -> None:
-        """Take in one price, and wake the monitor if somebody holds the symbol."""
-        self.publish_many((price,))
+        """Take in a price the stream has pushed, and wake the monitor if somebody holds the symbol."""
+        self.publish_many((price,), pushed=True)
 
-    def publish_many(self, prices: Iterable[Price]) -> None:
-        """Take in several prices at once; the monitor is woken once."""
+    def publish_many(self, prices: Iterable[Price], *, pushed: bool = False) -> None:
+        """Take in several prices at once, which were asked for or *pushed*; the monitor is woken once."""
         with self._ticked:
             rings = False
             for price in prices:
+                if pushed:
+                    self._hear(price.symbol)
                 if not self._is_overtaken(price):
                     self._prices[price.symbol] = price
                     rings = rings or price.symbol in self._followed
@@ -43,8 +47,9 @@ class PriceBook:
                 self._ticked.notify_all()
 
     def publish_mark(self, symbol: str, mark: Decimal) -> None:
-        """Take in what a symbol is valued at; nobody is woken and no price is fresher for it."""
+        """Take in what a symbol is valued at, pushed each second; nobody is woken, no price is fresher for it."""
         with self._prices_lock:
+            self._hear(symbol)
             known = self._prices.get(symbol)
             if known is not None:
                 self._prices[symbol] = replace(known, mark=mark)
@@ -68,6 +73,8 @@ class PriceBook:
             self._followed = wanted
             for symbol in set(self._prices) - wanted:
                 del self._prices[symbol]
+            expected = self._clock.monotonic() + SUBSCRIBED_WITHIN_S
+            self._heard = {symbol: self._heard.get(symbol, expected) for symbol in wanted}
             return True
 
     def followed(self) -> frozenset[str]:
@@ -85,6 +92,15 @@ class PriceBook:
                 if (price := self._prices.get(symbol)) is None or price.age_s(now) > older_than_s
             )
 
+    def silent(self, for_s: float) -> tuple[str, ...]:
+        """Return the followed symbols of which nothing was pushed for so long: their stream has died.
+
+        A market in which nothing moves is stale and not silent: what it is valued at is still pushed.
+        """
+        now = self._clock.monotonic()
+        with self._prices_lock:
+            return tuple(symbol for symbol, heard in self._heard.items() if now - heard > for_s)
+
     def wait_for_tick(self, seen: int, timeout_s: float) -> int:
         """Wait until there has been a tick after the *seen*th, or the time is up; return the latest."""
         with self._ticked:
@@ -96,6 +112,10 @@ class PriceBook:
         with self._ticked:
             self._ticks += 1
             self._ticked.notify_all()
+
+    def _hear(self, symbol: str) -> None:
+        if symbol in self._heard:
+            self._heard[symbol] = self._clock.monotonic()
 
     def _is_overtaken(self, price: Price) -> bool:
         """Whether what is known is newer by the exchange's time; an old one is not defended for long."""

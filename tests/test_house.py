@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 import bot
 from daemon import building
 from runtime.options import RunOptions
+from runtime.prices import PriceBook
 from tests.crowd import PATIENCE_S, crowd
+from tests.manual_clock import ManualClock
 from trading.errors import ConfigError
 
 
@@ -81,3 +84,27 @@ def test_the_end_waits_for_a_flatten_under_way(data_dir: Path, monkeypatch: pyte
             with crowd(lambda: in_time.append(built.finish_exits(PATIENCE_S) and closed.is_set())):
                 go_on.set()
         assert in_time == [True]
+
+
+def test_what_is_newly_held_does_not_keep_an_old_silence_alive(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream is well again once it pushes about what is held, whoever is taken up meanwhile; and no market
+    in which nothing moves is an alarm."""
+    monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
+    clock = ManualClock()
+    with building.build(RunOptions()) as built:
+        monkeypatch.setattr(built, "clock", clock)
+        monkeypatch.setattr(built, "prices", prices := PriceBook(clock))
+        monkeypatch.setattr(built.price_pool, "submit", lambda *_: built._stale_asking.clear())
+        prices.follow(["OLD"])
+        clock.advance(6)
+        built.ask_for_stale_prices()
+        assert "prices" in {trouble.what for trouble in built.status.troubles()}
+        for number in range(6):
+            prices.publish_mark("OLD", Decimal(1))
+            prices.follow(["OLD", f"NEW{number}"])
+            clock.advance(1)
+            built.ask_for_stale_prices()
+        assert set(prices.stale(2)) == {"OLD", "NEW5"}
+        assert not built.status.troubles()

@@ -109,6 +109,38 @@ def test_stale_is_old_or_never_seen(clock: ManualClock) -> None:
     assert set(prices.stale(2.0)) == {BTC, ETH}
 
 
+def test_silent_is_what_nothing_was_pushed_about(clock: ManualClock) -> None:
+    """A market in which nothing moves is not silent; a price that was asked for is no push."""
+    prices = PriceBook(clock)
+    prices.follow([BTC, ETH])
+    clock.advance(5)
+    assert prices.silent(2.0) == (), "just followed: not subscribed to yet"
+    prices.publish(a_price(BTC))
+    prices.publish_mark(ETH, D(98))
+    clock.advance(2)
+    prices.publish_mark(BTC, D(98))
+    prices.publish_many([a_price(ETH)])
+    clock.advance(0.5)
+    assert set(prices.stale(2.0)) == {BTC, ETH}
+    assert prices.silent(2.0) == (ETH,)
+
+
+def test_who_comes_and_goes_does_not_make_the_others_silent(clock: ManualClock) -> None:
+    """A symbol taken up again is waited for anew, and one that is held on is as silent as it was."""
+    prices = PriceBook(clock)
+    prices.follow([BTC, ETH])
+    prices.publish(a_price(BTC))
+    prices.publish(a_price(ETH))
+    clock.advance(2.5)
+    prices.follow([BTC])
+    prices.follow([BTC, ETH])
+    assert prices.silent(2.0) == (BTC,)
+    clock.advance(3)
+    assert prices.silent(2.0) == (BTC,)
+    clock.advance(3)
+    assert set(prices.silent(2.0)) == {BTC, ETH}, "nothing has come since it was asked for"
+
+
 def test_an_overtaken_answer_does_not_turn_a_price_back(clock: ManualClock) -> None:
     """A REST answer older than the push before it is dropped, but an old price is not kept for ever."""
     prices = PriceBook(clock)

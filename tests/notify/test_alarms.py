@@ -350,8 +350,8 @@ def prices(stage: Stage) -> Iterator[None]:
     stage.stand(Kind.PRICES)
     yield
     built._stale_asking.clear()                     # its call has come back
-    built.prices.publish(a_price(50_000, symbol=SYMBOL, received=stage.clock.monotonic() + 10))
     stage.clock.advance(10)
+    built.prices.publish(a_price(50_000, symbol=SYMBOL, received=stage.clock.monotonic()))
     built.ask_for_stale_prices()
     stage.calm()
 
