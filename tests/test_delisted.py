@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -19,6 +20,7 @@ from tests.test_position_manager import opened
 from tests.trading_house import SYMBOL, a_manager
 from trading.facts import ExitReason, OrderSide
 
+PATIENCE_S = 20.0
 LISTS = {"api/v1/contracts/active", "api/v1/allTickers"}
 GONE = ("SOLUSDTM", "ETHUSDTM")
 
@@ -47,6 +49,14 @@ def delisted(box: RunningSandbox, *gone: str) -> Iterator[None]:
         yield
     finally:
         box.call(lambda sandbox: setattr(sandbox.rest, "answer", before))
+
+
+def await_price(daemon: Daemon) -> None:
+    """Wait until what is held has a price."""
+    deadline = time.monotonic() + PATIENCE_S
+    while daemon.ask("/api/positions")[0]["price"] is None:
+        assert time.monotonic() < deadline, daemon.text()
+        time.sleep(0.05)
 
 
 def test_what_the_exchange_settles_is_booked() -> None:
@@ -92,7 +102,7 @@ def test_a_restart_after_a_delisting_disturbs_nobody(tmp_path: Path) -> None:
                     "XRP/USDT:USDT": "manual", "ETH/USDT:USDT": "liquidation", "SOL/USDT:USDT": "manual",
                 }
                 assert not [line for line in second.ask("/api/status")["problems"] if "unpriced" not in line]
-                assert second.ask("/api/positions")[0]["price"] is not None
+                await_price(second)
                 assert second.end() == 0
             assert "stream lost" not in second.text()
             assert "Traceback" not in second.text()
