@@ -309,6 +309,7 @@ class Bot:
             self._next_reconcile = now + RECONCILE_SOON_S        # unless this one succeeds
             self._reconcile()
             self._next_reconcile = now + self._house.settings.reconcile.interval_s
+            self._house.funding.look_up()
 
     def _reconnected(self) -> bool:
         """Whether the stream has made a connection since last asked: pushes may have been missed."""

@@ -33,10 +33,10 @@ from trading.errors import (
     RequestRefused,
 )
 from trading.facts import (
-    ZERO,
     Balance,
     ExchangePosition,
     Fill,
+    Funding,
     Order,
     OrderRequest,
     Priority,
@@ -175,15 +175,18 @@ class KuCoinClient(AccountFacts, KnownInstruments):
         ]
         return tuple(parse.position_of(*known) for known in self._with_instruments(held, priority))
 
-    def fetch_funding(self, symbol: str, since_ms: int) -> Decimal:
-        """Return the funding received (negative: paid) since then. Source: GET /api/v1/funding-history."""
-        params = {"symbol": self.instrument(symbol).exchange_id, "startAt": since_ms, "maxCount": FUNDING_PAGE}
-        total, offset = ZERO, dict[str, str]()
+    def fetch_funding(self, symbol: str, since_ms: int, until_ms: int) -> tuple[Funding, ...]:
+        """Return the funding in that time, both ends included. Source: GET /api/v1/funding-history."""
+        params = {
+            "symbol": self.instrument(symbol).exchange_id, "startAt": since_ms, "endAt": until_ms,
+            "maxCount": FUNDING_PAGE,
+        }
+        found, offset = list[Funding](), dict[str, str]()
         for _ in range(MOST_PAGES):
             page, has_more = parse.funding_of(self._call(endpoints.FUNDING, params | offset, Priority.NORMAL))
-            total += sum((parse.number(row, "funding") for row in page), ZERO)
+            found += map(parse.payment_of, page)
             if not has_more or not page:
-                return total
+                return tuple(each for each in found if since_ms <= each.at_ms <= until_ms)
             offset = {"offset": parse.text(page[-1], "id")}
         raise RequestRefused(f"more than {MOST_PAGES} pages of funding")
 

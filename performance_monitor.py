@@ -60,6 +60,7 @@ class Money:
     r_sum: Decimal = ZERO
     day: int = 0                           # of the last trade, days since 1970 UTC
     day_pnl: Decimal = ZERO                # on that day
+    awaiting_funding: frozenset[str] = frozenset()     # trades by position id, counted without it
 
     def with_trade(self, trade: ClosedTrade) -> Money:
         """Return it with one more closed trade."""
@@ -81,6 +82,28 @@ class Money:
             r_sum=self.r_sum + trade.r_multiple,
             day=max(day, self.day),
             day_pnl=day_pnl,
+            awaiting_funding=self.awaiting_funding | (set() if trade.funding_known else {trade.position_id}),
+        )
+
+    def with_funding(self, trade: ClosedTrade) -> Money:
+        """Return it with a trade corrected that was counted without its funding; unchanged by any other.
+
+        Where a loss comes or goes with it, the losses in a row are one more or less.
+        """
+        if trade.position_id not in self.awaiting_funding:
+            return self
+        pnl, before = trade.realised_pnl, trade.realised_pnl - trade.funding
+        losses = (pnl < 0) - (before < 0)
+        return replace(
+            self,
+            wins=self.wins + (pnl > 0) - (before > 0),
+            losses=self.losses + losses,
+            losses_in_a_row=max(self.losses_in_a_row + losses, 0),
+            realised_pnl=self.realised_pnl + trade.funding,
+            gains=self.gains + max(pnl, ZERO) - max(before, ZERO),
+            lost=self.lost + max(-pnl, ZERO) - max(-before, ZERO),
+            day_pnl=self.day_pnl + (trade.funding if trade.closed_ms // DAY_MS == self.day else ZERO),
+            awaiting_funding=self.awaiting_funding - {trade.position_id},
         )
 
     def with_equity(self, equity: Decimal, at_ms: int) -> Money:
@@ -124,6 +147,7 @@ class Stats:
     realised_pnl: Decimal                                # after fees and funding
     fees: Decimal
     day_pnl: Decimal                                     # of trades closed since midnight UTC
+    awaiting_funding: int                                # trades whose funding is in none of these yet
     profit_factor: Decimal | None                        # gains over losses; None before the first loss
     expectancy_r: Decimal | None                         # mean R multiple
 
@@ -212,6 +236,11 @@ class PerformanceMonitor:
         with self._lock:
             self._money = self._money.with_trade(trade)
 
+    def record_funding(self, trade: ClosedTrade) -> None:
+        """Correct a trade recorded before its funding was known; said twice it counts once."""
+        with self._lock:
+            self._money = self._money.with_funding(trade)
+
     def record_equity(self, equity: Decimal, at_ms: int) -> None:
         """Note what the account is worth."""
         with self._lock:
@@ -283,6 +312,7 @@ class PerformanceMonitor:
             losses_in_a_row=money.losses_in_a_row,
             realised_pnl=money.realised_pnl,
             fees=money.fees,
+            awaiting_funding=len(money.awaiting_funding),
             day_pnl=money.day_pnl if money.day == now_ms // DAY_MS else ZERO,
             profit_factor=money.gains / money.lost if money.lost else None,
             expectancy_r=money.r_sum / money.trades if money.trades else None,

@@ -69,14 +69,17 @@ def _beside(facts: JsonObject) -> list[str]:
     if facts.get("compared_by") == "console":
         lines.append("No daemon runs: what RAD mends with its next comparison it mends when it is started.")
     older, foreign = facts.get("older_trades"), facts.get("foreign_fills")
+    awaiting = facts.get("awaiting_funding")
     if older:
         lines.append(f"Fees and PnL of {plural(older, 'trade')} begun before {when(facts.get('since'))}: "
                      "not compared, the exchange lists the fills of 24 hours.")
+    if awaiting:
+        lines.append(f"Funding of {plural(awaiting, 'trade')} closed in 24 hours: not known yet, not compared.")
     if foreign:
         lines.append(f"{plural(foreign, 'fill')} of orders that are not RAD's: not compared.")
     if facts.get("realised_pnl"):
         lines.append("PnL is what exits brought over their entries, before fees and funding; "
-                     "fees and PnL are of trades begun in 24 hours.")
+                     "fees and PnL are of trades begun in 24 hours, funding of those closed in them.")
     return lines
 
 
@@ -116,6 +119,7 @@ _SECTIONS: tuple[tuple[str, str, Side], ...] = (
     ("fills", "Fills, 24 h", _traded),
     ("fees", "Fees, USDT", _money),
     ("realised_pnl", "PnL, USDT", _money),
+    ("funding", "Funding, USDT", _money),
 )
 _SIDES = ("journal", "exchange")
 _COLUMNS = (

@@ -59,6 +59,7 @@ class Result:
     r_sum: Decimal
     best: Decimal
     worst: Decimal
+    awaiting_funding: int      # trades whose funding is not known yet, and counted as none
 
     @property
     def profit_factor(self) -> Decimal | None:
@@ -109,6 +110,7 @@ def sum_up(name: str, trades: Iterable[ClosedTrade]) -> Result:
         gains=sum((pnl for pnl in results if pnl > 0), ZERO),
         lost=-sum((pnl for pnl in results if pnl < 0), ZERO), r_sum=total(lambda trade: trade.r_multiple),
         best=max(results, default=ZERO), worst=min(results, default=ZERO),
+        awaiting_funding=sum(not trade.funding_known for trade in trades),
     )
 
 
@@ -162,5 +164,5 @@ def make(said: Namespace, place: Place, folder: Path) -> dict[str, Any]:
     deepest = max(drawdowns(story.stretches, story.peak_before), default=ZERO)
     return {
         "file": str(file), "mode": story.mode, "trades": total.trades, "realised_pnl": amount(total.pnl),
-        "fees": amount(total.fees), "drawdown": ratio(deepest),
+        "awaiting_funding": total.awaiting_funding, "fees": amount(total.fees), "drawdown": ratio(deepest),
     }

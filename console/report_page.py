@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from console.markup import Cells, Html, figures, table, tag
-from console.wording import NOTHING, percent, rounded, signed, since
+from console.wording import NOTHING, earned, percent, rounded, signed, since
 from console.wording import price as eight_digits
 from control.page import FOLDER, charts_file
 from control.views import moment
@@ -71,7 +71,7 @@ def _head(story: Story, total: Result, falls: list[Decimal]) -> Html:
         ("Deepest drawdown", percent(max(falls), 2) if falls else NOTHING, ""),
         ("Trades", str(total.trades), ""),
         ("Won", won, ""),
-        ("PnL", signed(total.pnl), _tone(total.pnl)),
+        ("PnL", earned(total.pnl, total.awaiting_funding), _tone(total.pnl)),
         ("Fees", rounded(total.fees), ""),
         ("Funding", signed(total.funding), ""),
         ("Profit factor", rounded(total.profit_factor), ""),
@@ -152,8 +152,8 @@ _TRADES: tuple[Cells, ...] = (
     Cells("Exit", lambda trade: eight_digits(trade.exit_price)),
     Cells("Reason", lambda trade: trade.exit_reason.value.replace("_", " "), number=False),
     Cells("Fee", lambda trade: rounded(trade.fee)),
-    Cells("Funding", lambda trade: signed(trade.funding)),
-    Cells("PnL", lambda trade: signed(trade.realised_pnl), tone=_pnl),
+    Cells("Funding", lambda trade: signed(trade.funding) if trade.funding_known else NOTHING),
+    Cells("PnL", lambda trade: earned(trade.realised_pnl, not trade.funding_known), tone=_pnl),
     Cells("R", lambda trade: signed(trade.r_multiple), tone=_pnl),
     Cells("Held", lambda trade: since(moment(trade.opened_ms), moment(trade.closed_ms))),
 )
@@ -162,7 +162,8 @@ _RESULTS: tuple[Cells, ...] = (
     Cells("", lambda result: result.name, number=False),
     Cells("Trades", lambda result: str(result.trades)),
     Cells("Won", lambda result: percent(result.wins / result.trades, 0)),
-    Cells("PnL", lambda result: signed(result.pnl), tone=lambda result: _tone(result.pnl)),
+    Cells("PnL", lambda result: earned(result.pnl, result.awaiting_funding),
+          tone=lambda result: _tone(result.pnl)),
     Cells("Fees", lambda result: rounded(result.fees)),
     Cells("Mean R", lambda result: _mean_r(result)),
     Cells("Best", lambda result: signed(result.best)),

@@ -8,7 +8,7 @@ from typing import Any
 from console.comparison import show_verify
 from console.tables import Column, show_facts, show_table
 from console.threads import show_threads
-from console.wording import NOTHING, colour_of, percent, rounded, short, signed, since, text, when
+from console.wording import NOTHING, colour_of, earned_by, percent, rounded, short, signed, since, text, when
 
 JsonObject = dict[str, Any]
 
@@ -73,7 +73,7 @@ TRADES = (
     Column("exit", _get("exit_price"), right=True, spare=1),
     Column("reason", lambda row: text(row.get("exit_reason")).replace("_", " ")),
     R,
-    Column("PnL", lambda row: signed(row.get("realised_pnl")), right=True,
+    Column("PnL", earned_by, right=True,
            style=lambda row: colour_of(row.get("realised_pnl"))),
     Column("fee", lambda row: rounded(row.get("fee")), right=True, spare=3),
     Column("held", lambda row: since(row.get("opened_at"), row.get("closed_at")), right=True, spare=2),
@@ -127,7 +127,7 @@ def show_opened(facts: JsonObject) -> None:
 
 def show_closed(facts: JsonObject) -> None:
     print(f"Closed {facts.get('side')} {facts.get('quantity')} {facts.get('symbol')} "
-          f"at {facts.get('exit_price')}, PnL {signed(facts.get('realised_pnl'))}.")
+          f"at {facts.get('exit_price')}, PnL {earned_by(facts)}.")
 
 
 def show_flattened(facts: JsonObject) -> None:

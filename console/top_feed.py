@@ -14,7 +14,7 @@ from typing import Any
 from console.daemon import Daemon
 from console.failure import Failure, NotRunning
 from console.top_keys import Order
-from console.wording import signed
+from console.wording import earned_by
 from runtime.locks import guard, named_lock
 
 EVERY_S = 1.0
@@ -152,7 +152,7 @@ class Feed:
 def _in_words(order: Order, answer: Any) -> tuple[str, bool]:
     if order.name == "close":
         return f"closed {answer.get('side')} {answer.get('symbol')} at {answer.get('exit_price')}, " \
-               f"PnL {signed(answer.get('realised_pnl'))}", True
+               f"PnL {earned_by(answer)}", True
     if order.name == "flatten":
         failed = answer.get("failed") or ()
         closed = f"flattened: {len(answer.get('closed') or ())} closed, paused"

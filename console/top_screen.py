@@ -19,7 +19,7 @@ from console.threads import THREADS as THREAD_COLUMNS
 from console.top_feed import Facts
 from console.top_keys import Look
 from console.top_parts import cut, heading, lines_of, pair, part
-from console.wording import NOTHING, colour_of, percent, rounded, signed, since, text, when
+from console.wording import NOTHING, colour_of, earned, percent, rounded, since, text, when
 from console.wording import price as price_in_words
 from control.thread_views import MEANINGS
 
@@ -118,7 +118,8 @@ def _account(status: JsonObject) -> Text:
     fallen = status.get("drawdown")
     line.append(percent(fallen, 2), style="yellow" if fallen and Decimal(str(fallen)) > 0 else "")
     line.append("  realised ")
-    line.append(signed(status.get("realised_pnl")), style=colour_of(status.get("realised_pnl")))
+    made = status.get("realised_pnl")
+    line.append(earned(made, status.get("awaiting_funding")), style=colour_of(made))
     line.append(f"  trades {text(status.get('trades'))}  ")
     positions, protected = status.get("positions") or 0, status.get("protected") or 0
     line.append(f"open {positions}, {protected} protected", style="bold red" if protected < positions else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -20,6 +21,16 @@ def signed(value: Any, decimals: int = 2) -> str:
         return NOTHING
     number = Decimal(str(value))
     return f"{number:+,.{decimals}f}" if round(number, decimals) else f"{0:.{decimals}f}"
+
+
+def earned(pnl: Any, misses_funding: object) -> str:
+    """Return a result with its sign, and whether funding is still missing in it."""
+    return f"{signed(pnl)}{' before funding' if misses_funding else ''}"
+
+
+def earned_by(trade: Mapping[str, Any]) -> str:
+    """Return what a closed trade brought, as JSON tells of it."""
+    return earned(trade.get("realised_pnl"), trade.get("funding", "") is None)
 
 
 def rounded(value: Any, decimals: int = 2) -> str:

@@ -102,9 +102,9 @@ SHAPES: dict[str, JsonObject] = {
         stop_price=or_null(AMOUNT), client_oid=TEXT, order_id=TEXT, created_at=or_null(MOMENT),
     ),
     "Trade": shape(
-        "One position that has come to its end; realised_pnl is after fees and funding.",
+        "One position that has come to its end; realised_pnl is after fees and funding; that is null till known.",
         symbol=TEXT, side=SIDE, quantity=AMOUNT, entry_price=AMOUNT, exit_price=AMOUNT, opened_at=or_null(MOMENT),
-        closed_at=or_null(MOMENT), exit_reason=TEXT, fee=AMOUNT, funding=AMOUNT, realised_pnl=AMOUNT,
+        closed_at=or_null(MOMENT), exit_reason=TEXT, fee=AMOUNT, funding=or_null(AMOUNT), realised_pnl=AMOUNT,
         r_multiple=AMOUNT,
     ),
     "Threads": shape("What every thread and lock is doing; of each pool's workers a character each.",

@@ -65,10 +65,10 @@ def say_profit(steering: Steering) -> str:
     facts, trades = steering.status(), steering.trades(MOST_TRADES)
     wins = sum(Decimal(trade["realised_pnl"]) > 0 for trade in trades)
     lines = [
-        f"{len(trades)} trades, {wins} won, {_signed(_sum_of(trades))} after fees; equity "
+        f"{len(trades)} trades, {wins} won, {_earned(trades)}, after fees; equity "
         f"{_money(facts.get('equity'))}",
         *(
-            f"{trade['symbol']} {trade['side']} {trade['exit_reason']}: {_signed(trade['realised_pnl'])}"
+            f"{trade['symbol']} {trade['side']} {trade['exit_reason']}: {_earned([trade])}"
             for trade in trades[:5]
         ),
     ]
@@ -81,7 +81,7 @@ def say_daily(steering: Steering) -> str:
     for trade in steering.trades(MOST_TRADES):
         days.setdefault(str(trade["closed_at"])[:10], []).append(trade)
     return _listed([
-        f"{day}: {len(trades)} trades, {_signed(_sum_of(trades))}"
+        f"{day}: {len(trades)} trades, {_earned(trades)}"
         for day, trades in sorted(days.items(), reverse=True)[:DAYS]
     ], "no trades yet")
 
@@ -130,7 +130,7 @@ def say_paused(facts: JsonObject) -> str:
 def say_closed(trade: JsonObject) -> str:
     """Return what one close came to."""
     return (
-        f"closed {trade['symbol']} {trade['side']} at {trade['exit_price']}: {_signed(trade['realised_pnl'])}"
+        f"closed {trade['symbol']} {trade['side']} at {trade['exit_price']}: {_earned([trade])}"
         f" ({_signed(trade['r_multiple'])} R)"
     )
 
@@ -138,7 +138,7 @@ def say_closed(trade: JsonObject) -> str:
 def say_flattened(facts: JsonObject) -> str:
     """Return what was closed and what was not."""
     closed, failed = facts["closed"], facts["failed"]
-    lines = [f"paused; {len(closed)} closed, {_signed(_sum_of(closed))}"]
+    lines = [f"paused; {len(closed)} closed, {_earned(closed)}"]
     return "\n".join([*lines, *(f"! {failure}" for failure in failed)])
 
 
@@ -174,8 +174,10 @@ def _thread(row: JsonObject) -> str:
     return f"{row['name']} {word}: {counted} {row['last_error']}".rstrip()
 
 
-def _sum_of(trades: Sequence[JsonObject]) -> Decimal:
-    return sum((Decimal(trade["realised_pnl"]) for trade in trades), Decimal(0))
+def _earned(trades: Sequence[JsonObject]) -> str:
+    """Return what trades came to, and whether the funding of one is still missing in it."""
+    made = sum((Decimal(trade["realised_pnl"]) for trade in trades), Decimal(0))
+    return _signed(made) + (" before funding" if any(trade["funding"] is None for trade in trades) else "")
 
 
 def _money(said: Any) -> str:

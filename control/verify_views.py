@@ -43,6 +43,7 @@ class Compared:
     multipliers: Mapping[str, Decimal]
     audit: Audit
     older: int                             # lives that began before *since_ms*
+    awaiting_funding: int                  # trades of these whose funding is not known yet
     differences: tuple[Difference, ...]
     under_way: Mapping[str, str]           # symbol -> what
 
@@ -59,8 +60,10 @@ def verify_view(compared: Compared) -> JsonObject:
         "fills": _fills(compared),
         "fees": _figures(compared, compared.audit.fees, Kind.FEE),
         "realised_pnl": _figures(compared, compared.audit.realised_pnl, Kind.REALISED_PNL),
+        "funding": _figures(compared, compared.audit.funding, Kind.FUNDING),
         "foreign_fills": compared.foreign_fills,
         "older_trades": compared.older,
+        "awaiting_funding": compared.awaiting_funding,
         "since": moment(compared.since_ms),
         "checked_at": moment(compared.checked_ms),
         "compared_by": compared.compared_by,

@@ -86,4 +86,9 @@ WORDS: Mapping[Kind, Words] = {
         "RAD changes nothing in what is booked. KuCoin's figure is the right one; if no fill is missing either, "
         "this is worth a bug report.",
     ),
+    Kind.FUNDING: Words(
+        "The funding booked with a closed trade is not what the exchange lists between its opening and its close: "
+        "it was listed later than RAD waits for it, or there is no saying whose it is.",
+        "RAD changes nothing in what is booked, and no position depends on it. KuCoin's figure is the right one.",
+    ),
 }

@@ -126,7 +126,7 @@ def held_view(position: Position, price: Price | None, monotonic: float) -> Json
 
 
 def trade_view(trade: ClosedTrade) -> JsonObject:
-    """Return one closed trade; *realised_pnl* is after fees and funding."""
+    """Return one closed trade; *realised_pnl* is after fees and funding, or before it while that is null."""
     return {
         "symbol": trade.symbol,
         "side": trade.side.value,
@@ -137,7 +137,7 @@ def trade_view(trade: ClosedTrade) -> JsonObject:
         "closed_at": moment(trade.closed_ms),
         "exit_reason": trade.exit_reason.value,
         "fee": amount(trade.fee),
-        "funding": amount(trade.funding),
+        "funding": amount(trade.funding) if trade.funding_known else None,
         "realised_pnl": amount(trade.realised_pnl),
         "r_multiple": ratio(trade.r_multiple),
         "strategy": trade.strategy,

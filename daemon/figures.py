@@ -46,6 +46,8 @@ def _account(stats: Stats) -> Iterator[Family]:
     yield gauge("equity_peak", "The most it was worth.", stats.peak_equity)
     yield gauge("drawdown_ratio", "Fraction below the peak.", stats.drawdown)
     yield gauge("realised_pnl", "Of closed trades, after fees and funding, in quote currency.", stats.realised_pnl)
+    yield gauge("awaiting_funding", "Closed trades whose funding is not known yet, and not in any profit.",
+                stats.awaiting_funding)
     yield gauge("day_pnl", "Of trades closed since midnight UTC.", stats.day_pnl)
     yield counter("fees_paid", "Fees of closed trades, in quote currency.", stats.fees)
     even = stats.trades - stats.wins - stats.losses

@@ -17,6 +17,7 @@ from daemon.exchange_process import ExchangeAddress, ExchangeProcess
 from daemon.key_check import KeyCheck
 from daemon.scan import scan_rules, scanner_for
 from daemon.state import Account, Status, Trouble
+from execution.funding import FundingLookUp
 from execution.orders import OrderSender
 from execution.protection import Protection, ProtectRules
 from execution.rebuild import Rebuilder
@@ -154,6 +155,9 @@ class House:
         self.reconciler = Reconciler(
             self.client, self.manager, sender, self.journal, protect=protect.enabled, adopt=adopt,
             rebuilder=self.rebuilder,
+        )
+        self.funding = FundingLookUp(
+            self.client, self.journal, self.monitor, self.clock, self.manager.has_uncertain
         )
         self.scanner = scanner_for(settings, strategy, self.client, self.monitor, self.clock)
         self.choose_pairs()

@@ -66,6 +66,7 @@ def recover(house: House) -> int:
         log.warning("paused before RAD ended, and still: no entries from scanning until ./rad resume")
     trades = house.journal.trades(1000)
     house.monitor.restore(trades, house.journal.peak_equity())
-    house.manager.restore_exits({trade.symbol: trade.closed_ms for trade in reversed(trades)})
+    ahead_ms = house.client.clock_offset_ms()          # the book goes by our clock, trades by the exchange's
+    house.manager.restore_exits({trade.symbol: trade.closed_ms + ahead_ms for trade in reversed(trades)})
     house.manager.follow_prices()
     return len(positions)

@@ -28,8 +28,10 @@ def _results(trades: Iterable[ClosedTrade], house: House) -> list[str]:
     made = sum((trade.realised_pnl for trade in trades), ZERO)
     fees = sum((trade.fee for trade in trades), ZERO)
     wins = sum(trade.realised_pnl > 0 for trade in trades)
+    missing = " and before funding" if any(not trade.funding_known for trade in trades) else ""
     lines = [
         f"   this run    {len(trades)} trades closed, {wins} won, {made:+.2f} USDT after {fees:.2f} USDT of fees"
+        + missing
     ]
     equity = house.account.equity()
     if equity is not None:

@@ -69,6 +69,7 @@ class Desk:
             paused=house.status.paused,
             entries_blocked=blocked or None,
             realised_pnl=views.amount(stats.realised_pnl),
+            awaiting_funding=stats.awaiting_funding,      # trades without it in that
             trades=stats.trades,
             drawdown=views.ratio(stats.drawdown),
             started_at=views.moment(house.started_ms),

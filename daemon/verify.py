@@ -18,10 +18,10 @@ from execution.book import Book
 from kucoin_client import KuCoinClient
 from runtime.journal_reader import JournalReader
 from runtime.journal_schema import Intent
-from trading.audit import Audit, Life, audit, fills_by_life, lives_of
+from trading.audit import FINEST, Audit, Life, audit, fills_by_life, funding_by_trade, funding_figures, lives_of
 from trading.client_ids import Purpose, parse
 from trading.errors import AuthenticationFailed, ExchangeError, RadError, UnknownInstrument
-from trading.facts import ClosedTrade, Fill, Order, Position
+from trading.facts import ClosedTrade, Fill, Funding, Order, Position
 from trading.lifecycle import PositionState
 from trading.ports import Clock
 from trading.reconciliation import Difference, ExchangeView, Kind, compare, plain
@@ -59,6 +59,7 @@ class Look:
     intents: tuple[Intent, ...]            # entries and exits that have not come to an end
     client_oids: dict[str, str]
     booked: dict[FillKey, Fill]
+    paid: dict[str, tuple[Funding, ...]]   # by symbol, since the first of the trades in it began
     under_way: dict[str, str]              # symbol -> what
 
     @property
@@ -113,12 +114,12 @@ def _look(parties: Parties) -> Look:
     )
     fills = client.fetch_recent_fills()
     # The journal comes last: what the exchange has told must have had its time to be written down.
-    offset_ms = client.clock_offset_ms()
-    now_ms = parties.clock.now_ms() - offset_ms
+    now_ms = parties.clock.now_ms() - client.clock_offset_ms()
     intents = tuple(
         intent for intent in journal.unsettled_intents() if intent.purpose != Purpose.STOP.value
     )
     positions = journal.open_positions()
+    trades = journal.trades_since(now_ms - DAY_MS)
     looked_up: tuple[Order, ...] = ()
     if book is None:
         found = [client.find_order(intent.client_oid) for intent in intents]
@@ -129,10 +130,26 @@ def _look(parties: Parties) -> Look:
         }
     return Look(
         now_ms=now_ms, view=view, fills=fills, looked_up=looked_up, positions=positions,
-        trades=journal.trades_since(now_ms + offset_ms - DAY_MS), intents=intents,
+        trades=trades, intents=intents,
         client_oids=journal.client_oids(fill.order_id for fill in fills),
-        booked=journal.booked_fills(now_ms - DAY_MS), under_way=under_way,
+        booked=journal.booked_fills(now_ms - DAY_MS), paid=_paid(client, trades), under_way=under_way,
     )
+
+
+def _paid(client: KuCoinClient, trades: Iterable[ClosedTrade]) -> dict[str, tuple[Funding, ...]]:
+    """Return the funding of every symbol in which *trades* know theirs; of none that is not traded any more."""
+    spans: dict[str, tuple[int, int]] = {}
+    for trade in trades:
+        if trade.funding_known:
+            begin_ms, end_ms = spans.get(trade.symbol, (trade.opened_ms, trade.closed_ms))
+            spans[trade.symbol] = min(begin_ms, trade.opened_ms), max(end_ms, trade.closed_ms)
+    found = {}
+    for symbol, (begin_ms, end_ms) in spans.items():
+        try:
+            found[symbol] = client.fetch_funding(symbol, begin_ms, end_ms)
+        except UnknownInstrument:
+            continue
+    return found
 
 
 def _busy(book: Book) -> dict[str, str]:
@@ -161,9 +178,13 @@ def _compare(parties: Parties, look: Look) -> Compared:
     multipliers = _multipliers(parties.client, look)
     lives = _lives(look, multipliers)
     in_scope = [life for life in lives if life.opened_ms >= look.since_ms + EDGE_MS]
-    audited = _audit(look, lives, in_scope, multipliers)
+    funding = funding_by_trade(look.trades, look.paid)
+    audited = replace(_audit(look, lives, in_scope, multipliers), funding=funding_figures(funding))
     found = compare(look.positions, look.view, reserved=look.under_way, protect=parties.protect)
-    differences = _with_unsettled(look, found) + _fill_differences(look) + _money_differences(look, audited)
+    differences = (
+        _with_unsettled(look, found) + _fill_differences(look) + _money_differences(look, audited)
+        + _funding_differences(look, funding)
+    )
     ours = tuple(fill for fill in look.fills if _is_ours(fill, look))
     return Compared(
         compared_by="console" if parties.book is None else "daemon",
@@ -174,6 +195,7 @@ def _compare(parties: Parties, look: Look) -> Compared:
         listed=tuple(fill for fill in ours if fill.ts_ms >= look.since_ms),
         foreign_fills=len(look.fills) - len(ours),
         multipliers=multipliers, audit=audited, older=len(lives) - len(in_scope),
+        awaiting_funding=sum(not trade.funding_known for trade in look.trades),
         differences=differences, under_way=look.under_way,
     )
 
@@ -269,6 +291,19 @@ def _money_differences(look: Look, audited: Audit) -> tuple[Difference, ...]:
         )
         for kind, figures in ((Kind.FEE, audited.fees), (Kind.REALISED_PNL, audited.realised_pnl))
         for figure in figures if not figure.agrees and figure.symbol not in look.under_way
+    )
+
+
+def _funding_differences(
+    look: Look, compared: Iterable[tuple[ClosedTrade, Decimal]]
+) -> tuple[Difference, ...]:
+    return tuple(
+        Difference(
+            kind=Kind.FUNDING, symbol=trade.symbol, exchange=f"{plain(theirs)} USDT",
+            book=f"{plain(trade.funding)} USDT for position {trade.position_id}",
+        )
+        for trade, theirs in compared
+        if abs(trade.funding - theirs) > FINEST and trade.symbol not in look.under_way
     )
 
 

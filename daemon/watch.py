@@ -19,6 +19,7 @@ from trading.events import Kind
 from trading.risk import halt_reason
 
 DAY_MS = 86_400_000
+SUM_UP_AFTER_MS = 300_000      # midnight, when what closed before it is booked and its funding known
 
 # How long a trouble must have stood before anybody is told: the first retry mends most of these.
 PATIENCE_S = {Kind.EXCHANGE: 10.0, Kind.PRICES: 5.0, Kind.UNCERTAIN: 10.0}
@@ -145,7 +146,7 @@ class Watch:
             self._restarts[state.name], self._failures[state.name] = state.restarts, state.failures
 
     def _tell_day(self) -> None:
-        """At midnight UTC sum up the day that is over, once the journal can be read."""
+        """Soon after midnight UTC sum up the day that is over, once the journal can be read."""
         house, today = self._house, self._today()
         if today == self._day or not house.journal.healthy:
             return
@@ -158,13 +159,14 @@ class Watch:
             trades=len(trades),
             wins=sum(trade.realised_pnl > 0 for trade in trades),
             pnl=sum(trade.realised_pnl for trade in trades),
+            less="fees" if any(not trade.funding_known for trade in trades) else "fees and funding",
             quote=house.settings.scanner.quote,
             equity=house.account.equity() or 0,
             positions=len(house.manager.snapshot()),
         )
 
     def _today(self) -> int:
-        return self._house.clock.now_ms() // DAY_MS
+        return (self._house.clock.now_ms() - SUM_UP_AFTER_MS) // DAY_MS
 
 
 def _finding(trouble: Trouble) -> _Finding:

@@ -1,6 +1,7 @@
 """What has happened to a position, written down: fees, fills, its end; the book is told last.
 
-A journal that fails is no reason to stop: the exchange has it, and the next start makes good.
+A journal that fails is no reason to stop: the exchange has it, and the next start makes good. Funding is
+looked up later (`execution.funding`): it is listed late, and nobody who closes waits for it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from execution.book import Book
 from execution.guarding import Guard
 from execution.orders import Execution
 from trading import settlement
-from trading.errors import ExchangeError, JournalError
+from trading.errors import JournalError
 from trading.events import Events, Kind
-from trading.facts import ZERO, ClosedTrade, ExitReason, Fill, Position
+from trading.facts import ClosedTrade, ExitReason, Fill, Position
 from trading.ports import Clock, Exchange, Journal, Monitor, Prices
 
 log = logging.getLogger("trade")
@@ -44,13 +45,13 @@ class Booking:
         The symbol stays taken until its stops are swept, by reconciliation if need be: a stop left
         behind could close the next position in it.
         """
-        trade = settlement.trade_of(left, self._clock.now_ms(), reason, self._funding(left))
+        trade = settlement.trade_of(left, self._closed_ms(fills), reason)
+        self._monitor.record_trade(trade)     # before anybody can find it in the journal and correct it
         self.record(client_oid, fills, left, trade)
         if not self._guard.sweep(left.symbol, up_to=left.position_id):
             self._book.leave_unswept(left.symbol)
-        self._book.remove(left, trade.closed_ms)
+        self._book.remove(left, self._clock.now_ms())
         self.follow_prices()
-        self._monitor.record_trade(trade)
         log.info(
             "%s closed side=%s reason=%s entry=%s exit=%s pnl=%+.4f fee=%.4f R=%+.2f held=%.1fs",
             trade.symbol, trade.side.value, reason.value, trade.entry_price, trade.exit_price,
@@ -96,9 +97,8 @@ class Booking:
             # The exchange has it and so has the book: recovery finds it by its order's client id.
             log.error("%s position not journalled error=%s", position.symbol, error)
 
-    def _funding(self, position: Position) -> Decimal:
-        try:
-            return self._exchange.fetch_funding(position.symbol, position.opened_ms)
-        except ExchangeError as error:
-            log.warning("%s funding not readable, booked as none error=%s", position.symbol, error)
-            return ZERO
+    def _closed_ms(self, fills: tuple[Fill, ...] | None) -> int:
+        """Return when the last of *fills* traded, by the exchange's clock; its time now while none is listed."""
+        if fills:
+            return max(fill.ts_ms for fill in fills)
+        return self._clock.now_ms() - self._exchange.clock_offset_ms()

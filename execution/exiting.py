@@ -376,7 +376,9 @@ class Exits:
         if left is None:
             log.warning("%s exit is booked already client_oid=%s", symbol, client_oid)
             return None
-        # One believed never to have got there may turn up after all: accepted comes first.
+        # It may have left just before a crash or a loss of the journal, which learns of it here. One believed
+        # never to have got there may turn up after all: accepted comes first.
+        self._journal.record_found(execution.order)
         self._journal.settle_intent(client_oid, IntentState.ACCEPTED, execution.order.order_id)
         if not left.quantity:
             return self._booking.end(left, reason, client_oid, fills)

@@ -77,13 +77,20 @@ class Rebuilder:
         return None
 
     def book_orders(self, trail: Trail, fills: Iterable[Fill]) -> None:
-        """Journal the fills of the orders that have been reckoned with, so that none counts twice."""
-        done = (trail.entry, *trail.exits, *trail.stops)
-        for order in (order for order in done if order is not None and order.filled_quantity > ZERO):
-            mine = [fill for fill in fills if fill.order_id == order.order_id]
-            self._journal.record_fills(order.client_oid, mine)
+        """Write the orders of *trail* down, and the fills of those reckoned with, so that none counts twice.
+
+        Fills that are not listed yet are booked late, as those of any order the journal knows to be done.
+        """
+        for order in (trail.entry, *trail.exits, *trail.stops):
+            if order is None:
+                continue
+            self._journal.record_found(order)
             self._journal.settle_intent(order.client_oid, IntentState.ACCEPTED, order.order_id)
-            self._journal.settle_intent(order.client_oid, IntentState.DONE)
+            if order.filled_quantity > ZERO:
+                mine = [fill for fill in fills if fill.order_id == order.order_id]
+                self._journal.record_fills(order.client_oid, mine)
+            if order.filled_quantity > ZERO or not order.is_active:
+                self._journal.settle_intent(order.client_oid, IntentState.DONE)
 
     def _known(self, order_ids: list[str]) -> list[str]:
         """Return the client ids of orders; each is asked for once."""

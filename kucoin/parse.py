@@ -18,6 +18,7 @@ from trading.facts import (
     Balance,
     ExchangePosition,
     Fill,
+    Funding,
     Instrument,
     Order,
     OrderRequest,
@@ -352,3 +353,9 @@ def _listed(said: str) -> tuple[str, ...]:
 def funding_of(data: Row) -> tuple[list[Row], bool]:
     """Return the rows of a page of funding, and whether there are more. Source: GET /api/v1/funding-history."""
     return rows(data["dataList"]), bool(data["hasMore"])
+
+
+@readable
+def payment_of(row: Row) -> Funding:
+    """Source: a row of GET /api/v1/funding-history."""
+    return Funding(at_ms=int(number(row, "timePoint")), amount=number(row, "funding"))

@@ -28,9 +28,9 @@ from runtime.journal_reader import JournalReader
 from runtime.journal_schema import EquityPoint, Event
 from runtime.journal_writes import Apply
 from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
-from trading.client_ids import Purpose
+from trading.client_ids import Purpose, parse
 from trading.errors import JournalError
-from trading.facts import ClosedTrade, EntryPlan, Fill, OrderRequest, Position
+from trading.facts import ClosedTrade, EntryPlan, Fill, Order, OrderRequest, Position
 from trading.lifecycle import IntentState
 from trading.ports import Clock
 
@@ -171,6 +171,20 @@ class SqlJournal(JournalReader):
             note.position = position
             note.apply_without = writes.execution_recorded(client_oid, fills, None, None, self._clock.now_ms())
         self._note(note, wait=wait)
+
+    def record_found(self, order: Order) -> None:
+        """Write down an order of RAD's that the exchange knows, unless it is written down; does not wait."""
+        client_oid = parse(order.client_oid)
+        if client_oid is not None:
+            apply = writes.order_found(
+                order, client_oid.position_id, client_oid.purpose.value, self._clock.now_ms()
+            )
+            self._note(_Note(f"{order.symbol} order {order.client_oid} found", apply), wait=False)
+
+    def settle_funding(self, trade: ClosedTrade) -> None:
+        """Correct a trade by its funding, which is known by now: the first word counts; does not wait."""
+        name = f"{trade.symbol} funding of {trade.position_id}"
+        self._note(_Note(name, writes.funding_settled(trade), replaces=name), wait=False)
 
     def record_event(self, kind: str, message: str, symbol: str = "") -> None:
         """Note something a person may want to read later; does not wait."""

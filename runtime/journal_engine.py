@@ -13,7 +13,7 @@ from runtime.journal_address import SQLITE, read_url
 from trading.errors import JournalError
 
 BUSY_TIMEOUT_MS = 5000
-CACHE_KIB = 512                # of pages, each connection; SQLite's own 2,000 fill up over days, and win nothing here
+CACHE_KIB = 512                # of pages, each connection; SQLite's own 2,000 fill up over days and win nothing
 
 
 def writing_engine(url: str) -> sa.Engine:

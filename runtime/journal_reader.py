@@ -137,6 +137,13 @@ class JournalReader:
         chosen = sa.select(schema.trade).where(schema.trade.c.closed_ms >= closed_ms)
         return self._facts(ClosedTrade, chosen.order_by(schema.trade.c.closed_ms, schema.trade.c.position_id))
 
+    def trades_without_funding(self, closed_ms: int, limit: int) -> tuple[ClosedTrade, ...]:
+        """Return trades closed until then whose funding is not known, oldest first."""
+        chosen = sa.select(schema.trade).where(schema.without_funding, schema.trade.c.closed_ms <= closed_ms)
+        return self._facts(
+            ClosedTrade, chosen.order_by(schema.trade.c.closed_ms, schema.trade.c.position_id).limit(limit)
+        )
+
     def equity_curve(self, since_ms: int = 0) -> tuple[EquityPoint, ...]:
         """Return what the account was worth since then, oldest first."""
         chosen = sa.select(schema.equity).where(schema.equity.c.at_ms >= since_ms)

@@ -221,6 +221,10 @@ sa.Index("position_state", position.c.state)
 
 trade = sa.Table("trade", metadata, *_columns(ClosedTrade, "position_id"), _one_of("side", Side))
 sa.Index("trade_closed_ms", trade.c.closed_ms)
+without_funding = trade.c.funding_known.is_(False)
+sa.Index(
+    "trade_without_funding", trade.c.closed_ms, sqlite_where=without_funding, postgresql_where=without_funding
+)
 
 equity = sa.Table(
     "equity", metadata,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from trading.errors import JournalError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class OlderJournal(JournalError):

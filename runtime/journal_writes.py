@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from runtime import journal_schema as schema
 from runtime.journal_schema import EquityPoint, Event, states_before, to_row
-from trading.facts import ClosedTrade, EntryPlan, Fill, OrderRequest, Position
+from trading.facts import ClosedTrade, EntryPlan, Fill, Order, OrderRequest, Position
 from trading.lifecycle import IntentState, PositionState
 
 Apply = Callable[[sa.Connection], None]
@@ -46,6 +46,22 @@ def intent_written(
         ))
 
     return apply
+
+
+def order_found(order: Order, position_id: str, purpose: str, now_ms: int) -> Apply:
+    """Write down an order the exchange has taken, unless it is written down already."""
+    request = OrderRequest(
+        client_oid=order.client_oid, symbol=order.symbol, side=order.side, quantity=order.quantity,
+        reduce_only=order.reduce_only, close_order=order.close_order, stop_price=order.stop_price,
+    )
+    row = {
+        "client_oid": order.client_oid, "position_id": position_id, "symbol": order.symbol, "purpose": purpose,
+        "state": IntentState.ACCEPTED.value, "order_id": order.order_id,
+        "request": json.dumps(schema.encode(request)), "plan": None, "created_ms": now_ms, "updated_ms": now_ms,
+    }
+    return lambda connection: _do(
+        connection, _insert(connection, schema.intent).values(row).on_conflict_do_nothing()
+    )
 
 
 def intent_settled(client_oid: str, state: IntentState, order_id: str, now_ms: int) -> Apply:
@@ -109,6 +125,16 @@ def _position_closed(position: Position, trade: ClosedTrade, now_ms: int) -> App
         connection.execute(left_over)
 
     return apply
+
+
+def funding_settled(trade: ClosedTrade) -> Apply:
+    """Correct a trade whose funding was not known; one whose funding is known stays as it is."""
+    change = (
+        sa.update(schema.trade)
+        .where(schema.trade.c.position_id == trade.position_id, schema.without_funding)
+        .values(funding=str(trade.funding), realised_pnl=str(trade.realised_pnl), funding_known=True)
+    )
+    return lambda connection: _do(connection, change)
 
 
 def event_noted(event: Event) -> Apply:

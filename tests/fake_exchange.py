@@ -25,6 +25,7 @@ from trading.facts import (
     EntryPlan,
     ExchangePosition,
     Fill,
+    Funding,
     Instrument,
     Order,
     OrderRequest,
@@ -66,6 +67,7 @@ class FakeExchange:
         self.one_stop = False                              # refuse a second closeOrder stop of a symbol
         self.lazy_cancels: list[str] | None = None         # cancels accepted and not carried out yet
         self.resting: set[str] = set()                     # client ids of orders that stay active
+        self.funding: dict[str, list[Funding]] = {}        # by symbol
         self.opened_ms: dict[str, int] = {}                # when each position was opened
         self.now_ms: Callable[[], int] = lambda: 2_000_000_000_000
         self.offset_ms = 0                                 # by which RAD's clock is ahead, as it has measured
@@ -157,9 +159,9 @@ class FakeExchange:
         with self._lock:
             self.margin_modes[symbol] = margin_mode
 
-    def fetch_funding(self, symbol: str, since_ms: int) -> Decimal:
+    def fetch_funding(self, symbol: str, since_ms: int, until_ms: int) -> tuple[Funding, ...]:
         self._enter("fetch_funding", symbol)
-        return ZERO
+        return tuple(paid for paid in self.funding.get(symbol, ()) if since_ms <= paid.at_ms <= until_ms)
 
     def fetch_tickers(self, priority: Priority = Priority.SCAN) -> dict[str, Ticker]:
         self._enter("fetch_tickers", None)
@@ -402,6 +404,26 @@ class FakeJournal:
         there = self.positions.get(position.position_id, position)
         if not is_closed and there.version <= position.version:
             self.positions[position.position_id] = position
+
+    def record_found(self, order: Order) -> None:
+        self._enter()
+        with self._lock:
+            if parse(order.client_oid) is not None and order.client_oid not in self.intents:
+                self.intents[order.client_oid] = IntentState.ACCEPTED
+                self.order_ids[order.order_id] = order.client_oid
+
+    def trades_without_funding(self, closed_ms: int, limit: int) -> tuple[ClosedTrade, ...]:
+        self._enter()
+        with self._lock:
+            return tuple(t for t in self.trades if not t.funding_known and t.closed_ms <= closed_ms)[:limit]
+
+    def settle_funding(self, trade: ClosedTrade) -> None:
+        self._enter()
+        with self._lock:
+            self.trades = [
+                trade if each.position_id == trade.position_id and not each.funding_known else each
+                for each in self.trades
+            ]
 
     def record_event(self, kind: str, message: str, symbol: str = "") -> None:
         with self._lock:

@@ -211,6 +211,28 @@ def test_the_day_ends_at_midnight_utc(monitor: PerformanceMonitor, clock: Manual
     assert monitor.get_stats().day_pnl == 0
 
 
+def test_funding_known_later_corrects_what_was_counted_without_it(
+    monitor: PerformanceMonitor, clock: ManualClock
+) -> None:
+    """Said twice it counts once; a trade that becomes a loss by it is one, and yesterday's is not of today."""
+    monitor.record_trade(a_trade("-9", position_id="old", closed_ms=MIDNIGHT_MS - 1, funding_known=False))
+    monitor.record_trade(a_trade("1", position_id="a", funding_known=False))
+    monitor.record_trade(a_trade("2", position_id="b"))
+    before = monitor.get_stats()
+    assert (before.awaiting_funding, before.realised_pnl, before.day_pnl) == (2, D(-6), D(3))
+    for _ in range(2):
+        monitor.record_funding(a_trade("-2", position_id="a", funding=D(-3)))
+        monitor.record_funding(a_trade("-1", position_id="b", funding=D(-3)))        # was known already
+    stats = monitor.get_stats()
+    assert (stats.awaiting_funding, stats.realised_pnl, stats.day_pnl) == (1, D(-9), D(0))
+    assert (stats.wins, stats.losses, stats.losses_in_a_row, stats.profit_factor) == (1, 2, 1, D(2) / D(11))
+    monitor.record_funding(a_trade("-4", position_id="old", closed_ms=MIDNIGHT_MS - 1, funding=D(5)))
+    stats = monitor.get_stats()
+    assert (stats.awaiting_funding, stats.realised_pnl, stats.day_pnl) == (0, D(-4), D(0))
+    monitor.restore([a_trade("1", position_id="a", funding_known=False), a_trade("2", position_id="b")], None)
+    assert monitor.get_stats().awaiting_funding == 1
+
+
 def test_a_restart_takes_up_what_was(monitor: PerformanceMonitor) -> None:
     """Restored in any order, the trades count as when they happened; today's equity is kept."""
     monitor.record_equity(D(900), MIDNIGHT_MS)

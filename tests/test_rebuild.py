@@ -12,10 +12,11 @@ import pytest
 from sandbox.embedded import run_sandbox
 from tests.daemon_process import Daemon
 from tests.fake_exchange import FakeJournal
+from tests.manual_clock import ManualClock
 from tests.test_position_manager import opened, price_moves_to
-from tests.trading_house import SYMBOL, TradingHouse, a_manager, exit_rules
+from tests.trading_house import SYMBOL, TradingHouse, a_manager, exit_rules, restarted
 from trading.errors import ExchangeUnavailable
-from trading.facts import ExitReason, OrderSide, Position, Side
+from trading.facts import ExitReason, Fill, OrderRequest, OrderSide, Position, Priority, Side
 from trading.lifecycle import IntentState
 from trading.reconciliation import Kind
 
@@ -230,6 +231,68 @@ def test_an_entry_that_turns_up_after_all_is_taken_up_and_protected() -> None:
     assert again.journal.intents[entry_oid] is IntentState.DONE
     assert len(house.exchange.fetch_stop_orders()) == 1
     assert ("rebuilt", "from its orders on the exchange", SYMBOL) in again.journal.events
+
+
+# ---- fills that are listed late, of orders without an intent ---------------------------------------
+
+
+def hidden_fills(house: TradingHouse) -> list[Fill]:
+    """Let the exchange list no fill any more; return those it did, to be listed again."""
+    taken = list(house.exchange.fills)
+    house.exchange.fills.clear()
+    return taken
+
+
+def all_booked_late(house: TradingHouse, fills: list[Fill]) -> None:
+    """List *fills*, and see each of them booked by the next run, once."""
+    assert len(house.journal.fills) < len(fills)
+    house.exchange.fills[:0] = fills
+    house.reconciler.run()
+    assert house.journal.fills == {(fill.symbol, fill.trade_id): fill for fill in fills}
+    assert house.reconciler.run().found == ()
+
+
+def test_a_rebuilt_positions_fills_are_booked_when_they_are_listed() -> None:
+    """Its journal lost, its entry's fills not listed yet: known by its stop, its fills follow."""
+    house = a_manager(exits=ALL_OUT)
+    opened(house)
+    late = hidden_fills(house)
+    again = restarted_without_journal(house)
+    assert again.reconciler.run().found == ()
+    assert held(again).quantity == D(39)
+    all_booked_late(again, late)
+
+
+def test_the_fills_of_a_stop_from_before_the_loss_are_booked_when_they_are_listed(clock: ManualClock) -> None:
+    """The stop was placed by the life before, no intent tells of it; it fires, and its fills are listed late."""
+    clock.flows = True
+    house = a_manager(exits=ALL_OUT, clock=clock)
+    opened(house, now_ms=clock.now_ms())
+    again = a_manager(exchange=house.exchange, exits=ALL_OUT, clock=clock)
+    again.reconciler.run()
+    house.exchange.trigger_stop(SYMBOL)
+    late = hidden_fills(house)
+    again.reconciler.run()
+    (trade,) = again.journal.trades
+    assert trade.exit_reason is ExitReason.EXCHANGE_STOP
+    all_booked_late(again, late)
+
+
+def test_the_fills_of_an_exit_nobody_wrote_down_are_booked_when_they_are_listed(clock: ManualClock) -> None:
+    """Killed between the wire and the journal: the exit is found by its number, its fills are listed late."""
+    clock.flows = True
+    house = a_manager(exits=ALL_OUT, clock=clock)
+    position = opened(house, now_ms=clock.now_ms())
+    house.exchange.place_order(
+        OrderRequest(
+            client_oid=f"rad-{position.position_id}-x1", symbol=SYMBOL, side=OrderSide.SELL, close_order=True
+        ), Priority.CRITICAL,
+    )
+    late = hidden_fills(house)
+    again = restarted(house, exits=ALL_OUT, clock=clock)
+    again.reconciler.run()
+    assert len(again.journal.trades) == 1
+    all_booked_late(again, late)
 
 
 @pytest.mark.process

@@ -57,7 +57,7 @@ def a_part_leaves(house: TradingHouse, position: Position, lots: int = 20) -> No
     )
 
 
-@pytest.mark.parametrize("call", ["fetch_order", "fetch_order_fills", "fetch_funding", "fetch_stop_orders"])
+@pytest.mark.parametrize("call", ["fetch_order", "fetch_order_fills", "fetch_stop_orders"])
 def test_an_exit_is_booked_once_wherever_the_process_ends(call: str) -> None:
     """Killed between the exit's fill and its booking: the next start books it whole, once, and agrees."""
     house = a_manager(exits=exit_rules(take_profit=()))

@@ -166,11 +166,16 @@ def test_an_opener_saves_nothing_of_what_another_is_closing() -> None:
             read_back.set()
             assert booked.wait(PATIENCE_S)
 
-    def book(_symbol: object) -> None:
-        booked.set()
-        assert go_on.wait(PATIENCE_S)
+    record = house.journal.record_execution
 
-    house.exchange.before |= {"fetch_stop_orders": read, "fetch_funding": book}
+    def book(*what: Any, **more: Any) -> None:
+        if threading.current_thread().name == "closer":
+            booked.set()
+            assert go_on.wait(PATIENCE_S)
+        record(*what, **more)
+
+    house.exchange.before["fetch_stop_orders"] = read
+    house.journal.record_execution = book       # type: ignore[method-assign]
     opener = threading.Thread(
         target=lambda: house.manager.open_position(an_entry_request(), an_account()), name="opener"
     )

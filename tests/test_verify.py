@@ -21,6 +21,7 @@ from daemon.house import House
 from daemon.opening import Opener
 from daemon.steering import Desk
 from daemon.verify_alone import verify_alone
+from execution import funding as looking_up
 from runtime.clock import SystemClock
 from runtime.instance import Instance
 from runtime.journal import SqlJournal
@@ -145,6 +146,33 @@ def test_a_close_by_somebody_else_is_audited_too(bench: Bench) -> None:
     assert answer["foreign_fills"] == 0
 
 
+def test_funding_is_compared_within_a_trades_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not known: not compared, and said. Looked up, it is RAD's own: of a person's after it nothing counts."""
+    monkeypatch.setattr(looking_up, "LISTED_AFTER_MS", 0)
+    bench.box.control("funding", {"symbol": "XBTUSDTM"})
+    bench.house.manager.close_position(BTC, ExitReason.MANUAL)
+    bench.hand.order("buy", 9)
+    bench.box.control("funding", {"symbol": "XBTUSDTM"})
+    bench.hand.order("sell", 9, reduceOnly=True)
+    answer = bench.verify()
+    assert (answer["agree"], answer["funding"], answer["awaiting_funding"]) == (True, [], 2)
+    bench.house.funding.look_up()
+    answer = bench.verify()
+    assert (answer["differences"], answer["awaiting_funding"]) == ([], 0)
+    ours, _ = bench.box.history("funding")
+    told = row(answer, "funding", BTC)
+    assert D(told["journal"]) == D(told["exchange"]) == D(ours["payment"]) != 0
+    assert row(answer, "realised_pnl", BTC)["verdict"] == "agree"
+
+
+def test_funding_that_cannot_be_read_is_no_agreement(bench: Bench) -> None:
+    """As of anything else: no answer, and nothing is said of agreement."""
+    owe_funding(bench)
+    bench.box.fault("html", path="/api/v1/funding-history")
+    with pytest.raises(RadError, match="nothing is known about agreement"):
+        bench.verify()
+
+
 def test_orders_of_others_are_shown_and_not_judged(bench: Bench) -> None:
     """A limit order and a stop that a person placed are theirs: no difference."""
     bench.hand.order("buy", 1, price="30000")
@@ -178,6 +206,12 @@ def estimate_a_fee(bench: Bench) -> None:
     bench.change_journal("UPDATE trade SET fee = '0.3340006', realised_pnl = '9.6649994' WHERE symbol = ?", ETH)
 
 
+def owe_funding(bench: Bench) -> None:
+    bench.change_journal(
+        "UPDATE trade SET funding = '-0.5', realised_pnl = '9.2649994', funding_known = 1 WHERE symbol = ?", ETH
+    )
+
+
 DIFFERENCES: dict[Kind, tuple[Callable[[Bench], object], str, str]] = {
     Kind.GONE: (lambda b: b.hand.order("buy", 4, reduceOnly=True), "positions", BTC),
     Kind.SMALLER: (lambda b: b.hand.order("buy", 1, reduceOnly=True), "positions", BTC),
@@ -202,6 +236,7 @@ DIFFERENCES: dict[Kind, tuple[Callable[[Bench], object], str, str]] = {
         lambda b: b.change_journal("UPDATE trade SET realised_pnl = '9.7' WHERE symbol = ?", ETH),
         "realised_pnl", ETH,
     ),
+    Kind.FUNDING: (owe_funding, "funding", ETH),
 }
 
 

@@ -33,6 +33,7 @@ class SilentMonitor:
     def __init__(self) -> None:
         self.latencies: list[Mapping[str, float]] = []
         self.trades: list[Any] = []
+        self.funded: list[Any] = []
         self.gaps_s: list[float] = []
 
     def record_scan_time(self, duration_s: float, scanned: int, failed: int) -> None: ...
@@ -51,6 +52,9 @@ class SilentMonitor:
 
     def record_trade(self, trade: Any) -> None:
         self.trades.append(trade)
+
+    def record_funding(self, trade: Any) -> None:
+        self.funded.append(trade)
 
     def record_equity(self, equity: Decimal, at_ms: int) -> None: ...
 

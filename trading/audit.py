@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from trading.facts import ZERO, ClosedTrade, Fill, Position, Side
+from trading import settlement
+from trading.facts import ZERO, ClosedTrade, Fill, Funding, Position, Side
 
 FINEST = Decimal("1e-12")          # below it lies nothing but arithmetic with 28 digits
 FEE_STEP = Decimal("1e-8")         # a fee is rounded fill by fill; one that was estimated is not
@@ -50,10 +51,11 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """Fees and profit of every life, by symbol."""
+    """Fees and profit of every life, funding of the closed ones it is known of, by symbol."""
 
     fees: tuple[Figure, ...]
     realised_pnl: tuple[Figure, ...]
+    funding: tuple[Figure, ...] = ()
 
 
 def lives_of(trades: Iterable[ClosedTrade], positions: Iterable[Position]) -> tuple[Life, ...]:
@@ -122,6 +124,30 @@ def audit(
             allowance=FINEST + _lost_in_averages(everything, multiplier),
         ))
     return Audit(fees=tuple(fees), realised_pnl=tuple(earned))
+
+
+def funding_by_trade(
+    trades: Iterable[ClosedTrade], paid: Mapping[str, Sequence[Funding]]
+) -> tuple[tuple[ClosedTrade, Decimal], ...]:
+    """Return each trade whose funding is known, with what was *paid* in its symbol while it lasted."""
+    return tuple(
+        (trade, settlement.funding_of(trade, paid[trade.symbol]))
+        for trade in trades if trade.funding_known and trade.symbol in paid
+    )
+
+
+def funding_figures(compared: Iterable[tuple[ClosedTrade, Decimal]]) -> tuple[Figure, ...]:
+    """Return what `funding_by_trade` found, by symbol: for the eye, as two wrong ones may sum up right."""
+    by_symbol: defaultdict[str, list[tuple[ClosedTrade, Decimal]]] = defaultdict(list)
+    for trade, theirs in compared:
+        by_symbol[trade.symbol].append((trade, theirs))
+    return tuple(
+        Figure(
+            symbol=symbol, trades=len(pairs), journal=_sum(trade.funding for trade, _ in pairs),
+            exchange=_sum(theirs for _, theirs in pairs), allowance=FINEST,
+        )
+        for symbol, pairs in sorted(by_symbol.items())
+    )
 
 
 def gross_pnl(life: Life, fills: Iterable[Fill], multiplier: Decimal) -> Decimal:

@@ -80,13 +80,14 @@ WORDS: Mapping[Kind, Words] = {
     Kind.PAUSED: Words(INFO, "paused: nothing is entered", "resumed"),
     Kind.HALTED: Words(WARNING, "halted, nothing is entered: {what}", "no longer halted"),
     Kind.DAILY: Words(
-        INFO, "{day}: {trades} trades, {wins} won, {pnl:+.2f} {quote} after fees; equity {equity:.2f},"
+        INFO, "{day}: {trades} trades, {wins} won, {pnl:+.2f} {quote} after {less}; equity {equity:.2f},"
         " {positions} open"),
     Kind.ENTRY: Words(
         INFO, "opened {side}, {quantity} at {price}, stop {stop}, worth {notional:.2f}; {reasons}"),
     Kind.PART_CLOSED: Words(INFO, "part closed ({reason}): {quantity} at {price}, {left} left"),
     Kind.EXIT: Words(
-        INFO, "closed {side} ({reason}): {pnl:+.2f} {quote}, {r:+.2f} R; {entry} to {price}, held {held_s:.0f} s"),
+        INFO, "closed {side} ({reason}): {pnl:+.2f} {quote} before funding, {r:+.2f} R; {entry} to {price},"
+        " held {held_s:.0f} s"),
     Kind.REBUILT: Words(WARNING, "rebuilt from the exchange, not in the journal: {side} {quantity} at {price}"),
     Kind.ADOPTED: Words(INFO, "adopted, looked after from now on: {side} {quantity} at {price}, stop {stop}"),
     Kind.UNPROTECTED: Words(CRITICAL, "no stop confirmed on the exchange within {deadline_s:.0f} s: closing it"),

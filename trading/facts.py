@@ -347,13 +347,22 @@ class ClosedTrade:
     entry_price: Decimal
     exit_price: Decimal                  # average over all parts
     opened_ms: int
-    closed_ms: int
+    closed_ms: int                       # of the last exit's last fill, by the exchange's clock
     exit_reason: ExitReason
     fee: Decimal
     funding: Decimal                     # paid is negative
     realised_pnl: Decimal                # after fees and funding
     r_multiple: Decimal
     strategy: str = ""
+    funding_known: bool = True           # False: still to be looked up, and counted as none until then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Funding:
+    """One funding moment of whatever was held in a symbol."""
+
+    at_ms: int
+    amount: Decimal                      # paid is negative
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from trading.facts import (
     EntryPlan,
     ExchangePosition,
     Fill,
+    Funding,
     Instrument,
     Order,
     OrderRequest,
@@ -121,8 +122,8 @@ class Exchange(Protocol):
         An isolated position's leverage is that of each order.
         """
 
-    def fetch_funding(self, symbol: str, since_ms: int) -> Decimal:
-        """Return the funding received (negative: paid) for *symbol* since then, quote currency."""
+    def fetch_funding(self, symbol: str, since_ms: int, until_ms: int) -> tuple[Funding, ...]:
+        """Return the funding of *symbol* in that time, both ends included; listed a while after its moment."""
 
     def fetch_tickers(self, priority: Priority = Priority.SCAN) -> dict[str, Ticker]:
         """Return the ticker of every instrument, from one call."""
@@ -177,6 +178,15 @@ class Journal(Protocol):
         With *trade* nothing is left of it: it moves to the closed trades.
         """
 
+    def record_found(self, order: Order) -> None:
+        """Write down an order of RAD's that the exchange knows, unless it is written down; does not wait."""
+
+    def trades_without_funding(self, closed_ms: int, limit: int) -> tuple[ClosedTrade, ...]:
+        """Return trades closed until then whose funding is not known, oldest first."""
+
+    def settle_funding(self, trade: ClosedTrade) -> None:
+        """Correct a trade by its funding, which is known by now: the first word counts; does not wait."""
+
     def record_event(self, kind: str, message: str, symbol: str = "") -> None:
         """Note something a person may want to read later; does not wait."""
 
@@ -202,6 +212,9 @@ class Monitor(Protocol):
         """*seconds*: how long a position had no stop on the exchange before one rested (again)."""
 
     def record_trade(self, trade: ClosedTrade) -> None: ...
+
+    def record_funding(self, trade: ClosedTrade) -> None:
+        """*trade*: one recorded before its funding was known, now with it; said twice it counts once."""
 
     def record_equity(self, equity: Decimal, at_ms: int) -> None: ...
 

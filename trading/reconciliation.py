@@ -27,6 +27,7 @@ class Kind(Enum):
     UNSETTLED = "unsettled"             # an entry that was under way when RAD ended, and did something
     FEE = "fee"                         # the trades' fees are not what their fills cost
     REALISED_PNL = "realised_pnl"       # the trades' profit is not what their fills come to
+    FUNDING = "funding"                 # a trade's funding is not what the exchange lists for its time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 
@@ -13,6 +14,7 @@ from trading.facts import (
     ExchangePosition,
     ExitReason,
     Fill,
+    Funding,
     Instrument,
     Position,
 )
@@ -189,8 +191,8 @@ def with_fee(position: Position, fee: Decimal) -> Position:
     return replace(position, fee=position.fee + fee)
 
 
-def trade_of(position: Position, closed_ms: int, reason: ExitReason, funding: Decimal) -> ClosedTrade:
-    """Return the closed trade of a position of which nothing is left."""
+def trade_of(position: Position, closed_ms: int, reason: ExitReason) -> ClosedTrade:
+    """Return the closed trade of a position of which nothing is left; its funding is not known yet."""
     base_qty = (position.initial_quantity - position.quantity) * position.multiplier
     exit_price = position.exit_value / base_qty if base_qty else position.entry_price
     return ClosedTrade(
@@ -201,14 +203,26 @@ def trade_of(position: Position, closed_ms: int, reason: ExitReason, funding: De
         entry_price=position.entry_price,
         exit_price=exit_price,
         opened_ms=position.opened_ms,
-        closed_ms=closed_ms,
+        closed_ms=max(closed_ms, position.opened_ms),
         exit_reason=reason,
         fee=position.fee,
-        funding=funding,
-        realised_pnl=position.realised_pnl - position.fee + funding,
+        funding=ZERO,
+        funding_known=False,
+        realised_pnl=position.realised_pnl - position.fee,
         r_multiple=position.r_multiple(exit_price),
         strategy=position.strategy,
     )
+
+
+def with_funding(trade: ClosedTrade, paid: Iterable[Funding]) -> ClosedTrade:
+    """Return *trade*, whose funding was not known, with its share of what was *paid* in its symbol."""
+    funding = funding_of(trade, paid)
+    return replace(trade, funding=funding, realised_pnl=trade.realised_pnl + funding, funding_known=True)
+
+
+def funding_of(trade: ClosedTrade, paid: Iterable[Funding]) -> Decimal:
+    """Return what of *paid* fell between opening and close: the rest is another position's."""
+    return sum((each.amount for each in paid if trade.opened_ms <= each.at_ms <= trade.closed_ms), ZERO)
 
 
 def total_fee(fills: tuple[Fill, ...]) -> Decimal:

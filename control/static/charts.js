@@ -2,7 +2,7 @@
 
 import { byId, h, renew, say } from "./dom.js";
 import * as feed from "./feed.js";
-import { NOTHING, digitsOf, price, signed, span, words } from "./format.js";
+import { NOTHING, digitsOf, earned, price, signed, span, words } from "./format.js";
 import { Plot, layout, thin } from "./plots.js";
 
 export const SOURCES = ["chart", "opportunities", "trades"];
@@ -157,7 +157,7 @@ function marks(said, colours) {
       symbol: row.side === "long" ? "triangle-up" : "triangle-down" }));
   const exits = said.trades.filter((row) => Date.parse(row.closed_at) >= from)
     .map((row) => ({ at: row.closed_at, price: row.exit_price, symbol: "x",
-      text: `${words(row.exit_reason)} at ${price(row.exit_price)}, ${signed(row.realised_pnl)}` }));
+      text: `${words(row.exit_reason)} at ${price(row.exit_price)}, ${earned(row.realised_pnl, row.funding === null)}` }));
   const trace = (rows, colour) => ({
     type: "scatter", mode: "markers", x: rows.map((row) => row.at), y: rows.map((row) => Number(row.price)),
     text: rows.map((row) => row.text), hovertemplate: "%{text}<extra></extra>",

@@ -25,6 +25,9 @@ export function signed(value, digits = 2) {
   return Number(value) > 0 && /[1-9]/.test(text) ? `+${text}` : text;
 }
 
+/** A result, and whether funding is still missing in it. */
+export const earned = (pnl, missesFunding) => (missesFunding ? `${signed(pnl)} before funding` : signed(pnl));
+
 const inPercent = (read) => (fraction, digits = 2) =>
   isUnknown(fraction) || !Number.isFinite(Number(fraction)) ? NOTHING : `${read(Number(fraction) * 100, digits)} %`;
 

@@ -127,7 +127,8 @@ function showHead() {
   showFigures(byId("headline"), [
     ["Equity", number(known?.equity)],
     ["Open PnL", signed(open), gainTone(open), "Of all open positions, before fees"],
-    ["Closed PnL", signed(known?.realised_pnl), gainTone(known?.realised_pnl), "Of all closed trades, after fees and funding"],
+    [known?.awaiting_funding ? "Closed PnL before funding" : "Closed PnL", signed(known?.realised_pnl),
+      gainTone(known?.realised_pnl), "Of all closed trades, after fees, and after funding where that is known"],
     ["Drawdown", percent(known?.drawdown)],
     ["Open", known ? String(known.positions) : NOTHING],
     ["Protected", known ? String(known.protected) : NOTHING, naked ? "bad" : "", "With a stop that rests on the exchange"],

@@ -4,7 +4,7 @@ import { tell } from "./api.js";
 import { announce, confirm } from "./dialog.js";
 import { byId, h } from "./dom.js";
 import * as feed from "./feed.js";
-import { gainTone, price, signed, words } from "./format.js";
+import { earned, gainTone, price, signed, words } from "./format.js";
 
 export async function pauseOrResume() {
   const button = byId("pause");
@@ -32,7 +32,7 @@ export function close(position) {
     danger: true,
     perform: async () => {
       const trade = await tell("api/close", { symbol });
-      return { summary: `Closed ${symbol} at ${price(trade.exit_price)}: ${signed(trade.realised_pnl)}` };
+      return { summary: `Closed ${symbol} at ${price(trade.exit_price)}: ${earned(trade.realised_pnl, trade.funding === null)}` };
     },
   });
 }
@@ -69,7 +69,7 @@ function flattened(closed, failed) {
   const row = (symbol, text, kind) => h("tr", {}, h("td", {}, symbol), h("td", { class: "num", "data-tone": kind }, text));
   if (closed.length) {
     lines.push(h("table", { "aria-label": "Closed" }, h("tbody", {}, ...closed.map((trade) =>
-      row(trade.symbol, `${signed(trade.realised_pnl)} (${words(trade.side)})`, gainTone(trade.realised_pnl))))));
+      row(trade.symbol, `${earned(trade.realised_pnl, trade.funding === null)} (${words(trade.side)})`, gainTone(trade.realised_pnl))))));
   }
   if (failed.length) lines.push(h("ul", { class: "bad" }, ...failed.map((sentence) => h("li", {}, sentence))));
   return lines;

@@ -3,7 +3,7 @@
 import { addressOf } from "./charts.js";
 import { byId, h, renew, showFigures, Table } from "./dom.js";
 import * as feed from "./feed.js";
-import { exact, gainTone, NOTHING, number, percent, price, signed, span, when, words } from "./format.js";
+import { earned, exact, gainTone, NOTHING, number, percent, price, signed, span, when, words } from "./format.js";
 
 export const SOURCES = ["trades"];
 
@@ -20,7 +20,7 @@ const TRADES = [
   { title: "Reason", cell: (row) => words(row.exit_reason) },
   { title: "Fee", num: true, cell: (row) => number(row.fee) },
   { title: "Funding", num: true, spare: true, cell: (row) => signed(row.funding) },
-  { title: "PnL", num: true, hint: "After fees and funding", cell: (row) => signed(row.realised_pnl),
+  { title: "PnL", num: true, hint: "After fees, and after funding where that is known", cell: (row) => earned(row.realised_pnl, row.funding === null),
     tone: (row) => gainTone(row.realised_pnl) },
   { title: "R", num: true, cell: (row) => signed(row.r_multiple), tone: (row) => gainTone(row.r_multiple) },
   { title: "Held", num: true, spare: true, cell: (row) => span((Date.parse(row.closed_at) - Date.parse(row.opened_at)) / 1000) },
@@ -83,7 +83,8 @@ function showSums(rows) {
   showFigures(byId("trade-sums"), [
     ["Trades", shown],
     ["Won", rows.length ? percent(won / rows.length, 0) : NOTHING],
-    ["PnL", signed(pnl), gainTone(pnl), "After fees and funding"],
+    [rows.some((row) => row.funding === null) ? "PnL before funding" : "PnL", signed(pnl), gainTone(pnl),
+      "After fees, and after funding where that is known"],
     ["Fees", number(sum("fee"))],
     ["Funding", signed(sum("funding"))],
     ["Mean R", rows.length ? signed(sum("r_multiple") / rows.length) : NOTHING],

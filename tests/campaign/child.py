@@ -37,6 +37,7 @@ from runtime.memory import loading
 with loading():
     import bot
     from daemon import opening
+    from execution import funding
     from kucoin import endpoints
     from kucoin import wire as wires
     from kucoin.endpoints import Endpoint
@@ -161,6 +162,7 @@ def call_of(endpoint: Endpoint, params: Mapping[str, Any]) -> str:
 
 def main(arguments: list[str]) -> int:
     wish = json.loads(arguments[0])
+    funding.LISTED_AFTER_MS = 0          # nobody here waits two minutes for it
     for name in wish.pop("mutants", ()):
         MUTANTS[name]()
     if wish.pop("hurry", False):

@@ -63,7 +63,9 @@ def test_funding_of_many_days_is_added_up_page_by_page(box: RunningSandbox, clie
     client.place_order(an_order(quantity=D(10)), CRITICAL)
     for _ in range(201):
         box.call(lambda sandbox: sandbox.exchange.settle_funding_now())
-    assert client.fetch_funding(BTC, 0) == D("-10.05")     # 201 × 10 × 0.001 × 50,000 × 0.0001
+    paid = client.fetch_funding(BTC, 0, 2**53)
+    assert (len(paid), sum(each.amount for each in paid)) == (201, D("-10.05"))     # 10 × 0.001 × 50,000 × 0.0001
+    assert client.fetch_funding(BTC, 0, paid[-1].at_ms - 1) == ()
 
 
 def test_plain_refusals_are_told_apart(client: KuCoinClient) -> None:

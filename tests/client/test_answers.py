@@ -262,19 +262,24 @@ def test_more_than_a_thousand_fills_a_day() -> None:
 
 
 def test_funding_is_read_to_its_end() -> None:
-    """KuCoin gives ten rows unless asked for more, and says when there are more."""
+    """KuCoin gives ten rows unless asked for more, and says when there are more; of another time none counts."""
     def funding(row_id: int, amount: float, *, more: bool) -> bytes:
-        return envelope({"dataList": [{"id": row_id, "funding": amount}], "hasMore": more})
+        rows = ((122, 7.0), (1000, 7.0), (200 + row_id, amount))
+        return envelope({
+            "dataList": [{"id": row_id, "timePoint": at_ms, "funding": paid} for at_ms, paid in rows],
+            "hasMore": more,
+        })
 
     with scripted_server(always(b"")) as script:
         listing(script, {"/api/v1/funding-history": [
             funding(5, -0.05585669, more=True), funding(4, 0.1, more=False), envelope({"hasMore": False}),
         ]})
         with a_client(script.url) as client:
-            assert client.fetch_funding(BTC, 123) == D("0.04414331")      # 0.1 − 0.05585669
-            assert script.asked[-1].path.endswith("symbol=XBTUSDTM&startAt=123&maxCount=100&offset=5")
+            paid = client.fetch_funding(BTC, 123, 999)
+            assert [(each.at_ms, each.amount) for each in paid] == [(205, D("-0.05585669")), (204, D("0.1"))]
+            assert script.asked[-1].path.endswith("symbol=XBTUSDTM&startAt=123&endAt=999&maxCount=100&offset=5")
             with pytest.raises(errors.BadResponse):
-                client.fetch_funding(BTC, 123)
+                client.fetch_funding(BTC, 123, 999)
 
 
 def test_margin_mode_is_changed_when_it_differs_and_asked_once() -> None:

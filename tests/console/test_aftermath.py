@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from console.__main__ import main
+from console.wording import earned_by
 from control.views import position_view, trade_view
 from runtime.journal import SqlJournal
 from runtime.journal_reader import JournalReader
@@ -64,7 +65,8 @@ def fill(journal: SqlJournal) -> None:
     journal.save_position(a_position(position_id="p2", symbol="ETH/USDT:USDT", atr=D("1E-7")), wait=True)
     for number, closed_ms in (("c1", 1_767_323_200_000), ("c2", 1_767_323_300_000)):
         closed = a_position(position_id=number, state=PositionState.CLOSED, quantity=D(0))
-        journal.record_execution("", (), closed, a_trade(position_id=number, closed_ms=closed_ms))
+        trade = a_trade(position_id=number, closed_ms=closed_ms, funding_known=number == "c1")
+        journal.record_execution("", (), closed, trade)
     request = OrderRequest(
         client_oid="rad-1-x", symbol="BTC/USDT:USDT", side=OrderSide.BUY, close_order=True,
         stop_price=D("50400.10"),
@@ -89,7 +91,8 @@ def test_answers_equal_those_of_the_full_reader(
     trades = asked(capsys, "trades")
     assert positions == [position_view(position, None) for position in reader.open_positions()]
     assert trades == [trade_view(trade) for trade in reader.trades()]
-    assert [trade["position_id"] for trade in trades] == ["c2", "c1"]
+    assert [(trade["position_id"], trade["funding"]) for trade in trades] == [("c2", None), ("c1", "-0.01")]
+    assert [earned_by(trade) for trade in trades] == ["+1.40 before funding", "+1.40"]
     assert asked(capsys, "trades", "--limit", "1") == trades[:1]
     assert {(each["protected"], each["exchange_stop_price"]) for each in positions} == {
         (True, "50400.1"), (False, None)

@@ -73,12 +73,14 @@ def test_figures_of_some_trades() -> None:
     """Summed exactly, after fees and funding; grouped, the best first."""
     trades = [
         a_trade(realised_pnl=D("12.5"), fee=D("0.6"), funding=D("-0.1"), r_multiple=D("1.25"), symbol="A"),
-        a_trade(realised_pnl=D("-30"), fee=D("0.7"), funding=D("0"), r_multiple=D("-1"), symbol="B"),
+        a_trade(realised_pnl=D("-30"), fee=D("0.7"), funding=D("0"), r_multiple=D("-1"), symbol="B",
+                funding_known=False),
         a_trade(realised_pnl=D("2.5"), fee=D("0.1"), funding=D("0.3"), r_multiple=D("0.25"), symbol="A"),
     ]
     total = sum_up("all", trades)
     assert (total.trades, total.wins, total.pnl, total.fees, total.funding) == (3, 2, D("-15"), D("1.4"), D("0.2"))
     assert total.profit_factor == D("0.5")                        # 15 / 30
+    assert total.awaiting_funding == 1                            # and counted as none
     assert (total.best, total.worst, total.r_sum) == (D("12.5"), D("-30"), D("0.5"))
     assert [(each.name, each.pnl) for each in sum_up_by(trades, lambda trade: trade.symbol)] == [
         ("A", D("15")), ("B", D("-30")),
@@ -121,6 +123,7 @@ def test_the_command_writes_one_file_for_its_owner(
     told = json.loads(capsys.readouterr().out)
     assert told == {
         "file": str(file), "mode": "paper", "trades": 3, "realised_pnl": "-12.5", "fees": "1.8",
+        "awaiting_funding": 0,
         "drawdown": "0.0297",   # from 10,100 down to 9,800
     }
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

@@ -18,7 +18,7 @@ from trading.reconciliation import Difference, ExchangeView, Kind
 
 D = Decimal
 SYMBOL, OTHER = "BTC/USDT:USDT", "ETH/USDT:USDT"
-SECTIONS = ("positions", "stops", "orders", "fills", "fees", "realised_pnl")
+SECTIONS = ("positions", "stops", "orders", "fills", "fees", "realised_pnl", "funding")
 
 
 def a_comparison(**changes: Any) -> Compared:
@@ -36,8 +36,8 @@ def a_comparison(**changes: Any) -> Compared:
         compared_by="daemon", checked_ms=1_767_323_045_678, since_ms=1_000,
         positions=(a_position(protective_stop=a_stop()),), intents=(), booked=(fill,), listed=(fill,),
         view=ExchangeView(positions=(theirs,), open_orders=(), stop_orders=()), orders=(), foreign_fills=0,
-        multipliers={SYMBOL: D("0.001")}, audit=Audit(fees=(figure,), realised_pnl=(figure,)), older=0,
-        differences=(), under_way={},
+        multipliers={SYMBOL: D("0.001")}, audit=Audit(fees=(figure,), realised_pnl=(figure,), funding=(figure,)),
+        older=0, awaiting_funding=0, differences=(), under_way={},
     )
     return replace(usual, **changes)
 
@@ -90,6 +90,7 @@ def test_every_kind_has_words() -> None:
         *((kind, "positions") for kind in Kind if kind in POSITION_KINDS),
         *((kind, "fills") for kind in Kind if kind in FILL_KINDS),
         (Kind.UNPROTECTED, "stops"), (Kind.FEE, "fees"), (Kind.REALISED_PNL, "realised_pnl"),
+        (Kind.FUNDING, "funding"),
     ],
 )
 def test_a_difference_marks_its_row_alone(kind: Kind, section: str) -> None:

@@ -76,18 +76,18 @@ def test_unknown_price_is_null_not_zero() -> None:
 
 def test_trade_view_has_the_fixed_shape() -> None:
     """An average exit price of 28 digits is told with 12 decimals."""
-    view = trade_view(
-        ClosedTrade(
-            position_id="p1", symbol="X", side=Side.LONG, quantity=D(3), entry_price=D(1),
-            exit_price=D(10) / D(3), opened_ms=1000, closed_ms=61_000, exit_reason=ExitReason.TRAILING_STOP,
-            fee=D("0.00600"), funding=D("-0.1"), realised_pnl=D("6.9"), r_multiple=D(7) / D(3),
-        )
+    trade = ClosedTrade(
+        position_id="p1", symbol="X", side=Side.LONG, quantity=D(3), entry_price=D(1),
+        exit_price=D(10) / D(3), opened_ms=1000, closed_ms=61_000, exit_reason=ExitReason.TRAILING_STOP,
+        fee=D("0.00600"), funding=D("-0.1"), realised_pnl=D("6.9"), r_multiple=D(7) / D(3),
     )
+    view = trade_view(trade)
     assert set(view) >= FIXED_TRADE
     assert view["exit_price"] == "3.333333333333"
     assert (view["fee"], view["funding"], view["r_multiple"]) == ("0.006", "-0.1", "2.3333")
     assert view["exit_reason"] == "trailing_stop"
     assert view["closed_at"] == "1970-01-01T00:01:01.000Z"
+    assert trade_view(replace(trade, funding=D(0), funding_known=False))["funding"] is None      # and not 0
 
 
 def test_opportunity_and_status_views() -> None:

@@ -142,7 +142,7 @@ def halted(stage: Stage) -> Iterator[None]:
 
 def daily(stage: Stage) -> Iterator[None]:
     position = a_position(symbol=SYMBOL, opened_ms=stage.clock.now_ms())
-    trade = trade_of(position, stage.clock.now_ms(), ExitReason.MANUAL, D(0))
+    trade = trade_of(position, stage.clock.now_ms(), ExitReason.MANUAL)
     stage.built.journal.save_position(position, wait=True)
     stage.built.journal.record_execution("rad-x", (), position, trade)
     stage.clock.advance(DAY_S)
@@ -163,7 +163,8 @@ def exit_(stage: Stage) -> Iterator[None]:
     price_moves_to(stage.trading, "48900")
     yield
     (event,) = stage.told(Kind.EXIT)
-    assert re.search(r"closed long \(stop loss\): -\d+\.\d\d USDT, -1\.\d\d R; 50000 to 48900", event.text)
+    told = r"closed long \(stop loss\): -\d+\.\d\d USDT before funding, -1\.\d\d R; 50000 to 48900"
+    assert re.search(told, event.text)
 
 
 def part_closed(stage: Stage) -> Iterator[None]:

@@ -171,7 +171,8 @@ def test_an_exit_as_sentence_and_as_json(clock: ManualClock) -> None:
     )
     view = event_view(feed.after(0)[0])
     assert view["text"] == (
-        "BTC/USDT:USDT closed long (trailing stop): +1.23 USDT, +0.50 R; 50000 to 50500.5123, held 61 s"
+        "BTC/USDT:USDT closed long (trailing stop): +1.23 USDT before funding, +0.50 R; 50000 to 50500.5123,"
+        " held 61 s"
     )
     assert (view["kind"], view["level"], view["over"]) == ("exit", "info", False)
     assert view["fields"]["pnl"] == "1.2345"

@@ -97,11 +97,14 @@ def test_a_command_is_answered(chat: Chat, command: str, answer: str) -> None:
 
 
 def test_profit_and_daily_sum_up_the_trades(chat: Chat) -> None:
-    """By day, newest first; profit is after fees."""
+    """By day, newest first; profit is after fees, and says where it misses funding."""
     lost = TRADE | {"realised_pnl": "-1.022", "closed_at": "2026-01-03T00:00:01.000Z"}
     chat.steering.on["trades"] = lambda *_: [lost, TRADE, TRADE]
-    assert chat.ask("/profit").startswith("3 trades, 2 won, +8.02 after fees")
+    assert chat.ask("/profit").startswith("3 trades, 2 won, +8.02, after fees")
     assert chat.ask("/daily") == "2026-01-03: 1 trades, -1.02\n2026-01-02: 2 trades, +9.04"     # 2 × 4.522
+    chat.steering.on["trades"] = lambda *_: [lost | {"funding": None}, TRADE]
+    assert chat.ask("/profit").startswith("2 trades, 1 won, +3.50 before funding, after fees")
+    assert chat.ask("/daily") == "2026-01-03: 1 trades, -1.02 before funding\n2026-01-02: 1 trades, +4.52"
 
 
 def test_strangers_get_no_answer_and_one_line_in_the_log(

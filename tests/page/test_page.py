@@ -30,7 +30,7 @@ SHORT = {**MARK, "position_id": "p2", "symbol": "ETH/USDT:USDT", "side": "short"
 TRADES = [
     {**TRADE, "position_id": "p3", "strategy": "trend"},
     {**TRADE, "position_id": "p4", "symbol": "ETH/USDT:USDT", "side": "short", "exit_reason": "stop_loss",
-     "realised_pnl": "-12.25", "fee": "1.2", "strategy": '=cmd|"x"'},
+     "realised_pnl": "-12.25", "fee": "1.2", "funding": None, "strategy": '=cmd|"x"'},
 ]
 CANDLES = {
     **CHART, "at": ["2026-01-02T03:04:00.000Z", "2026-01-02T03:05:00.000Z"], "open": [50000, 50200],
@@ -39,6 +39,7 @@ CANDLES = {
 }
 SHOWN_STATUS = {
     **STATUS, "stale_after_s": 2.0, "paused": False, "trades": 2, "drawdown": "0.0125", "realised_pnl": "-7.7",
+    "awaiting_funding": 1,
 }
 
 
@@ -239,7 +240,9 @@ def test_a_command_that_fails_says_so(window: Window, server: ControlServer, ste
 def test_trades_are_filtered_summed_and_taken_along(window: Window, server: ControlServer) -> None:
     """The file holds what is shown, to the last digit, and nothing a spreadsheet would carry out."""
     enter(window, server, "trades")
-    window.await_text("#trade-sums", "−7.73")             # 4.522 − 12.25
+    window.await_text("#trade-sums", "−7.73")             # 4.522 − 12.25, and one's funding is not known
+    assert "PnL before funding −7.73" in window.text("#trade-sums")
+    assert "Closed PnL before funding −7.70" in window.text("#headline")
     assert "Fees 1.80" in window.text("#trade-sums")      # 0.603 + 1.2
     page = window.page
     page.locator("#filter-result").select_option("lost")
@@ -249,7 +252,8 @@ def test_trades_are_filtered_summed_and_taken_along(window: Window, server: Cont
         page.get_by_role("button", name="Export CSV").click()
     rows = list(csv.DictReader(io.StringIO(Path(started.value.path()).read_text(encoding="utf-8"))))
     assert [row["position_id"] for row in rows] == ["p4"]
-    assert rows[0]["realised_pnl"] == "-12.25"
+    assert (rows[0]["realised_pnl"], rows[0]["funding"]) == ("-12.25", "")
+    window.await_text("#trades", "−12.25 before funding")
     assert rows[0]["strategy"] == '\'=cmd|"x"'
     page.locator("#filter-symbol").fill("btc")
     window.await_text("#trades", "No trades.")

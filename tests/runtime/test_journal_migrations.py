@@ -92,6 +92,27 @@ def test_a_journal_of_version_1_is_opened_with_all_its_rows(old_url: str, clock:
     journal.close()
 
 
+def test_what_may_have_missed_its_funding_is_looked_up_anew(old_url: str, clock: ManualClock) -> None:
+    """Booked as none over a full hour, it may have been a look-up that failed; what is sure stays as it is."""
+    hour_ms = 3_600_000
+    with looking(old_url) as connection:
+        for name, opened_ms, closed_ms, funding in (
+            ("over", hour_ms - 1, hour_ms, "0"), ("within", hour_ms, 2 * hour_ms - 1, "0"),
+            ("paid", hour_ms - 1, hour_ms, "-0.5"),
+        ):
+            connection.exec_driver_sql(
+                "INSERT INTO trade (position_id, symbol, side, quantity, entry_price, exit_price, opened_ms, "
+                "closed_ms, exit_reason, fee, funding, realised_pnl, r_multiple, strategy) "
+                f"VALUES ('{name}', 'X', 'long', '1', '1', '1', {opened_ms}, {closed_ms}, 'manual', '0', "
+                f"'{funding}', '0', '0', '')"
+            )
+        connection.commit()
+    journal = SqlJournal(old_url, clock, label="test")
+    assert [trade.position_id for trade in journal.trades_without_funding(2**53, 10)] == ["over"]
+    assert {trade.position_id for trade in journal.trades()} == {"over", "within", "paid", "p0"}
+    journal.close()
+
+
 def test_a_migrated_journal_has_the_tables_of_a_new_one(
     old_url: str, clock: ManualClock, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

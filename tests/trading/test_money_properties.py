@@ -43,7 +43,7 @@ def test_what_a_long_earns_the_short_pays(entry: Decimal, lots: int, parts: list
     for quantity, price in parts:
         long = settlement.reduced(long, D(quantity), price, ZERO, ExitReason.MANUAL)
         short = settlement.reduced(short, D(quantity), price, ZERO, ExitReason.MANUAL)
-    ends = [settlement.trade_of(position, 1, ExitReason.MANUAL, ZERO) for position in (long, short)]
+    ends = [settlement.trade_of(position, 1, ExitReason.MANUAL) for position in (long, short)]
     assert ends[0].realised_pnl + ends[1].realised_pnl == 0
     assert ends[0].exit_price == ends[1].exit_price
 

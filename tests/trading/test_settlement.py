@@ -10,7 +10,7 @@ import pytest
 
 from tests.builders import NOW_MS, D, a_position, an_account, an_entry, an_instrument, risk_rules
 from trading import settlement
-from trading.facts import ZERO, EntryPlan, ExitReason, Fill, OrderSide, Position, Side
+from trading.facts import ZERO, EntryPlan, ExitReason, Fill, Funding, OrderSide, Position, Side
 from trading.lifecycle import IllegalTransition, PositionState
 from trading.risk import Approved, approve
 
@@ -69,8 +69,13 @@ def test_a_trade_in_two_parts(side: Side) -> None:
     assert (half.quantity, half.steps_taken, half.realised_pnl) == (D(6), 1, D("0.2"))      # 5 × 4 × 0.01
     rest = settlement.reduced(half, D(6), 100 + D(10) * side.sign, D("0.03"), ExitReason.MAX_AGE)
     assert (rest.quantity, rest.steps_taken) == (0, 1)                # only a rung climbs the ladder
-    trade = settlement.trade_of(rest, 1, ExitReason.MAX_AGE, funding=D("-0.04"))
-    assert trade.realised_pnl == D("0.70")                 # 0.2 + 10 × 6 × 0.01 − 0.06 − 0.04
+    closed = settlement.trade_of(rest, rest.opened_ms + 10, ExitReason.MAX_AGE)
+    assert (closed.realised_pnl, closed.funding_known) == (D("0.74"), False)      # 0.2 + 10 × 6 × 0.01 − 0.06
+    paid = [Funding(at_ms=rest.opened_ms + after_ms, amount=amount) for after_ms, amount in (
+        (-1, D(7)), (0, D("-0.03")), (10, D("-0.01")), (11, D(9)),       # before it and after it: somebody else's
+    )]
+    trade = settlement.with_funding(closed, paid)
+    assert (trade.funding, trade.realised_pnl, trade.funding_known) == (D("-0.04"), D("0.70"), True)
     assert trade.exit_price == 100 + D(8) * side.sign      # (5 × 4 + 10 × 6) / 10
     assert (trade.quantity, trade.fee, trade.r_multiple) == (D(10), D("0.06"), D(4))
 
@@ -79,7 +84,7 @@ def test_a_trade_in_two_parts(side: Side) -> None:
 def test_a_loss_is_a_loss(side: Side) -> None:
     """Ten lots stopped three away from the entry, a fee of 0.12 on the way."""
     gone = settlement.reduced(a_position(side), D(10), 100 - D(3) * side.sign, D("0.12"), ExitReason.STOP_LOSS)
-    trade = settlement.trade_of(gone, 1, ExitReason.STOP_LOSS, funding=ZERO)
+    trade = settlement.trade_of(gone, 1, ExitReason.STOP_LOSS)
     assert trade.realised_pnl == D("-0.42")                # −3 × 10 × 0.01 − 0.12
     assert trade.r_multiple == D("-1.5")                   # the stop was two away
 
@@ -92,8 +97,9 @@ def test_more_than_there_is_closes_what_there_is() -> None:
 
 def test_a_trade_nobody_saw_close_claims_nothing() -> None:
     """Without one known exit the trade costs its fees, at the price it began with."""
-    trade = settlement.trade_of(a_position(fee=D("0.06")), 1, ExitReason.EXTERNAL, funding=D("0.01"))
-    assert (trade.exit_price, trade.realised_pnl, trade.r_multiple) == (D(100), D("-0.05"), 0)
+    trade = settlement.trade_of(a_position(fee=D("0.06")), 1, ExitReason.EXTERNAL)
+    assert (trade.exit_price, trade.realised_pnl, trade.r_multiple) == (D(100), D("-0.06"), 0)
+    assert trade.closed_ms == trade.opened_ms              # nothing ends before it has begun
 
 
 def test_fees_add_up_and_rebates_come_off() -> None:
