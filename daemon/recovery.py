@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from daemon.house import House
+from execution.funding import MOST_WAITING
 from kucoin_client import KuCoinClient
 from runtime.journal_reader import JournalReader
 from trading.client_ids import Purpose
@@ -16,14 +17,15 @@ log = logging.getLogger("recover")
 
 
 def know_contracts(client: KuCoinClient, journal: JournalReader, now_ms: int) -> None:
-    """Know the contracts of what is open, and of what was closed while its fills are still listed.
+    """Know the contracts of what is open, of what was closed while its fills are still listed, or misses funding.
 
     KuCoin may have taken one off its list since: then what it did to the position is to be read all the same.
     """
     for held in journal.open_positions():
         client.know_again(held)
     listed = client.instruments()
-    for trade in journal.trades_since(now_ms - FILLS_LISTED_MS):
+    waiting = journal.trades_without_funding(now_ms, MOST_WAITING)
+    for trade in journal.trades_since(now_ms - FILLS_LISTED_MS) + waiting:
         closed = None if trade.symbol in listed else journal.position(trade.position_id)
         if closed is not None:
             client.know_again(closed)

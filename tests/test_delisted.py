@@ -27,12 +27,13 @@ GONE = ("SOLUSDTM", "ETHUSDTM")
 
 @contextmanager
 def delisted(box: RunningSandbox, *gone: str) -> Iterator[None]:
-    """Let the exchange list and describe *gone* no more; orders in them are taken."""
+    """Let the exchange list and describe *gone* no more and refuse what is asked by name; orders are taken."""
     def begin(sandbox: Sandbox) -> None:
         answer = sandbox.rest.answer
 
         async def without(request: web.Request, market: str, prefix: str, path: str) -> web.StreamResponse:
-            if path.strip("/").removeprefix("api/v1/contracts/") in gone:
+            asked = {path.strip("/").removeprefix("api/v1/contracts/"), request.query.get("symbol", "")}
+            if asked & set(gone):
                 return web.json_response({"code": "100001", "msg": "symbol not exists"})
             response = await answer(request, market, prefix, path)
             if path.strip("/") in LISTS and isinstance(response, web.Response):
