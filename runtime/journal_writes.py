@@ -22,6 +22,9 @@ Apply = Callable[[sa.Connection], None]
 EVERY_POINT_MS = 3_600_000
 MINUTE_MS = 60_000
 
+# Made once, as `_upsert_of` says.
+_BEFORE = {state: schema.intent.c.state.in_(states_before(state)) for state in IntentState}
+_UNSETTLED = schema.intent.c.state.in_(schema.UNSETTLED)
 _STILL_OPEN = schema.position.c.state != PositionState.CLOSED.value
 
 
@@ -73,7 +76,7 @@ def intent_settled(client_oid: str, state: IntentState, order_id: str, now_ms: i
     if order_id:
         values["order_id"] = order_id
     order = schema.intent.c.client_oid == client_oid
-    change = sa.update(schema.intent).where(order, schema.intent.c.state.in_(states_before(state))).values(values)
+    change = sa.update(schema.intent).where(order, _BEFORE[state]).values(values)
     return lambda connection: _do(connection, change)
 
 
@@ -116,7 +119,7 @@ def _position_closed(position: Position, trade: ClosedTrade, now_ms: int) -> App
     row = {**to_row(position), "state": PositionState.CLOSED.value, "updated_ms": now_ms}
     left_over = (
         sa.update(schema.intent)
-        .where(schema.intent.c.position_id == position.position_id, schema.intent.c.state.in_(schema.UNSETTLED))
+        .where(schema.intent.c.position_id == position.position_id, _UNSETTLED)
         .values(state=IntentState.DONE.value, updated_ms=now_ms)
     )
 
