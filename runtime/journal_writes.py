@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +21,11 @@ Apply = Callable[[sa.Connection], None]
 # Of the equity curve every point is kept for as long, then of each minute the last: a year is 40 MB, not 400.
 EVERY_POINT_MS = 3_600_000
 MINUTE_MS = 60_000
+
+# Made once, as `_upsert_of` says.
+_BEFORE = {state: schema.intent.c.state.in_(states_before(state)) for state in IntentState}
+_UNSETTLED = schema.intent.c.state.in_(schema.UNSETTLED)
+_STILL_OPEN = schema.position.c.state != PositionState.CLOSED.value
 
 
 def intent_written(
@@ -70,7 +76,7 @@ def intent_settled(client_oid: str, state: IntentState, order_id: str, now_ms: i
     if order_id:
         values["order_id"] = order_id
     order = schema.intent.c.client_oid == client_oid
-    change = sa.update(schema.intent).where(order, schema.intent.c.state.in_(states_before(state))).values(values)
+    change = sa.update(schema.intent).where(order, _BEFORE[state]).values(values)
     return lambda connection: _do(connection, change)
 
 
@@ -88,8 +94,7 @@ def fills_booked(client_oid: str, fills: Iterable[Fill], now_ms: int) -> Apply:
 def position_saved(position: Position, now_ms: int) -> Apply:
     """Insert or replace a position; one that is closed stays so, whoever comes late."""
     row = {**to_row(position), "updated_ms": now_ms}
-    still_open = schema.position.c.state != PositionState.CLOSED.value
-    return lambda connection: _upsert(connection, schema.position, row, "position_id", where=still_open)
+    return lambda connection: _upsert(connection, schema.position, row, "position_id", where=_STILL_OPEN)
 
 
 def execution_recorded(
@@ -114,7 +119,7 @@ def _position_closed(position: Position, trade: ClosedTrade, now_ms: int) -> App
     row = {**to_row(position), "state": PositionState.CLOSED.value, "updated_ms": now_ms}
     left_over = (
         sa.update(schema.intent)
-        .where(schema.intent.c.position_id == position.position_id, schema.intent.c.state.in_(schema.UNSETTLED))
+        .where(schema.intent.c.position_id == position.position_id, _UNSETTLED)
         .values(state=IntentState.DONE.value, updated_ms=now_ms)
     )
 
@@ -183,13 +188,25 @@ def _upsert(
     connection: sa.Connection, table: sa.Table, row: dict[str, Any], key: str,
     where: sa.ColumnElement[bool] | None = None,
 ) -> None:
-    insert = _insert(connection, table).values(row)
-    rest = {name: insert.excluded[name] for name in row if name != key}
-    connection.execute(insert.on_conflict_do_update(index_elements=[key], set_=rest, where=where))
+    connection.execute(_upsert_of(connection.dialect.name, table, tuple(row), key, where), row)
+
+
+@lru_cache
+def _upsert_of(
+    dialect: str, table: sa.Table, names: tuple[str, ...], key: str, where: sa.ColumnElement[bool] | None
+) -> sa.Executable:
+    """Return that statement, made once: each has an alias of the whole table, which only the collector frees."""
+    insert = _insert_into(dialect, table)
+    rest = {name: insert.excluded[name] for name in names if name != key}
+    return insert.on_conflict_do_update(index_elements=[key], set_=rest, where=where)
 
 
 def _insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    return _insert_into(connection.dialect.name, table)
+
+
+def _insert_into(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def _do(connection: sa.Connection, statement: sa.Executable) -> None:

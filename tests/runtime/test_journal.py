@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from runtime.locks import LockBreach, named_lock
 from tests.manual_clock import ManualClock
 from tests.runtime.journal_facts import SYMBOL, a_fill, a_plan, a_position, a_request, a_trade
 from tests.runtime.journal_gate import Gate
+from trading.client_ids import Purpose
 from trading.errors import JournalError
 from trading.facts import ExitReason, ProtectiveStop, Side
 from trading.lifecycle import IntentState, PositionState
@@ -322,3 +324,25 @@ def test_every_exit_reason_can_be_written(journal: SqlJournal) -> None:
     for reason in ExitReason:
         journal.save_position(a_position(reason.value, stop_reason=reason, exit_reason=reason))
     assert {position.exit_reason for position in journal.open_positions()} == set(ExitReason)
+
+
+def test_writing_leaves_nothing_to_the_collector(journal: SqlJournal) -> None:
+    """A daemon writes all day: what it throws away is free at once, or memory gets full of holes until then."""
+    def write(*numbers: int) -> None:
+        for number in numbers:
+            client_oid = f"rad-p{number}-x1"
+            journal.record_intent(f"p{number}", a_request(client_oid), Purpose.EXIT.value, wait=False)
+            journal.save_position(a_position(f"p{number}"), wait=False)
+            journal.record_execution(client_oid, (a_fill(str(number)),), a_position(f"p{number}"))
+            journal.record_account("2026-11-24", D(100), D(100), D(100), D(100))
+            journal.record_pause(False)
+        assert journal.flush()
+
+    write(*range(5))               # what is made once
+    gc.collect()
+    gc.disable()
+    try:
+        write(*range(5, 25))
+        assert gc.collect() < 20, "less than one object for each"
+    finally:
+        gc.enable()
