@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from kucoin import endpoints, parse
 from kucoin.account import AccountFacts
@@ -57,6 +57,9 @@ WEEK_MS = 7 * DAY_MS            # the most one question about fills may span
 MOST_WEEKS = 13
 WRONG_MARGIN_MODE = "330005"
 WARM_CONNECTIONS = 8            # as many as there are exit workers
+
+
+Told = TypeVar("Told", Fill, Order)
 
 
 class _Passing(threading.local):
@@ -269,8 +272,8 @@ class KuCoinClient(AccountFacts, KnownInstruments):
         self, symbol: str | None = None, priority: Priority = Priority.NORMAL
     ) -> tuple[Order, ...]:
         """Return every untriggered stop order. Source: GET /api/v1/stopOrders."""
-        params = {} if symbol is None else {"symbol": self.instrument(symbol).exchange_id}
-        return self._orders(self._pages(endpoints.STOP_ORDERS, params, priority), priority)
+        params = self._about(symbol)
+        return _of(symbol, self._orders(self._pages(endpoints.STOP_ORDERS, params, priority), priority))
 
     def fetch_recent_fills(
         self, symbol: str | None = None, priority: Priority = Priority.NORMAL
@@ -279,12 +282,12 @@ class KuCoinClient(AccountFacts, KnownInstruments):
 
         That list is fresh but ends at a thousand; beyond it /fills goes on, which may lag.
         """
-        params = {} if symbol is None else {"symbol": self.instrument(symbol).exchange_id}
+        params = self._about(symbol)
         listed = parse.rows(self._call(endpoints.RECENT_FILLS, params, priority))
         if len(listed) >= PAGE:
             since_ms = self._clock.now_ms() - self.clock_offset_ms() - DAY_MS
             listed = [*listed, *self._pages(endpoints.FILLS, {**params, "startAt": since_ms}, priority)]
-        return self._fills(listed, priority)
+        return _of(symbol, self._fills(listed, priority))
 
     def fetch_older_fills(self, symbol: str, since_ms: int) -> tuple[Fill, ...]:
         """Return the fills of *symbol* since then, oldest first, at most those of three months.
@@ -294,7 +297,7 @@ class KuCoinClient(AccountFacts, KnownInstruments):
         end_ms = self._clock.now_ms() - self.clock_offset_ms()
         if since_ms > end_ms - DAY_MS:
             return ()
-        params = {"symbol": self.instrument(symbol).exchange_id}
+        params = self._about(symbol)
         listed: list[parse.Row] = []
         for _ in range(MOST_WEEKS):
             start_ms = max(since_ms, end_ms - WEEK_MS)
@@ -303,15 +306,14 @@ class KuCoinClient(AccountFacts, KnownInstruments):
             if start_ms == since_ms:
                 break
             end_ms = start_ms
-        return self._fills(listed, Priority.NORMAL)
+        return _of(symbol, self._fills(listed, Priority.NORMAL))
 
     def fetch_order_fills(self, order_id: str, priority: Priority = Priority.HIGH) -> tuple[Fill, ...]:
         """Return the fills of one order, oldest first. Source: GET /api/v1/recentFills, /api/v1/fills.
 
         The second, which says of itself that it is not real-time, is asked for what the first has not.
         """
-        exchange_id = self._contract_of_order(order_id)
-        params = {} if exchange_id is None else {"symbol": exchange_id}
+        params = self._about(self._contract_of_order(order_id))
         recent = parse.rows(self._call(endpoints.RECENT_FILLS, params, priority))
         listed = [row for row in recent if row.get("orderId") == order_id]
         if not listed:
@@ -438,6 +440,14 @@ class KuCoinClient(AccountFacts, KnownInstruments):
 
     # ---- small change ---------------------------------------------------------------------------
 
+    def _about(self, symbol: str | None) -> dict[str, str]:
+        """Return how a question names *symbol*: not at all if it is not listed, for then KuCoin may refuse it.
+
+        What is said of all of them holds it too.
+        """
+        instrument = None if symbol is None else self.instrument(symbol)
+        return {"symbol": instrument.exchange_id} if instrument is not None and instrument.tradable else {}
+
     def _pages(self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority) -> list[parse.Row]:
         """Return the rows of every page; a page that fails fails the whole."""
         found: list[parse.Row] = []
@@ -467,3 +477,8 @@ class KuCoinClient(AccountFacts, KnownInstruments):
         fills = (parse.fill_of(*known) for known in self._with_instruments(listed, priority))
         once = {(fill.symbol, fill.trade_id, fill.order_id): fill for fill in fills}
         return tuple(sorted(once.values(), key=lambda fill: fill.ts_ms))
+
+
+def _of(symbol: str | None, facts: tuple[Told, ...]) -> tuple[Told, ...]:
+    """Return those of *symbol*; all of them for None."""
+    return tuple(fact for fact in facts if symbol in (None, fact.symbol))

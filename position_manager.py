@@ -13,11 +13,11 @@ from typing import Any
 
 from execution.book import Book, NotOpened
 from execution.booking import Booking
+from execution.catching_up import NUMBERS_PATIENCE_S
 from execution.exiting import Exits, ExitWorkers
 from execution.guarding import Followed, Guard
 from execution.orders import Accepted, Execution, NotSent, OrderSender, Outcome, Rejected, Unresolved
 from execution.protection import Protection
-from execution.reconcile import NUMBERS_PATIENCE_S
 from trading import settlement
 from trading.errors import ExchangeError, JournalError
 from trading.events import Events, Kind, Unheard

@@ -24,9 +24,9 @@ KEPT = 14                      # of those named by RAD itself; what a person nam
 SQLITE = "sqlite:///"
 SCRATCH = ".rad-backup-"
 ON_A_SERVER = (
-    "the journal is on a database server, and such a backup is the server's own matter: pg_dump --format=custom "
-    "--file=FILE DATABASE while RAD runs, pg_restore --clean --dbname=DATABASE FILE while it does not; "
-    "config.yaml is a file to copy"
+    "the journal is on a database server, and such a backup is the server's own matter: pg_dump while RAD runs, "
+    "pg_restore while it does not, as docs/OPERATIONS.md writes them (Backup and restore); config.yaml and "
+    "data_dir/blacklist.json are files to copy"
 )
 
 

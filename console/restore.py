@@ -18,8 +18,9 @@ from console.failure import Failure
 from console.where import PROJECT, Place
 from control.steering import ERROR
 from runtime.clock import SystemClock
-from runtime.instance import Instance
+from runtime.instance import AlreadyRuns, Instance
 from runtime.journal_copies import check_journal, sync_folder
+from runtime.journal_version import SCHEMA_VERSION
 from trading.errors import ConfigError
 
 STAGED = ".rad-restore-"
@@ -38,11 +39,7 @@ def restore(place: Place, config: Path | None, file: Path) -> dict[str, Any]:
     """
     with archive.opened(file) as (_, manifest):
         targets = _targets(place, manifest)
-    try:
-        claim = Instance.claim(place.data_dir, SystemClock())
-    except ConfigError as error:
-        raise Failure(f"nothing was restored: {error}", ERROR) from None
-    with claim, tempfile.TemporaryDirectory(prefix=STAGED, dir=place.data_dir) as staged:
+    with _claimed(place), tempfile.TemporaryDirectory(prefix=STAGED, dir=place.data_dir) as staged:
         kept = place.data_dir / f"replaced-{datetime.now(UTC).strftime('%Y%m%dT%H%M%S.%fZ')}"
         try:
             fresh = _stage(file, manifest, Path(staged))
@@ -57,6 +54,20 @@ def restore(place: Place, config: Path | None, file: Path) -> dict[str, Any]:
         "kept": str(kept) if any(replaced) else None,
         "settings": settings, "hidden_passwords": manifest.hidden_passwords and settings is not None,
     }
+
+
+def _claimed(place: Place) -> Instance:
+    """Return the claim on the data folder; raises Failure, and says how to come by it."""
+    try:
+        return Instance.claim(place.data_dir, SystemClock())
+    except AlreadyRuns as error:
+        raise Failure(
+            f"nothing was restored: RAD{error.holder} works in {place.data_dir}. End it first, by systemctl stop "
+            "rad or Ctrl-C where it runs (what is open keeps its stop on the exchange), then say this again",
+            ERROR,
+        ) from None
+    except ConfigError as error:
+        raise Failure(f"nothing was restored: {error}", ERROR) from None
 
 
 def _targets(place: Place, manifest: Manifest) -> dict[str, Path]:
@@ -85,7 +96,16 @@ def _stage(file: Path, manifest: Manifest, folder: Path) -> dict[str, Path]:
             os.fsync(written.fileno())
     for member in manifest.journals():
         check_journal(fresh[member.name])
+        if member.schema != str(SCHEMA_VERSION):
+            _bring_up_to_date(fresh[member.name], member.label)
     return fresh
+
+
+def _bring_up_to_date(journal: Path, label: str) -> None:
+    """Migrate a journal of an older RAD's, as its start would: whoever reads, as `verify`, reads the newest."""
+    from runtime.journal_migrations import migrate  # SQLAlchemy, which takes its time, for that alone
+
+    migrate(f"{SQLITE}{journal}", label)
 
 
 def _exchange(fresh: Path, target: Path, kept: Path) -> bool:

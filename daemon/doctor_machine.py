@@ -14,6 +14,7 @@ from daemon.findings import BAD_CONFIG, Finding, fault, good, warning
 from runtime import service_unit
 from runtime.journal_address import file_of, name_of
 from runtime.journal_reader import JournalReader
+from runtime.journal_version import OlderJournal
 from runtime.secrets import Secrets
 from runtime.settings import Settings
 from trading.errors import JournalError
@@ -109,6 +110,8 @@ def _journal(url: str) -> Finding:
             return good("journal", f"{name_of(url)} is readable, {held} positions open in it")
         finally:
             journal.close()
+    except OlderJournal as error:
+        return good("journal", str(error))
     except JournalError as error:
         return fault("journal", str(error), "docs/JOURNAL.md says what to do about each fault of a journal")
 

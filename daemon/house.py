@@ -116,6 +116,7 @@ class House:
             config=self.client.stream_config,
             markets=self.client.markets,
             symbol_of=lambda exchange_id: self.client.instrument(exchange_id).symbol,
+            is_listed=self.client.is_listed,
             spend=lambda private: self.budget.take("futures" if private else "public", 10, Priority.HIGH),
             on_stop_filled=self.look_soon.set,
         )

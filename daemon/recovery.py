@@ -5,18 +5,40 @@ from __future__ import annotations
 import logging
 
 from daemon.house import House
+from execution.funding import MOST_WAITING
+from kucoin_client import KuCoinClient
+from runtime.journal_reader import JournalReader
 from trading.client_ids import Purpose
 from trading.lifecycle import IntentState
 
+FILLS_LISTED_MS = 86_400_000   # how far back KuCoin lists fills
+
 log = logging.getLogger("recover")
+
+
+def know_contracts(client: KuCoinClient, journal: JournalReader, now_ms: int) -> None:
+    """Know the contracts of what is open, of what was closed while its fills are still listed, or misses funding.
+
+    KuCoin may have taken one off its list since: then what it did to the position is to be read all the same.
+    """
+    for held in journal.open_positions():
+        client.know_again(held)
+    listed = client.instruments()
+    waiting = journal.trades_without_funding(now_ms, MOST_WAITING)
+    for trade in journal.trades_since(now_ms - FILLS_LISTED_MS) + waiting:
+        closed = None if trade.symbol in listed else journal.position(trade.position_id)
+        if closed is not None:
+            client.know_again(closed)
 
 
 def recover(house: House) -> int:
     """Fill the book from the journal; whatever was under way is left to reconciliation.
 
-    Returns how many positions were taken up. Sends nothing and asks the exchange nothing.
+    Returns how many positions were taken up. Sends nothing, and asks the exchange about nothing but
+    contracts it does not list any more.
     """
     positions = house.journal.open_positions()
+    know_contracts(house.client, house.journal, house.clock.now_ms())
     for position in positions:
         if not house.manager.restore(position):
             # Two open in one symbol cannot be; whichever is real, the exchange tells, and entries stop till then.

@@ -62,4 +62,6 @@ class Telling:
 
     def _look_and_remember(self) -> None:
         self._watch.look()
-        self._remembrance.keep()
+        lease = self._house.lease
+        if lease is None or lease.held:        # of a standby the journal, which is another's, takes nothing
+            self._remembrance.keep()

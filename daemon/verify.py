@@ -20,7 +20,7 @@ from runtime.journal_reader import JournalReader
 from runtime.journal_schema import Intent
 from trading.audit import FINEST, Audit, Life, audit, fills_by_life, funding_by_trade, funding_figures, lives_of
 from trading.client_ids import Purpose, parse
-from trading.errors import AuthenticationFailed, ExchangeError, RadError, UnknownInstrument
+from trading.errors import AuthenticationFailed, ExchangeError, RadError, RequestRefused, UnknownInstrument
 from trading.facts import ClosedTrade, Fill, Funding, Order, Position
 from trading.lifecycle import PositionState
 from trading.ports import Clock
@@ -147,8 +147,9 @@ def _paid(client: KuCoinClient, trades: Iterable[ClosedTrade]) -> dict[str, tupl
     for symbol, (begin_ms, end_ms) in spans.items():
         try:
             found[symbol] = client.fetch_funding(symbol, begin_ms, end_ms)
-        except UnknownInstrument:
-            continue
+        except (UnknownInstrument, RequestRefused):
+            if client.is_listed(symbol):
+                raise                          # it is no answer; otherwise KuCoin does not know it any more
     return found
 
 

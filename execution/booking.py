@@ -48,7 +48,7 @@ class Booking:
         trade = settlement.trade_of(left, self._closed_ms(fills), reason)
         self._monitor.record_trade(trade)     # before anybody can find it in the journal and correct it
         self.record(client_oid, fills, left, trade)
-        if not self._guard.sweep(left.symbol):
+        if not self._guard.sweep(left.symbol, up_to=left.position_id):
             self._book.leave_unswept(left.symbol)
         self._book.remove(left, self._clock.now_ms())
         self.follow_prices()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -41,7 +41,7 @@ class Explainer:
         found = self._own_exit(position) or self._stop_that_fired(position)
         if found is not None:
             return found
-        own = self._own_by_its_fills(position)
+        own = next(self.own_behind(position, self._newest_first(position)), None)
         if own is None:
             return self._someone_else(position, missing)
         order, purpose = own
@@ -68,10 +68,10 @@ class Explainer:
                 break                 # older stops were cancelled long ago
         return None
 
-    def _own_by_its_fills(self, position: Position) -> tuple[Order, Purpose] | None:
-        """Return an order of this position's that has traded and is not booked, whatever its number."""
+    def own_behind(self, position: Position, fills: Iterable[Fill]) -> Iterator[tuple[Order, Purpose]]:
+        """Yield the orders of this position's behind *fills* that are in no book, whatever their numbers."""
         asked: set[str] = set()
-        for fill in self._unbooked_against(position):
+        for fill in self._unbooked(position, fills):
             if fill.order_id in asked:
                 continue
             if len(asked) == MOST_ASKED:
@@ -84,8 +84,20 @@ class Explainer:
             client_oid = parse(order.client_oid)
             is_own = client_oid is not None and client_oid.position_id == position.position_id
             if client_oid is not None and is_own and not self._is_booked(order):
-                return order, client_oid.purpose
-        return None
+                yield order, client_oid.purpose
+
+    def what_ended(self, position: Position) -> tuple[Explanation, ...]:
+        """Return the orders of its own that closed the whole of *position*, the oldest first.
+
+        Nothing unless it is all of it: whatever its symbol shows may then still be that position.
+        """
+        found = [
+            _own(position, order, purpose)
+            for order, purpose in self.own_behind(position, self._newest_first(position))
+            if order.filled_quantity and not order.is_active
+        ]
+        whole = sum((each.execution.quantity for each in found), ZERO) >= position.quantity
+        return tuple(reversed(found)) if whole else ()
 
     def _someone_else(self, position: Position, missing: Decimal) -> Explanation | None:
         """Return what others traded against the position: a person, a liquidation, ADL.
@@ -94,7 +106,7 @@ class Explainer:
         and what went beyond all of it has opened something that is not RAD's.
         """
         fills: list[Fill] = []
-        for fill in self._unbooked_against(position):
+        for fill in self._unbooked(position, self._newest_first(position)):
             if total_quantity(fills) >= missing:
                 break
             if not self._journal.client_oids([fill.order_id]):
@@ -108,9 +120,9 @@ class Explainer:
             reason=ExitReason.LIQUIDATION if forced else ExitReason.EXTERNAL, fills=tuple(fills),
         )
 
-    def _unbooked_against(self, position: Position) -> Iterator[Fill]:
-        """Yield what was traded against the position and is in no book of RAD's, newest first."""
-        for fill in self._newest_first(position):
+    def _unbooked(self, position: Position, newest_first: Iterable[Fill]) -> Iterator[Fill]:
+        """Yield those that traded against the position and are in no book of RAD's."""
+        for fill in newest_first:
             if fill.ts_ms < position.opened_ms:
                 break
             if fill.side is position.side.exit and not self._journal.is_booked(fill.symbol, fill.trade_id):

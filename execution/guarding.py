@@ -150,9 +150,9 @@ class Guard:
             self._book.release_stop_move(symbol, pause_s=pause_s)
         return followed
 
-    def sweep(self, symbol: str) -> bool:
-        """Cancel every stop of RAD's on *symbol*; False if that is not certain."""
-        return self._protection.sweep(symbol)
+    def sweep(self, symbol: str, *, up_to: str = "") -> bool:
+        """Cancel every stop of RAD's on *symbol*, as `Protection.sweep`; False if that is not certain."""
+        return self._protection.sweep(symbol, up_to=up_to)
 
     def _follow(self, claimed: Position, *, leaving: bool) -> Followed:
         symbol = claimed.symbol

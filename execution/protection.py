@@ -141,15 +141,19 @@ class Protection:
                 break
         return False
 
-    def sweep(self, symbol: str, keep: Iterable[str] = ()) -> bool:
-        """Cancel every stop of RAD's on *symbol* but *keep*; False if that is not certain."""
+    def sweep(self, symbol: str, keep: Iterable[str] = (), *, up_to: str = "") -> bool:
+        """Cancel every stop of RAD's on *symbol* but *keep*; False if that is not certain.
+
+        *up_to*: a position's id; stops of positions that began later stay.
+        """
         keep = set(keep)
         try:
             stops = self._exchange.fetch_stop_orders(symbol, Priority.CRITICAL)
         except ExchangeError as error:
             log.warning("%s stops not readable, sweep put off error=%s", symbol, error)
             return False
-        cancelled = [self._cancel(stop) for stop in stops if is_ours(stop) and stop.client_oid not in keep]
+        left = [stop for stop in stops if stop.client_oid not in keep and _began_by(stop, up_to)]
+        cancelled = [self._cancel(stop) for stop in left]
         return all(cancelled)
 
     def _cancel(self, stop: Order) -> bool:
@@ -194,6 +198,12 @@ class Protection:
 def is_ours(order: Order) -> bool:
     """Whether RAD placed it, judged by its client id."""
     return parse(order.client_oid) is not None
+
+
+def _began_by(stop: Order, position_id: str) -> bool:
+    """Whether *stop* is of a position of RAD's that began no later than that one: ids begin with the time."""
+    client_oid = parse(stop.client_oid)
+    return client_oid is not None and (not position_id or client_oid.position_id <= position_id)
 
 
 def confirmed(order: Order, now_ms: int) -> ProtectiveStop | None:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from execution.book import NotOpened
+from execution.catching_up import CatchUp, book_closing
 from execution.explaining import Explainer, reason_of_own
 from execution.holding import NEVER
 from execution.orders import Accepted, Execution, LookUp, OrderSender, Outcome, Rejected
@@ -35,7 +36,6 @@ from trading.reconciliation import Difference, ExchangeView, Kind, compare, comp
 
 log = logging.getLogger("recon")
 
-NUMBERS_PATIENCE_S = 1.0       # for client ids to be on disk before the next of them is used
 UNEXPLAINED_PAUSE_S = 10.0     # before something that nothing explains is looked into again
 
 
@@ -109,6 +109,7 @@ class Reconciler:
         self._adopt = adopt
         self._rebuilder = rebuilder
         self._explainer = Explainer(exchange, journal)
+        self._catch_up = CatchUp(exchange, books, journal, self._explainer)
         self._look_ups: dict[str, LookUp] = {}      # under way over several runs, by client id
         self._lost: dict[str, Difference] = {}      # claimed and nothing explains it, by position id
         self._booked: set[tuple[str, str]] = set()  # of the last fills: symbol, trade id
@@ -159,46 +160,8 @@ class Reconciler:
         )
 
     def catch_up(self) -> None:
-        """After a restart: take up the orders that left before it, and number on behind them.
-
-        A client id used before the crash must not be used again, or a look-up would find the old
-        order; some numbers are passed over, because one that left last may not show yet. Where the
-        numbers go on is on disk before the first of them leaves: the next start looks from there.
-        """
-        found = [
-            (
-                position,
-                self._last_attempts(position.position_id, Purpose.EXIT, position.exit_attempt),
-                self._last_attempts(position.position_id, Purpose.STOP, position.stop_attempt),
-            )
-            for position in self._books.snapshot()
-        ]
-        for position, (exit_seen, exit_used), (_, stop_used) in found:      # nothing before all is read
-            self._books.number_on(
-                position.symbol, position.position_id,
-                exits=exit_used + MOST_UNRECORDED, stops=stop_used + MOST_UNRECORDED,
-            )
-            if exit_seen > position.exit_attempt:
-                self._books.resume_closing(position.symbol, position.position_id, exit_seen)
-        for position in self._books.snapshot():
-            self._journal.save_position(position, wait=False)
-        if not self._journal.flush(NUMBERS_PATIENCE_S):      # exits are seen through without it
-            log.warning("numbers not on disk yet, going on")
-
-    def _last_attempts(self, position_id: str, purpose: Purpose, known: int = 0) -> tuple[int, int]:
-        """Return the last number the exchange knows an order of, and the last one used as far as anybody knows."""
-        seen, used = known, known
-        try:
-            used = max(known, self._journal.last_attempt(position_id, purpose.value))
-        except JournalError as error:      # what is found is taken up without it
-            log.warning("numbers not readable, going by the exchange's error=%s", error)
-        attempt = known + 1
-        while attempt <= used + MOST_UNRECORDED:
-            client_oid = ClientOid(position_id=position_id, purpose=purpose, attempt=attempt)
-            if self._exchange.find_order(str(client_oid)) is not None:
-                seen, used = attempt, max(attempt, used)
-            attempt += 1
-        return seen, used
+        """After a restart: take up the orders that left before it, and number on behind them."""
+        self._catch_up.run()
 
     def _take_up_forgotten(
         self, view: ExchangeView, book: dict[str, Position], fills: tuple[Fill, ...]
@@ -262,8 +225,8 @@ class Reconciler:
         covers = self._books.last_cover(plan.position_id)
         exits, stops = 0, covers
         try:
-            exits = self._last_attempts(plan.position_id, Purpose.EXIT)[1]
-            stops = self._last_attempts(plan.position_id, Purpose.STOP, covers)[1]
+            exits = self._catch_up.last_attempts(plan.position_id, Purpose.EXIT)[1]
+            stops = self._catch_up.last_attempts(plan.position_id, Purpose.STOP, covers)[1]
         except ExchangeError as error:       # what was found is protected all the same
             log.warning("%s its earlier orders are not readable, passing over more error=%s", plan.symbol, error)
         self._books.settle_entry(plan, outcome, (exits + MOST_UNRECORDED, stops + MOST_UNRECORDED))
@@ -414,15 +377,7 @@ class Reconciler:
         if found is None:
             log.error("%s nothing explains what happened to it; entries are blocked", position.symbol)
             return False
-        claimed: Position | None = position
-        if position.state is PositionState.OPEN:
-            claimed = self._books.claim_closing(position.symbol, found.reason, position_id=position.position_id)
-        if claimed is None:
-            return True               # another thread has it: it will find the same
-        log.warning(
-            "%s was closed reason=%s quantity=%s", position.symbol, found.reason.value, found.execution.quantity
-        )
-        self._books.book_exit(claimed, found.client_oid, found.execution, found.reason, found.fills)
+        book_closing(self._books, position, found)
         return True
 
 

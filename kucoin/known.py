@@ -12,14 +12,14 @@ from kucoin import endpoints, parse
 from kucoin.endpoints import Endpoint
 from kucoin.sessions import Sessions
 from runtime.locks import guard, named_lock
-from trading.errors import UnknownInstrument
-from trading.facts import Instrument, Priority
+from trading.errors import ExchangeError, OrderNotFound, RequestRefused, UnknownInstrument
+from trading.facts import Instrument, Position, Priority
 from trading.ports import Clock
 
 log = logging.getLogger("kucoin")
 
 REMEMBERED_ORDERS = 2_000
-REFRESH_S = 30.0               # between two looks at all contracts
+REFRESH_S = 30.0               # between two looks at all contracts, and at one that KuCoin does not describe
 
 
 class KnownInstruments(ABC):
@@ -34,11 +34,12 @@ class KnownInstruments(ABC):
         self._by_id: Mapping[str, Instrument] = MappingProxyType({})       # this and the next are handed out
         self._contracts: Mapping[str, parse.Row] = MappingProxyType({})
         self._foreign_ids: frozenset[str] = frozenset()
+        self._undescribed: dict[str, float] = {}        # until when not to ask again, monotonic, by KuCoin's id
         self._refresh_due = 0.0                         # monotonic
         self._ordered: dict[str, str] = {}
         guard(
             self, self._metadata_lock, "_symbol_metadata_cache", "_by_id", "_contracts", "_foreign_ids",
-            "_refresh_due", "_ordered",
+            "_undescribed", "_refresh_due", "_ordered",
         )
 
     @abstractmethod
@@ -96,6 +97,33 @@ class KnownInstruments(ABC):
             raise UnknownInstrument(f"KuCoin lists no {symbol}")
         return found
 
+    def is_listed(self, symbol: str) -> bool:
+        """Whether KuCoin lists *symbol* and lets it be traded, and ccxt, which subscribes, knows it too.
+
+        ccxt does not hear of what is listed after `load`.
+        """
+        with self._metadata_lock:
+            found = self._symbol_metadata_cache.get(symbol)
+        return found is not None and found.tradable and symbol in (self._sessions.common.markets or {})
+
+    def know_again(self, held: Position) -> None:
+        """Know the contract of a position in the journal, though KuCoin may list it no more.
+
+        Without that, nothing of it could be read, watched or closed, and no comparison would come to
+        its end. What KuCoin does not describe either is put together from the position.
+        """
+        with self._metadata_lock:
+            if held.symbol in self._symbol_metadata_cache:
+                return
+        stand_in = parse.instrument_from(held)
+        try:
+            if self._ask_about(stand_in.exchange_id, Priority.HIGH) is not None:
+                return
+        except ExchangeError as error:
+            log.warning("%s not described error=%s", held.symbol, error)
+        log.warning("%s is not listed any more, known by its position alone", held.symbol)
+        self._learn({stand_in.exchange_id: (stand_in, {})}, complete=False)
+
     def _instrument_of(self, row: parse.Row, priority: Priority) -> Instrument | None:
         """Return the instrument a row is about; None for a kind RAD does not trade.
 
@@ -105,15 +133,30 @@ class KnownInstruments(ABC):
         with self._metadata_lock:
             known = self._by_id.get(exchange_id)
             is_foreign = exchange_id in self._foreign_ids
-        if known is not None or is_foreign:
+            is_asked = self._clock.monotonic() < self._undescribed.get(exchange_id, 0.0)
+        if known is not None or is_foreign or is_asked:
             return known
-        contract = self._call(endpoints.CONTRACT, {"symbol": exchange_id}, priority)
+        return self._ask_about(exchange_id, priority)
+
+    def _ask_about(self, exchange_id: str, priority: Priority) -> Instrument | None:
+        """Ask for one contract and learn it; None if KuCoin knows of none, or it is none RAD trades."""
+        try:
+            contract = self._call(endpoints.CONTRACT, {"symbol": exchange_id}, priority)
+        except (UnknownInstrument, OrderNotFound, RequestRefused) as error:      # a plain no
+            contract = None
+            log.debug("contract not described contract=%s error=%s", exchange_id, error)
         if isinstance(contract, Mapping) and parse.is_linear_usdt_perpetual(contract):
             self._learn(parse.listed([contract], self._symbol_of), complete=False)
             return self.instrument(exchange_id)
         with self._metadata_lock:
-            self._foreign_ids |= {exchange_id}
-        log.warning("not a kind of contract RAD trades, its rows are passed over contract=%s", exchange_id)
+            # What is described and of another kind stays so; what is not described may be again.
+            is_news = exchange_id not in self._undescribed
+            self._undescribed[exchange_id] = self._clock.monotonic() + REFRESH_S
+            if isinstance(contract, Mapping):
+                self._foreign_ids |= {exchange_id}
+        if is_news:
+            why = "not a kind of contract RAD trades" if contract else "KuCoin describes no such contract"
+            log.warning("%s, its rows are passed over contract=%s", why, exchange_id)
         return None
 
     def _listed(self) -> tuple[Mapping[str, Instrument], Mapping[str, parse.Row]]:

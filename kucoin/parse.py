@@ -23,6 +23,7 @@ from trading.facts import (
     Order,
     OrderRequest,
     OrderSide,
+    Position,
     Side,
     Ticker,
 )
@@ -36,6 +37,7 @@ log = logging.getLogger("kucoin")
 
 PERPETUAL = "FFWCSX"
 NS_PER_MS = 1_000_000
+BASE_IDS = {"BTC": "XBT"}                   # where KuCoin's ids name a currency otherwise
 MOVING = ("markPrice", "turnoverOf24h")     # of a contract: what tickers do not tell
 
 
@@ -117,6 +119,19 @@ def instrument_of(row: Row, symbol: str) -> Instrument:
 def delisted(instrument: Instrument) -> Instrument:
     """Return *instrument* as one that is no longer listed: known, so as to be closed, not opened."""
     return replace(instrument, tradable=False)
+
+
+def instrument_from(held: Position) -> Instrument:
+    """Return what a position tells of its contract: enough to read it, to watch it and to close it."""
+    base = held.symbol.split("/")[0]
+    # Its stops lie on the tick, so they have as many digits as that, or fewer.
+    stops = (held.stop_price.normalize(), held.initial_stop_price.normalize())
+    digits = max(0, *(-int(price.as_tuple().exponent) for price in stops))
+    return Instrument(
+        symbol=held.symbol, exchange_id=f"{BASE_IDS.get(base, base)}USDTM", base=base, quote="USDT",
+        multiplier=held.multiplier, lot_size=Decimal(1), tick_size=Decimal(1).scaleb(-digits),
+        min_quantity=Decimal(1), max_quantity=held.initial_quantity, max_leverage=held.leverage, tradable=False,
+    )
 
 
 def is_linear_usdt_perpetual(row: Row) -> bool:

@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 FILE_NAME = "rad.lock"
 
 
+class AlreadyRuns(ConfigError):
+    """Another RAD works in the data folder."""
+
+    def __init__(self, data_dir: Path, holder: str) -> None:
+        super().__init__(
+            f"another RAD{holder} already works in {data_dir}; stop it, or give this one a data_dir of its own"
+        )
+        self.holder = holder                   # " (process 123, since 2026-11-24T02:42:20Z)", or empty
+
+
 class Instance:
     """This process's claim on a data folder; `claim` makes one, `release` or the end of the process ends it."""
 
@@ -29,7 +39,8 @@ class Instance:
         """Make the folder if need be (for its owner alone) and claim it.
 
         Raises:
-            ConfigError: another RAD holds it (the text says which), or it cannot be written.
+            AlreadyRuns: another RAD holds it; the text says which.
+            ConfigError: it cannot be written.
         """
         assert_no_lock_held("claiming the data folder")
         make_data_dir(data_dir)
@@ -42,10 +53,7 @@ class Instance:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise ConfigError(
-                f"another RAD{_holder(file)} already works in {data_dir}; "
-                "stop it, or give this one a data_dir of its own"
-            ) from None
+            raise AlreadyRuns(data_dir, _holder(file)) from None
         except OSError as error:
             os.close(descriptor)
             raise ConfigError(f"data_dir {data_dir} lies where files cannot be locked: {error.strerror}") from None

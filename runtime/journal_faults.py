@@ -77,7 +77,7 @@ def worded(error: BaseException, url: str) -> JournalError:
     diagnosis = getattr(cause, "diag", None)
     text = " ".join(str(getattr(diagnosis, "message_primary", None) or cause).split())
     if isinstance(error, JournalError):
-        return JournalError(text if text.startswith("journal ") else f"journal {name} {text}")
+        return type(error)(text if text.startswith("journal ") else f"journal {name} {text}")
     meaning = _CONSTRAINTS.get(getattr(diagnosis, "constraint_name", None) or "") or _meaning(cause, text)
     if meaning:
         return JournalError(f"journal {name} {meaning} ({text})")

@@ -15,7 +15,10 @@ import sqlalchemy as sa
 
 from runtime import journal_schema as schema
 from runtime.journal_copies import keep_before_migration
+from runtime.journal_engine import writing_engine
+from runtime.journal_faults import FAULTS, worded
 from runtime.journal_version import SCHEMA_VERSION, version_of
+from runtime.locks import assert_no_lock_held
 from trading.errors import JournalError
 
 log = logging.getLogger("journal")
@@ -25,7 +28,9 @@ def _second(connection: sa.Connection) -> None:
     for column in ("margin_mode", "part_left"):
         connection.exec_driver_sql(f"ALTER TABLE position ADD COLUMN {column} TEXT")
     connection.exec_driver_sql(
-        "CREATE TABLE lease (name TEXT NOT NULL, owner TEXT NOT NULL, host TEXT NOT NULL, epoch BIGINT NOT NULL, "
+        # There already where an older dump was restored over a database of a newer RAD's.
+        "CREATE TABLE IF NOT EXISTS lease "
+        "(name TEXT NOT NULL, owner TEXT NOT NULL, host TEXT NOT NULL, epoch BIGINT NOT NULL, "
         "expires_ms BIGINT NOT NULL, renewed_ms BIGINT NOT NULL, PRIMARY KEY (name))"
     )
 
@@ -73,6 +78,23 @@ def prepare_schema(connection: sa.Connection, label: str) -> None:
             STEPS[step](connection)
         _stamp(connection, schema=str(SCHEMA_VERSION))
         log.info("journal migrated from=%d to=%d", version, SCHEMA_VERSION)
+
+
+def migrate(url: str, label: str) -> None:
+    """Bring the journal at *url* up to date, which nobody has open.
+
+    Raises:
+        JournalError: as `prepare_schema`, or it cannot be written.
+    """
+    assert_no_lock_held("journal migration")
+    engine = writing_engine(url)
+    try:
+        with engine.begin() as connection:
+            prepare_schema(connection, label)
+    except FAULTS as error:
+        raise worded(error, url) from error
+    finally:
+        engine.dispose()
 
 
 def _keep_copy(connection: sa.Connection, version: int) -> None:

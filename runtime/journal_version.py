@@ -9,11 +9,15 @@ from trading.errors import JournalError
 SCHEMA_VERSION = 4
 
 
+class OlderJournal(JournalError):
+    """A journal whose tables an older RAD made: to be brought up to date by the next start."""
+
+
 def check_readable(found: Mapping[str, str]) -> None:
     """Raise JournalError unless a reader knows the tables of a journal whose meta table says *found*."""
     version = version_of(found)
     if version < SCHEMA_VERSION:
-        raise JournalError(
+        raise OlderJournal(
             f"has schema {version}, but this RAD reads {SCHEMA_VERSION}; start it once and it brings it up to date"
         )
 

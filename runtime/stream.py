@@ -34,6 +34,8 @@ log = logging.getLogger("stream")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 MOST_TOPICS = 100              # KuCoin's limit per subscription
 MOST_STALE_TOPICS = 50         # subscriptions nobody wants any more, before the connection is made anew
+LOOK_AGAIN_S = 30.0            # while something followed is not listed: it may be again
+FORCED = ("liquid", "adl", "settlement")
 NS_PER_MS = 1_000_000
 INSTRUMENT = "/contract/instrument"
 _TOKEN = re.compile(r"token=[^&\s'\"]*")
@@ -103,17 +105,19 @@ class MarketStream:
         config: Callable[[], Mapping[str, Any]],
         markets: Callable[[], tuple[list[Any], Any]],
         symbol_of: Callable[[str], str],
+        is_listed: Callable[[str], bool] = lambda _symbol: True,
         spend: Callable[[bool], None],
         on_stop_filled: Callable[[], None],
     ) -> None:
         """*config* returns ccxt's, asked for at each connection: the clock may have been measured since;
-        *markets* returns what `set_markets` takes; *symbol_of* maps KuCoin's ids; *spend* takes a
-        connection's weight from the budget (True: a private one)."""
+        *markets* returns what `set_markets` takes; *symbol_of* maps KuCoin's ids; *is_listed*: whether a
+        symbol may be subscribed to; *spend* takes a connection's weight from the budget (True: a private one)."""
         self._prices = prices
         self._clock = clock
         self._config = config
         self._markets = markets
         self._symbol_of = symbol_of
+        self._is_listed = is_listed
         self._spend = spend
         self._on_stop_filled = on_stop_filled
         self._ending = threading.Event()
@@ -141,8 +145,8 @@ class MarketStream:
         self._worker.join(timeout_s)
 
     def is_live(self) -> bool:
-        """Whether what is pushed reaches us: prices of what is held, and news of our own orders."""
-        has_prices = self.connected or not self._prices.followed()
+        """Whether what is pushed reaches us: prices of what is held and listed, and news of our own orders."""
+        has_prices = self.connected or not any(map(self._is_listed, self._prices.followed()))
         return has_prices and (self.listening or not self._config().get("apiKey"))
 
     def wake(self) -> None:
@@ -226,7 +230,9 @@ class MarketStream:
         lost: asyncio.Future[Any] | None = None
         try:
             while True:
-                wanted = self._prices.followed()
+                followed = self._prices.followed()
+                # One that is refused would take the connection with it: it is priced by REST, or not at all.
+                wanted = frozenset(filter(self._is_listed, followed))
                 if len(subscribed - wanted) > MOST_STALE_TOPICS:
                     return                             # pushes nobody wants: begin anew with less
                 new = sorted(wanted - subscribed)
@@ -239,9 +245,10 @@ class MarketStream:
                 if new:
                     log.debug("following prices symbols=%d new=%s", len(wanted), ",".join(new))
                 subscribed |= wanted
-                change = asyncio.ensure_future(self._until_changed(wanted))
+                change = asyncio.ensure_future(self._until_changed(followed))
                 awaited = {change, *pending, *([lost] if lost is not None else [])}
-                done, _ = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+                again_s = LOOK_AGAIN_S if wanted < followed else None
+                done, _ = await asyncio.wait(awaited, timeout=again_s, return_when=asyncio.FIRST_COMPLETED)
                 change.cancel()
                 for future in done - {change}:
                     future.result()                    # raises what broke the connection
@@ -297,12 +304,12 @@ class MarketStream:
             self._prices.publish_mark(symbol, mark)
 
     def _take_order(self, data: Any) -> None:
-        """Ring when a resting stop of RAD's has filled, or the exchange has liquidated something."""
+        """Ring when a resting stop of RAD's has filled, or the exchange itself has closed something."""
         if not isinstance(data, Mapping):
             return
         client_oid = parse(str(data.get("clientOid") or ""))
         is_stop = client_oid is not None and client_oid.purpose is Purpose.STOP
-        if data.get("type") in ("filled", "match") and (is_stop or data.get("tradeType") in ("liquid", "adl")):
+        if data.get("type") in ("filled", "match") and (is_stop or data.get("tradeType") in FORCED):
             self._on_stop_filled()
 
 

@@ -19,11 +19,14 @@ from pathlib import Path
 import pytest
 
 from console.__main__ import main
+from daemon.doctor_machine import look
+from daemon.findings import Verdict
 from runtime.clock import SystemClock
 from runtime.instance import Instance
 from runtime.journal import SqlJournal
 from runtime.journal_copies import COPIES_KEPT, keep_before_migration
 from runtime.journal_version import SCHEMA_VERSION
+from runtime.settings import load_settings
 from tests.crowd import PATIENCE_S, crowd
 from tests.operate.killed_at import KILLED, Executioner
 from tests.runtime.journal_facts import a_fill, a_plan, a_position, a_request, a_trade
@@ -289,7 +292,9 @@ def test_nothing_is_restored_under_a_running_daemon(rad: Console, data_dir: Path
     with Instance.claim(data_dir, SystemClock()):
         code, _, err = rad("restore", tmp_path / "b.tar.gz")
     assert code == 1
-    assert "another RAD" in err
+    assert f"RAD (process {os.getpid()}, since " in err
+    assert "systemctl stop rad or Ctrl-C where it runs" in err
+    assert "data_dir of its own" not in err
     assert trades_in(data_dir / "journal-sandbox.sqlite") == ["p1", "p2"]
     assert not list(data_dir.glob("replaced-*"))
 
@@ -496,3 +501,29 @@ def test_orders_under_way_come_back_with_a_backup(rad: Console, data_dir: Path, 
     journal = a_journal(data_dir)
     assert [intent.client_oid for intent in journal.unsettled_intents()] == ["rad-p9-e0"]
     journal.close()
+
+
+# ---- of an older RAD -----------------------------------------------------------------------------
+
+
+def test_a_backup_of_an_older_rad_is_brought_up_to_date_as_it_is_restored(
+    rad: Console, data_dir: Path, old_journal: Path, tmp_path: Path
+) -> None:
+    """On another machine the newer RAD may come first: `verify` reads it before anything has started on it."""
+    before = trades_in(old_journal)
+    rad("backup", tmp_path / "b.tar.gz")
+    old_journal.unlink()
+    assert rad("restore", tmp_path / "b.tar.gz")[0] == 0
+    assert schema_of(old_journal) == str(SCHEMA_VERSION)
+    assert trades_in(old_journal) == before
+    assert sorted(file.name for file in data_dir.iterdir()) == [old_journal.name, "rad.lock"]
+    code, out, _ = rad("trades", "--json")
+    assert (code, len(json.loads(out))) == (0, len(before))
+
+
+def test_doctor_lets_an_older_journal_pass(data_dir: Path, old_journal: Path) -> None:
+    """It is asked between a new RAD's arrival and its first start, which brings the journal up to date."""
+    settings = load_settings(None, {"mode": "sandbox"})
+    (found,) = [finding for finding in look(settings) if finding.check == "journal"]
+    assert found.verdict is Verdict.OK
+    assert "start it once" in found.said
