@@ -157,7 +157,8 @@ class House:
             rebuilder=self.rebuilder,
         )
         self.funding = FundingLookUp(
-            self.client, self.journal, self.monitor, self.clock, self.manager.has_uncertain
+            self.client, self.journal, self.monitor, self.clock,
+            lambda: self.manager.has_uncertain() or self.look_soon.is_set(),
         )
         self.scanner = scanner_for(settings, strategy, self.client, self.monitor, self.clock)
         self.choose_pairs()

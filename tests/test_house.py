@@ -15,6 +15,7 @@ from runtime.options import RunOptions
 from runtime.prices import PriceBook
 from tests.crowd import PATIENCE_S, crowd
 from tests.manual_clock import ManualClock
+from tests.runtime.journal_facts import a_trade
 from trading.errors import ConfigError
 
 
@@ -108,3 +109,18 @@ def test_what_is_newly_held_does_not_keep_an_old_silence_alive(
             built.ask_for_stale_prices()
         assert set(prices.stale(2)) == {"OLD", "NEW5"}
         assert not built.status.troubles()
+
+
+def test_funding_is_not_asked_for_while_a_stop_has_filled(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the exchange has just closed is booked first, however many trades miss their funding."""
+    monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
+    asked: list[str] = []
+    with building.build(RunOptions()) as built:
+        monkeypatch.setattr(built.journal, "trades_without_funding", lambda *_: (a_trade(funding_known=False),))
+        monkeypatch.setattr(built.client, "fetch_funding", lambda symbol, *_: asked.append(symbol) or ())
+        built.look_soon.set()
+        built.funding.look_up()
+        assert not asked
+        built.look_soon.clear()
+        built.funding.look_up()
+        assert len(asked) == 1
