@@ -273,7 +273,7 @@ class KuCoinClient(AccountFacts, KnownInstruments):
     ) -> tuple[Order, ...]:
         """Return every untriggered stop order. Source: GET /api/v1/stopOrders."""
         params = self._about(symbol)
-        return _of(symbol, self._orders(self._pages(endpoints.STOP_ORDERS, params, priority), priority))
+        return self._of(symbol, self._orders(self._pages(endpoints.STOP_ORDERS, params, priority), priority))
 
     def fetch_recent_fills(
         self, symbol: str | None = None, priority: Priority = Priority.NORMAL
@@ -287,7 +287,7 @@ class KuCoinClient(AccountFacts, KnownInstruments):
         if len(listed) >= PAGE:
             since_ms = self._clock.now_ms() - self.clock_offset_ms() - DAY_MS
             listed = [*listed, *self._pages(endpoints.FILLS, {**params, "startAt": since_ms}, priority)]
-        return _of(symbol, self._fills(listed, priority))
+        return self._of(symbol, self._fills(listed, priority))
 
     def fetch_older_fills(self, symbol: str, since_ms: int) -> tuple[Fill, ...]:
         """Return the fills of *symbol* since then, oldest first, at most those of three months.
@@ -306,7 +306,7 @@ class KuCoinClient(AccountFacts, KnownInstruments):
             if start_ms == since_ms:
                 break
             end_ms = start_ms
-        return _of(symbol, self._fills(listed, Priority.NORMAL))
+        return self._of(symbol, self._fills(listed, Priority.NORMAL))
 
     def fetch_order_fills(self, order_id: str, priority: Priority = Priority.HIGH) -> tuple[Fill, ...]:
         """Return the fills of one order, oldest first. Source: GET /api/v1/recentFills, /api/v1/fills.
@@ -448,6 +448,13 @@ class KuCoinClient(AccountFacts, KnownInstruments):
         instrument = None if symbol is None else self.instrument(symbol)
         return {"symbol": instrument.exchange_id} if instrument is not None and instrument.tradable else {}
 
+    def _of(self, symbol: str | None, facts: tuple[Told, ...]) -> tuple[Told, ...]:
+        """Return those of *symbol*, by whatever name; all of them for None."""
+        if symbol is None:
+            return facts
+        wanted = self.instrument(symbol).symbol
+        return tuple(fact for fact in facts if fact.symbol == wanted)
+
     def _pages(self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority) -> list[parse.Row]:
         """Return the rows of every page; a page that fails fails the whole."""
         found: list[parse.Row] = []
@@ -478,7 +485,3 @@ class KuCoinClient(AccountFacts, KnownInstruments):
         once = {(fill.symbol, fill.trade_id, fill.order_id): fill for fill in fills}
         return tuple(sorted(once.values(), key=lambda fill: fill.ts_ms))
 
-
-def _of(symbol: str | None, facts: tuple[Told, ...]) -> tuple[Told, ...]:
-    """Return those of *symbol*; all of them for None."""
-    return tuple(fact for fact in facts if symbol in (None, fact.symbol))
