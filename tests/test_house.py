@@ -111,6 +111,25 @@ def test_what_is_newly_held_does_not_keep_an_old_silence_alive(
         assert not built.status.troubles()
 
 
+def test_who_wants_fresh_prices_is_not_told_of_silence_each_second(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However soon a price counts as old: between two pushes of what a quiet market is valued at lies a second."""
+    monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("RAD_MONITOR__STALE_AFTER", "500ms")
+    clock = ManualClock()
+    with building.build(RunOptions()) as built:
+        monkeypatch.setattr(built, "clock", clock)
+        monkeypatch.setattr(built, "prices", prices := PriceBook(clock))
+        monkeypatch.setattr(built.price_pool, "submit", lambda *_: built._stale_asking.clear())
+        prices.follow(["QUIET"])
+        for _ in range(6):
+            clock.advance(1)
+            built.ask_for_stale_prices()
+            prices.publish_mark("QUIET", Decimal(1))
+        assert not built.status.troubles()
+
+
 def test_funding_is_not_asked_for_while_a_stop_has_filled(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the exchange has just closed is booked first, however many trades miss their funding."""
     monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
