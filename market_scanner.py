@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 
@@ -49,6 +49,20 @@ class ScanRules:
     pace_s: float = 0.0        # between the starts of two pairs
 
 
+@dataclass(slots=True)
+class _Failures:
+    """Those of one kind in one scan: an exception keeps alive all it came through, so only the first is kept."""
+
+    count: int = 0
+    symbol: str = ""
+    error: Exception | None = None
+
+    def add(self, symbol: str, error: Exception) -> None:
+        if not self.count:
+            self.symbol, self.error = symbol, error
+        self.count += 1
+
+
 @dataclass(slots=True, kw_only=True)
 class _Scan:
     """One scan under way; guarded by _pool_lock."""
@@ -60,7 +74,8 @@ class _Scan:
     unsettled: int = 0                                            # handed to workers, not answered yet
     scores: dict[str, float] = field(default_factory=dict)
     found: list[Opportunity] = field(default_factory=list)
-    failures: list[tuple[str, Exception]] = field(default_factory=list)
+    lost: _Failures = field(default_factory=_Failures)            # the exchange has not answered
+    faults: _Failures = field(default_factory=_Failures)          # of our own, or a strategy's
     due: int = 0                                                  # of them, at the start
     has_news: bool = False                                        # found since it last published
 
@@ -68,6 +83,13 @@ class _Scan:
         self.scores[symbol] = score
         if opportunity is not None:
             self.found.append(opportunity)
+
+    def fail(self, symbol: str, error: Exception) -> None:
+        (self.lost if isinstance(error, ExchangeError) else self.faults).add(symbol, error)
+
+    @property
+    def failed(self) -> int:
+        return self.lost.count + self.faults.count
 
 
 class MarketScanner:
@@ -219,7 +241,7 @@ class MarketScanner:
             try:
                 scan.settle(symbol, *self._judge(symbol, ticker, entry[0]))
             except StrategyFailed as error:
-                scan.failures.append((symbol, error))
+                scan.fail(symbol, error)
         with self._pairs_waiting:
             # A pair that a worker of an earlier scan still waits for is not asked for twice: it is left out.
             scan.waiting.extend(pair for pair in due if pair[0] not in self._being_fetched)
@@ -265,8 +287,8 @@ class MarketScanner:
             f"{best.symbol} {best.side.value} {best.score:.2f}" if best else "none", duration_s,
         )
         with self._pool_lock:
-            failures = list(scan.failures)      # a late worker may still add to them
-        _report(failures)
+            lost, faults = replace(scan.lost), replace(scan.faults)      # a late worker may still add to them
+        _report(lost, faults)
         return result
 
     # ---- candles --------------------------------------------------------------------------------
@@ -370,7 +392,7 @@ class MarketScanner:
             self._being_fetched.discard(symbol)
             scan.unsettled -= 1
             if isinstance(answer, Exception):
-                scan.failures.append((symbol, answer))
+                scan.fail(symbol, answer)
             else:
                 scan.settle(symbol, *answer)
                 scan.has_news |= answer[1] is not None
@@ -383,7 +405,7 @@ class MarketScanner:
         """Replace the latest result by what the scan has so far."""
         with self._pool_lock:
             scan.has_news = False
-            scores, found, failed = dict(scan.scores), list(scan.found), len(scan.failures)
+            scores, found, failed = dict(scan.scores), list(scan.found), scan.failed
         found.sort(key=lambda opportunity: (-opportunity.score, opportunity.symbol))
         left_out = scan.universe - len(scores) - failed
         finished_ms = self._clock.now_ms()
@@ -463,13 +485,11 @@ class MarketScanner:
         return all(ended)
 
 
-def _report(failures: list[tuple[str, Exception]]) -> None:
+def _report(lost: _Failures, faults: _Failures) -> None:
     """Say once per scan what failed: one line for the exchange's answers, one for faults of our own."""
-    lost = [failure for failure in failures if isinstance(failure[1], ExchangeError)]
-    faults = [failure for failure in failures if not isinstance(failure[1], ExchangeError)]
-    if lost:
-        log.warning("candles not fetched pairs=%d first=%s error=%s", len(lost), *lost[0])
-    if faults:
-        symbol, error = faults[0]
-        unexpected = None if isinstance(error, RadError) else error
-        log.error("scan failed pairs=%d first=%s error=%s", len(faults), symbol, error, exc_info=unexpected)
+    if lost.count:
+        log.warning("candles not fetched pairs=%d first=%s error=%s", lost.count, lost.symbol, lost.error)
+    if faults.count:
+        unexpected = None if isinstance(faults.error, RadError) else faults.error
+        log.error("scan failed pairs=%d first=%s error=%s", faults.count, faults.symbol, faults.error,
+                  exc_info=unexpected)

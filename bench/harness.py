@@ -104,6 +104,16 @@ def ask(folder: Path, name: str, wish: dict[str, Any] | None = None) -> Any:
     return fetch(f"{address['url']}/api/{name}", wish, {"Authorization": f"Bearer {address['token']}"})
 
 
+def scrape(folder: Path, name: str) -> float:
+    """Return one of the figures for Prometheus, which has no labels."""
+    address = json.loads((folder / "control.json").read_text())
+    allowed = {"Authorization": f"Bearer {address['token']}"}
+    request = urllib.request.Request(f"{address['url']}/metrics", headers=allowed)
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        lines = answer.read().decode().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith(f"rad_{name} ")))
+
+
 def fetch(
     url: str, wish: dict[str, Any] | None = None, headers: dict[str, str] | None = None, *, method: str = ""
 ) -> Any:

@@ -28,9 +28,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.harness import a_daemon, an_exchange, ask, fetch, until
+from bench.harness import a_daemon, an_exchange, ask, fetch, scrape, until
 from bench.soak_faults import Fault, explanation, gusts
-from bench.soak_growth import BOUNDED, GROWS, KB, MB, UNDECIDED, Look, Trend, handles, rss_mb, size, threads, trend
+from bench.soak_growth import (
+    BOUNDED,
+    FLAT,
+    GROWS,
+    KB,
+    MB,
+    UNDECIDED,
+    Look,
+    Trend,
+    handles,
+    rss_mb,
+    size,
+    threads,
+    trend,
+)
 
 # A busy day of RAD as it is configured: what an hour of this is compared with.
 DAY = {"scans": 1_440, "comparisons": 1_440, "trades": 200}
@@ -41,11 +55,13 @@ BARE = "no stop on the exchange yet"
 PROBE_S = 0.005                # so much computing, and how many times as long it may take ...
 STARVED = 6                    # ... before the machine has no time: neither for this process nor for RAD
 AIM_MB = 250.0
+SCRAPE_EVERY = 10              # looks
 JUDGED_FROM_S = 300.0          # a shorter run says nothing about growth
 
-# Of each figure, by how much it may grow in an hour (of the journal: with each trade).
+# Of each figure, by how much it may grow in an hour (of the journal: with each trade). Blocks: of Python's memory.
 BOUNDS = {
-    "rss_mb": 2.0, "threads": 1.0, "handles": 2.0, "sockets": 2.0, "wal_mb": 1.0, "journal_kb_per_trade": 10.0,
+    "rss_mb": 2.0, "blocks_k": 20.0, "threads": 1.0, "handles": 2.0, "sockets": 2.0, "wal_mb": 1.0,
+    "journal_kb_per_trade": 10.0,
 }
 
 
@@ -137,6 +153,7 @@ class Soak:
         self._folder = folder
         self._at = at
         self._log_read = 0
+        self._scraped_s = 0.0
         self._bare_since: dict[str, float] = {}
         self._is_over = False              # closing everything at once is not what is measured
         self._compared_at = ""
@@ -258,6 +275,9 @@ class Soak:
                   "wal_mb": size(wal) / MB}
         for name, value in looked.items():
             self.series[name].append((hours, float(value)))
+        if at_s - self._scraped_s >= SCRAPE_EVERY * self.plan.look_s:
+            self._scraped_s = at_s
+            self.series["blocks_k"].append((hours, scrape(self._folder, "allocated_blocks") / 1000))
         self.series["journal_kb_per_trade"].append((float(self.work["trades"]), size(journal) / KB))
 
     # ---- the end --------------------------------------------------------------------------------
@@ -287,6 +307,10 @@ def report(soak: Soak) -> int:
     trends = {name: trend(looks) for name, looks in soak.series.items() if len(looks) > 1}
     is_long = soak.took_s >= JUDGED_FROM_S
     verdicts = {name: _verdict(name, found) if is_long else UNDECIDED for name, found in trends.items()}
+    if verdicts["rss_mb"] == GROWS and verdicts.get("blocks_k") == FLAT and trends["rss_mb"].highest <= AIM_MB:
+        # Python holds no more than before: what grows is the room between, taken at a peak and used again at the
+        # next. That ends, and the aim says where it has to.
+        verdicts["rss_mb"] = BOUNDED
     _table(soak, trends, verdicts)
     unexplained = Counter(_folded(alarm.text) for alarm in soak.alarms if not alarm.cause)
     for text, count in unexplained.items():
