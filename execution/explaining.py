@@ -117,8 +117,9 @@ class Explainer:
         ours = {each.execution.order.order_id for each in own}
         fills: list[Fill] = []
         for fill in reversed(list(self._unbooked(position, self._newest_first(position)))):
-            is_known = fill.order_id in ours or self._journal.client_oids([fill.order_id])
-            if total_quantity(fills) < missing and not is_known:
+            if total_quantity(fills) >= missing:
+                break
+            if fill.order_id not in ours and not self._journal.client_oids([fill.order_id]):
                 fills.insert(0, fill)
         return _of_others(position, fills, missing) if total_quantity(fills) >= missing else None
 
