@@ -11,11 +11,12 @@ import pytest
 
 import bot
 from daemon import building
+from daemon.recovery import know_traded, recover
 from runtime.options import RunOptions
 from runtime.prices import PriceBook
 from tests.crowd import PATIENCE_S, crowd
 from tests.manual_clock import ManualClock
-from tests.runtime.journal_facts import a_trade
+from tests.runtime.journal_facts import a_position, a_trade
 from trading.errors import ConfigError
 
 
@@ -143,3 +144,17 @@ def test_funding_is_not_asked_for_while_a_stop_has_filled(data_dir: Path, monkey
         built.look_soon.clear()
         built.funding.look_up()
         assert len(asked) == 1
+
+
+def test_no_exit_waits_for_contracts_of_what_is_closed(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start asks about what is held before it watches it, and about what it has closed only then."""
+    monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
+    asked: list[str] = []
+    with building.build(RunOptions()) as built:
+        monkeypatch.setattr(built.client, "know_again", lambda held: asked.append(held.position_id))
+        built.journal.save_position(a_position("open"))
+        built.journal.record_execution("", (), a_position("closed"), a_trade("closed", funding_known=False))
+        assert recover(built) == 1
+        assert asked == ["open"]
+        know_traded(built.client, built.journal, built.clock.now_ms())
+        assert asked == ["open", "closed"]
