@@ -19,6 +19,7 @@ log = logging.getLogger("perf")
 # that a longer memory is a longer wait for whoever reports an exit meanwhile.
 SAMPLES = 512
 DAY_MS = 86_400_000
+MOST_IN_A_ROW = 1_000          # losses that are counted
 
 # Families of series, each with a name within it.
 SCAN, UPDATE, CALL, EXECUTION, EXIT, GAP = range(6)
@@ -52,7 +53,7 @@ class Money:
     trades: int = 0
     wins: int = 0
     losses: int = 0                        # a trade that comes out even is neither
-    losses_in_a_row: int = 0
+    latest: tuple[tuple[str, Decimal], ...] = ()       # results by position id, since the last win that is certain
     realised_pnl: Decimal = ZERO           # after fees and funding
     fees: Decimal = ZERO
     gains: Decimal = ZERO
@@ -61,6 +62,12 @@ class Money:
     day: int = 0                           # of the last trade, days since 1970 UTC
     day_pnl: Decimal = ZERO                # on that day
     awaiting_funding: frozenset[str] = frozenset()     # trades by position id, counted without it
+
+    @property
+    def losses_in_a_row(self) -> int:
+        """How many have lost since the last win; what came out even is neither."""
+        decided = [pnl for _, pnl in self.latest if pnl]
+        return next((count for count, pnl in enumerate(reversed(decided)) if pnl > 0), len(decided))
 
     def with_trade(self, trade: ClosedTrade) -> Money:
         """Return it with one more closed trade."""
@@ -74,7 +81,8 @@ class Money:
             trades=self.trades + 1,
             wins=self.wins + (pnl > 0),
             losses=self.losses + (pnl < 0),
-            losses_in_a_row=self.losses_in_a_row + 1 if pnl < 0 else 0 if pnl > 0 else self.losses_in_a_row,
+            latest=() if pnl > 0 and trade.funding_known
+            else (*self.latest[1 - MOST_IN_A_ROW:], (trade.position_id, pnl)),
             realised_pnl=self.realised_pnl + pnl,
             fees=self.fees + trade.fee,
             gains=self.gains + max(pnl, ZERO),
@@ -86,25 +94,28 @@ class Money:
         )
 
     def with_funding(self, trade: ClosedTrade) -> Money:
-        """Return it with a trade corrected that was counted without its funding; unchanged by any other.
-
-        Where a loss comes or goes with it, the losses in a row are one more or less.
-        """
+        """Return it with a trade corrected that was counted without its funding; unchanged by any other."""
         if trade.position_id not in self.awaiting_funding:
             return self
         pnl, before = trade.realised_pnl, trade.realised_pnl - trade.funding
-        losses = (pnl < 0) - (before < 0)
         return replace(
             self,
             wins=self.wins + (pnl > 0) - (before > 0),
-            losses=self.losses + losses,
-            losses_in_a_row=max(self.losses_in_a_row + losses, 0),
+            losses=self.losses + (pnl < 0) - (before < 0),
+            latest=self._latest_with(trade),
             realised_pnl=self.realised_pnl + trade.funding,
             gains=self.gains + max(pnl, ZERO) - max(before, ZERO),
             lost=self.lost + max(-pnl, ZERO) - max(-before, ZERO),
             day_pnl=self.day_pnl + (trade.funding if trade.closed_ms // DAY_MS == self.day else ZERO),
             awaiting_funding=self.awaiting_funding - {trade.position_id},
         )
+
+    def _latest_with(self, trade: ClosedTrade) -> tuple[tuple[str, Decimal], ...]:
+        at = next((at for at, (name, _) in enumerate(self.latest) if name == trade.position_id), None)
+        if at is None:
+            return self.latest
+        before, after = self.latest[:at], self.latest[at + 1:]
+        return after if trade.realised_pnl > 0 else (*before, (trade.position_id, trade.realised_pnl), *after)
 
     def with_equity(self, equity: Decimal, at_ms: int) -> Money:
         """Return it with a newer equity."""
@@ -254,7 +265,7 @@ class PerformanceMonitor:
     def forgive_losses(self) -> None:
         """Begin the count of losses in a row anew: somebody has looked and goes on."""
         with self._lock:
-            self._money = replace(self._money, losses_in_a_row=0)
+            self._money = replace(self._money, latest=())
 
     def restore(self, trades: Iterable[ClosedTrade], peak_equity: Decimal | None) -> None:
         """Take up what an earlier run has recorded, in place of this one's; *trades* in any order."""
