@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from performance_monitor import DAY_MS, MOST_IN_A_ROW, SAMPLES, Money, PerformanceMonitor, Stats
+from performance_monitor import SAMPLES, PerformanceMonitor, Stats
 from runtime import locks
 from tests.crowd import PATIENCE_S, all_at_once, crowd, frequent_switches
 from tests.manual_clock import ManualClock
 from tests.no_lock import NoLock
+from trading.earnings import DAY_MS, MOST_IN_A_ROW, Money
 from trading.facts import ClosedTrade, ExitReason, Side
 
 D = Decimal
