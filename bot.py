@@ -23,7 +23,7 @@ from daemon.doctor import examine
 from daemon.house import House
 from daemon.key_facts import KeyFacts, facts_of_key
 from daemon.opening import Opener
-from daemon.recovery import recover
+from daemon.recovery import know_traded, recover
 from daemon.report import closing_block
 from daemon.service import Service
 from daemon.signals import act_on_signals, end_after
@@ -146,6 +146,7 @@ class Bot:
         for worker in self._workers:
             worker.start()
         self._started = True
+        know_traded(house.client, house.journal, self._clock.now_ms())
         if not self._until_it_answers(self._reconcile):
             return False
         house.key_check.look_if_due()      # not before: what is open is looked after, whatever the key may do

@@ -10,6 +10,7 @@ from decimal import Decimal
 from math import ceil
 
 from runtime.locks import LockStats, guard, guarded, lock_stats, named_lock, together
+from trading.earnings import DAY_MS, Money
 from trading.facts import ZERO, ClosedTrade
 from trading.ports import Clock
 
@@ -18,7 +19,6 @@ log = logging.getLogger("perf")
 # Of each series; counts, sums and maxima go on beyond it. All are copied under the lock at once, so
 # that a longer memory is a longer wait for whoever reports an exit meanwhile.
 SAMPLES = 512
-DAY_MS = 86_400_000
 
 # Families of series, each with a name within it.
 SCAN, UPDATE, CALL, EXECUTION, EXIT, GAP = range(6)
@@ -40,83 +40,6 @@ class Summary:
     p95: float | None
     p99: float | None
     maximum: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Money:
-    """What trading earned, in quote currency; replaced whole, never edited."""
-
-    equity: Decimal | None = None
-    equity_ms: int = 0                     # when that was seen
-    peak_equity: Decimal | None = None
-    trades: int = 0
-    wins: int = 0
-    losses: int = 0                        # a trade that comes out even is neither
-    losses_in_a_row: int = 0
-    realised_pnl: Decimal = ZERO           # after fees and funding
-    fees: Decimal = ZERO
-    gains: Decimal = ZERO
-    lost: Decimal = ZERO                   # positive
-    r_sum: Decimal = ZERO
-    day: int = 0                           # of the last trade, days since 1970 UTC
-    day_pnl: Decimal = ZERO                # on that day
-    awaiting_funding: frozenset[str] = frozenset()     # trades by position id, counted without it
-
-    def with_trade(self, trade: ClosedTrade) -> Money:
-        """Return it with one more closed trade."""
-        pnl, day = trade.realised_pnl, trade.closed_ms // DAY_MS
-        if day > self.day:
-            day_pnl = pnl
-        else:
-            day_pnl = self.day_pnl + (pnl if day == self.day else ZERO)
-        return replace(
-            self,
-            trades=self.trades + 1,
-            wins=self.wins + (pnl > 0),
-            losses=self.losses + (pnl < 0),
-            losses_in_a_row=self.losses_in_a_row + 1 if pnl < 0 else 0 if pnl > 0 else self.losses_in_a_row,
-            realised_pnl=self.realised_pnl + pnl,
-            fees=self.fees + trade.fee,
-            gains=self.gains + max(pnl, ZERO),
-            lost=self.lost + max(-pnl, ZERO),
-            r_sum=self.r_sum + trade.r_multiple,
-            day=max(day, self.day),
-            day_pnl=day_pnl,
-            awaiting_funding=self.awaiting_funding | (set() if trade.funding_known else {trade.position_id}),
-        )
-
-    def with_funding(self, trade: ClosedTrade) -> Money:
-        """Return it with a trade corrected that was counted without its funding; unchanged by any other.
-
-        Where a loss comes or goes with it, the losses in a row are one more or less.
-        """
-        if trade.position_id not in self.awaiting_funding:
-            return self
-        pnl, before = trade.realised_pnl, trade.realised_pnl - trade.funding
-        losses = (pnl < 0) - (before < 0)
-        return replace(
-            self,
-            wins=self.wins + (pnl > 0) - (before > 0),
-            losses=self.losses + losses,
-            losses_in_a_row=max(self.losses_in_a_row + losses, 0),
-            realised_pnl=self.realised_pnl + trade.funding,
-            gains=self.gains + max(pnl, ZERO) - max(before, ZERO),
-            lost=self.lost + max(-pnl, ZERO) - max(-before, ZERO),
-            day_pnl=self.day_pnl + (trade.funding if trade.closed_ms // DAY_MS == self.day else ZERO),
-            awaiting_funding=self.awaiting_funding - {trade.position_id},
-        )
-
-    def with_equity(self, equity: Decimal, at_ms: int) -> Money:
-        """Return it with a newer equity."""
-        peak = equity if self.peak_equity is None else max(self.peak_equity, equity)
-        return replace(self, equity=equity, equity_ms=at_ms, peak_equity=peak)
-
-    @property
-    def drawdown(self) -> Decimal:
-        """Fraction below the peak; 0 while either is unknown."""
-        if self.equity is None or not self.peak_equity:
-            return ZERO
-        return max(1 - self.equity / self.peak_equity, ZERO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +177,7 @@ class PerformanceMonitor:
     def forgive_losses(self) -> None:
         """Begin the count of losses in a row anew: somebody has looked and goes on."""
         with self._lock:
-            self._money = replace(self._money, losses_in_a_row=0)
+            self._money = replace(self._money, latest=())
 
     def restore(self, trades: Iterable[ClosedTrade], peak_equity: Decimal | None) -> None:
         """Take up what an earlier run has recorded, in place of this one's; *trades* in any order."""

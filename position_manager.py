@@ -39,6 +39,7 @@ from trading.risk import AccountState, EntryRequest, RiskRules
 
 log = logging.getLogger("trade")
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionRules:
     """What the position manager goes by."""

@@ -54,6 +54,7 @@ LAST_LINES_S = 1.0             # for the log, when RAD is ended at once
 FLATTEN_WORKERS = 16           # most positions closed at the same moment
 STALE_PAUSE_S = 1.0            # between two REST calls for stale prices
 STALE_LOST_S = 90.0            # longer than any such call may take: its worker is stuck, another is there
+LEAST_SILENCE_S = 2.0          # of what is pushed each second, before it is one
 STREAM_TRUSTED_AFTER_S = 5.0   # of pushes about all that is held, before the stream counts as alive again
 
 
@@ -157,7 +158,8 @@ class House:
             rebuilder=self.rebuilder,
         )
         self.funding = FundingLookUp(
-            self.client, self.journal, self.monitor, self.clock, self.manager.has_uncertain
+            self.client, self.journal, self.monitor, self.clock,
+            lambda: self.manager.has_uncertain() or self.look_soon.is_set(),
         )
         self.scanner = scanner_for(settings, strategy, self.client, self.monitor, self.clock)
         self.choose_pairs()
@@ -185,7 +187,7 @@ class House:
         if asked_s < STALE_PAUSE_S or (self._stale_asking.is_set() and asked_s < STALE_LOST_S):
             return
         stale_after_s = self.settings.monitor.stale_after_s
-        silent = self.prices.silent(stale_after_s)
+        silent = self.prices.silent(max(stale_after_s, LEAST_SILENCE_S))
         if silent:
             self._silent_at = now
             if self.status.problem("prices", "the stream is silent, held symbols are priced by REST"):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from daemon.house import House
 from execution.funding import MOST_WAITING
 from kucoin_client import KuCoinClient
 from runtime.journal_reader import JournalReader
 from trading.client_ids import Purpose
+from trading.facts import Position
 from trading.lifecycle import IntentState
 
 FILLS_LISTED_MS = 86_400_000   # how far back KuCoin lists fills
@@ -16,13 +18,20 @@ FILLS_LISTED_MS = 86_400_000   # how far back KuCoin lists fills
 log = logging.getLogger("recover")
 
 
-def know_contracts(client: KuCoinClient, journal: JournalReader, now_ms: int) -> None:
-    """Know the contracts of what is open, of what was closed while its fills are still listed, or misses funding.
+def know_held(client: KuCoinClient, positions: Iterable[Position]) -> None:
+    """Know the contracts of what is open.
 
     KuCoin may have taken one off its list since: then what it did to the position is to be read all the same.
     """
-    for held in journal.open_positions():
+    for held in positions:
         client.know_again(held)
+
+
+def know_traded(client: KuCoinClient, journal: JournalReader, now_ms: int) -> None:
+    """Know the contracts of what was closed while its fills are still listed, or misses funding.
+
+    They may be many that KuCoin lists no more, each of which is asked about: no exit waits for that.
+    """
     listed = client.instruments()
     waiting = journal.trades_without_funding(now_ms, MOST_WAITING)
     for trade in journal.trades_since(now_ms - FILLS_LISTED_MS) + waiting:
@@ -38,7 +47,7 @@ def recover(house: House) -> int:
     contracts it does not list any more.
     """
     positions = house.journal.open_positions()
-    know_contracts(house.client, house.journal, house.clock.now_ms())
+    know_held(house.client, positions)
     for position in positions:
         if not house.manager.restore(position):
             # Two open in one symbol cannot be; whichever is real, the exchange tells, and entries stop till then.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.building import exchange_of
-from daemon.recovery import know_contracts
+from daemon.recovery import know_held, know_traded
 from daemon.verify import Parties, unreadable, verify
 from kucoin_client import KuCoinClient
 from runtime.budget import RateBudget
@@ -58,7 +58,8 @@ def verify_alone(options: RunOptions) -> dict[str, Any]:
         try:
             client.measure_clock_offset()
             client.load()
-            know_contracts(client, journal, clock.now_ms())
+            know_held(client, journal.open_positions())
+            know_traded(client, journal, clock.now_ms())
         except ExchangeError as error:
             raise unreadable(error) from error
         answer = verify(Parties(

@@ -6,12 +6,13 @@ It is behind the exchange by a moment after a crash, and by hours or days after 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from execution.explaining import Explainer, Explanation
+from execution.rebuild import SAME_OPENING_MS
 from trading.client_ids import MOST_UNRECORDED, ClientOid, Purpose, parse
-from trading.errors import JournalError
+from trading.errors import ExchangeError, JournalError
 from trading.facts import Fill, Order, Position
 from trading.lifecycle import PositionState
 from trading.ports import Exchange, Journal
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("recon")
 
 NUMBERS_PATIENCE_S = 1.0       # for client ids to be on disk before the next of them is used
+PATIENT_TRIES = 4              # at reading what has happened since: some 20 s, as the daemon tries again
+UNREAD = 10 * MOST_UNRECORDED  # numbers passed over when it cannot be read: those of ten unknown starts
 
 
 class CatchUp:
@@ -32,6 +35,7 @@ class CatchUp:
         self._books = books
         self._journal = journal
         self._explainer = explainer
+        self._failures = 0
 
     def run(self) -> None:
         """Book what has ended, take up the orders that left, and number on behind them.
@@ -43,21 +47,22 @@ class CatchUp:
         Raises:
             ExchangeError: not everything could be read; saying it again goes on.
         """
-        fills = self._exchange.fetch_recent_fills()
-        stops = self._exchange.fetch_stop_orders()
-        self._book_what_has_ended(stops)
+        named, unread = self._what_has_happened()
         found = []
         for position in self._books.snapshot():
-            named = self._named(position, stops, fills)
+            oids = named.get(position.position_id, ())
             found.append((
                 position,
-                self.last_attempts(position.position_id, Purpose.EXIT, position.exit_attempt, named),
-                self.last_attempts(position.position_id, Purpose.STOP, position.stop_attempt, named),
+                self.last_attempts(position.position_id, Purpose.EXIT, position.exit_attempt, oids),
+                self.last_attempts(position.position_id, Purpose.STOP, position.stop_attempt, oids),
             ))
+        if unread is not None:
+            self._go_on_without(unread)
+        passed_over = MOST_UNRECORDED if unread is None else UNREAD
         for position, (exit_seen, exit_used), (_, stop_used) in found:      # nothing before all is read
             self._books.number_on(
                 position.symbol, position.position_id,
-                exits=exit_used + MOST_UNRECORDED, stops=stop_used + MOST_UNRECORDED,
+                exits=exit_used + passed_over, stops=stop_used + passed_over,
             )
             if exit_seen > position.exit_attempt:
                 self._books.resume_closing(position.symbol, position.position_id, exit_seen)
@@ -66,6 +71,28 @@ class CatchUp:
         if not self._journal.flush(NUMBERS_PATIENCE_S):      # exits are seen through without it
             log.warning("numbers not on disk yet, going on")
 
+    def _what_has_happened(self) -> tuple[Mapping[str, Sequence[ClientOid]], ExchangeError | None]:
+        """Book what has ended; return the orders known by name of each position left, or why that is not known."""
+        try:
+            fills = self._exchange.fetch_recent_fills()
+            stops = self._exchange.fetch_stop_orders()
+            self._book_what_has_ended(stops)
+            return {
+                position.position_id: self._named(position, stops, fills) for position in self._books.snapshot()
+            }, None
+        except ExchangeError as error:
+            return {}, error
+
+    def _go_on_without(self, unread: ExchangeError) -> None:
+        """Raise *unread*, but for the last of a few times in which the exchange has answered all else.
+
+        One list that stays unreadable must not keep every exit waiting for ever.
+        """
+        self._failures += 1
+        if self._failures < PATIENT_TRIES:
+            raise unread
+        log.error("what happened since cannot be read, going on without tries=%d error=%s", self._failures, unread)
+
     def last_attempts(
         self, position_id: str, purpose: Purpose, known: int = 0, named: Iterable[ClientOid] = ()
     ) -> tuple[int, int]:
@@ -73,9 +100,9 @@ class CatchUp:
 
         *named*: of its orders that are known from elsewhere.
         """
-        seen, used = known, max((oid.attempt for oid in named if oid.purpose is purpose), default=known)
+        seen, used = known, max([known, *(oid.attempt for oid in named if oid.purpose is purpose)])
         try:
-            used = max(known, used, self._journal.last_attempt(position_id, purpose.value))
+            used = max(used, self._journal.last_attempt(position_id, purpose.value))
         except JournalError as error:      # what is found is taken up without it
             log.warning("numbers not readable, going by the exchange's error=%s", error)
         attempt = known + 1
@@ -87,18 +114,20 @@ class CatchUp:
         return seen, used
 
     def _book_what_has_ended(self, stops: tuple[Order, ...]) -> None:
-        """Book the positions whose own orders have closed them and in whose symbols there is another by now.
+        """Book the positions that have been closed and in whose symbols there is another by now.
 
         That one is of RAD's own making, after the journal was copied. Taken for the old one it would be
         left by the old one's stop, which may be far on the wrong side of the price.
         """
         protected = {oid.position_id for oid in (parse(stop.client_oid) for stop in stops) if oid is not None}
-        there = {theirs.symbol for theirs in self._exchange.fetch_positions()}
+        there = {theirs.symbol: theirs for theirs in self._exchange.fetch_positions()}
         for position in self._books.snapshot():
-            if position.symbol not in there or position.position_id in protected:
+            theirs = there.get(position.symbol)
+            if theirs is None or position.position_id in protected:
                 continue
+            is_another = theirs.opened_ms > position.opened_ms + SAME_OPENING_MS
             try:
-                closings = self._explainer.what_ended(position)
+                closings = self._explainer.what_ended(position, is_over=is_another)
             except JournalError as error:      # then it is compared like any other
                 log.warning("%s not looked for its end error=%s", position.symbol, error)
                 continue
@@ -106,6 +135,9 @@ class CatchUp:
                 current = next((p for p in self._books.snapshot() if p.position_id == position.position_id), None)
                 if current is not None:
                     book_closing(self._books, current, found)
+            if closings:
+                # None of its stops rests: the one there is the other's, and would be cancelled as left behind.
+                self._books.set_swept(frozenset({position.symbol}))
 
     def _named(self, position: Position, stops: Iterable[Order], fills: Iterable[Fill]) -> list[ClientOid]:
         """Return the client ids of *position* that resting stops bear, and orders behind fills nobody booked.

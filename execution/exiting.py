@@ -397,6 +397,7 @@ class Exits:
         rest = replace(claimed, quantity=max(ZERO, claimed.quantity - filled))
         return _with_less(self._after(rest, Result.FELL_SHORT if is_short else Result.AS_ASKED), filled)
 
+
 def _reason(claimed: Position) -> ExitReason:
     return claimed.exit_reason or ExitReason.MANUAL
 

@@ -16,6 +16,7 @@ from trading.ports import Exchange, Journal
 log = logging.getLogger("recon")
 
 MOST_ASKED = 20                # orders asked for to learn whose fills these are
+MOST_ASKED_ONCE = 100          # the same, where a journal may be days behind: once, after a restart
 LOOK_BACK = 2 * MOST_UNRECORDED    # exits asked for when one is missing: numbers are passed over at a restart
 
 
@@ -68,13 +69,15 @@ class Explainer:
                 break                 # older stops were cancelled long ago
         return None
 
-    def own_behind(self, position: Position, fills: Iterable[Fill]) -> Iterator[tuple[Order, Purpose]]:
+    def own_behind(
+        self, position: Position, fills: Iterable[Fill], most: int = MOST_ASKED
+    ) -> Iterator[tuple[Order, Purpose]]:
         """Yield the orders of this position's behind *fills* that are in no book, whatever their numbers."""
         asked: set[str] = set()
         for fill in self._unbooked(position, fills):
             if fill.order_id in asked:
                 continue
-            if len(asked) == MOST_ASKED:
+            if len(asked) == most:
                 break
             asked.add(fill.order_id)
             try:
@@ -86,18 +89,39 @@ class Explainer:
             if client_oid is not None and is_own and not self._is_booked(order):
                 yield order, client_oid.purpose
 
-    def what_ended(self, position: Position) -> tuple[Explanation, ...]:
-        """Return the orders of its own that closed the whole of *position*, the oldest first.
+    def what_ended(self, position: Position, *, is_over: bool) -> tuple[Explanation, ...]:
+        """Return what closed the whole of *position*: orders of its own, the oldest first.
 
-        Nothing unless it is all of it: whatever its symbol shows may then still be that position.
+        Nothing unless it is all of it: whatever its symbol shows may then still be that position. Where
+        it certainly *is_over*, what its own orders have not closed somebody else has.
         """
-        found = [
+        own = [
             _own(position, order, purpose)
-            for order, purpose in self.own_behind(position, self._newest_first(position))
+            for order, purpose in self.own_behind(position, self._newest_first(position), MOST_ASKED_ONCE)
             if order.filled_quantity and not order.is_active
         ]
-        whole = sum((each.execution.quantity for each in found), ZERO) >= position.quantity
-        return tuple(reversed(found)) if whole else ()
+        own.reverse()
+        missing = position.quantity - sum((each.execution.quantity for each in own), ZERO)
+        if missing <= 0:
+            return tuple(own)
+        others = self._first_of_others(position, own, missing) if is_over else None
+        return (*own, others) if others is not None else ()
+
+    def _first_of_others(
+        self, position: Position, own: Iterable[Explanation], missing: Decimal
+    ) -> Explanation | None:
+        """Return the first fills against *position* of no order of its *own*; None if they are too few.
+
+        Not the newest: those may have closed whatever came after it.
+        """
+        ours = {each.execution.order.order_id for each in own}
+        fills: list[Fill] = []
+        for fill in reversed(list(self._unbooked(position, self._newest_first(position)))):
+            if total_quantity(fills) >= missing:
+                break
+            if fill.order_id not in ours and not self._journal.client_oids([fill.order_id]):
+                fills.insert(0, fill)
+        return _of_others(position, fills, missing) if total_quantity(fills) >= missing else None
 
     def _someone_else(self, position: Position, missing: Decimal) -> Explanation | None:
         """Return what others traded against the position: a person, a liquidation, ADL.
@@ -111,14 +135,7 @@ class Explainer:
                 break
             if not self._journal.client_oids([fill.order_id]):
                 fills.append(fill)
-        if not fills:
-            return None
-        forced = any(fill.kind in ("liquid", "adl") for fill in fills)
-        return Explanation(
-            client_oid="",
-            execution=Execution(order=_order_made_of(fills, position, min(missing, total_quantity(fills)))),
-            reason=ExitReason.LIQUIDATION if forced else ExitReason.EXTERNAL, fills=tuple(fills),
-        )
+        return _of_others(position, fills, min(missing, total_quantity(fills))) if fills else None
 
     def _unbooked(self, position: Position, newest_first: Iterable[Fill]) -> Iterator[Fill]:
         """Yield those that traded against the position and are in no book of RAD's."""
@@ -150,6 +167,15 @@ class Explainer:
 def _own(position: Position, order: Order, purpose: Purpose) -> Explanation:
     reason = ExitReason.EXCHANGE_STOP if purpose is Purpose.STOP else reason_of_own(position, order)
     return Explanation(client_oid=order.client_oid, execution=Execution(order=order), reason=reason)
+
+
+def _of_others(position: Position, fills: Sequence[Fill], quantity: Decimal) -> Explanation:
+    """Return *fills* of others, newest first, as what closed *quantity* lots of *position*."""
+    forced = any(fill.kind in ("liquid", "adl") for fill in fills)
+    return Explanation(
+        client_oid="", execution=Execution(order=_order_made_of(fills, position, quantity)),
+        reason=ExitReason.LIQUIDATION if forced else ExitReason.EXTERNAL, fills=tuple(fills),
+    )
 
 
 def reason_of_own(position: Position, order: Order) -> ExitReason:

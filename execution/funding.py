@@ -35,6 +35,7 @@ class FundingLookUp:
         self._clock = clock
         self._is_busy = is_busy
         self._tried: set[str] = set()      # without success: the others come first
+        self._told: set[str] = set()       # that they fail: one whose contract has gone does so each time
 
     def look_up(self) -> None:
         """Ask for the funding of some trades that miss it; the first failure puts off the rest."""
@@ -53,7 +54,11 @@ class FundingLookUp:
                 self._journal.settle_funding(known)
                 self._monitor.record_funding(known)
                 self._tried.discard(trade.position_id)
+                self._told.discard(trade.position_id)
                 log.info("%s funding known position_id=%s funding=%s pnl=%+.4f", trade.symbol, trade.position_id,
                          known.funding, known.realised_pnl)
         except (ExchangeError, JournalError) as error:
-            log.warning("funding of closed trades not known yet, asking again later error=%s", error)
+            is_news = isinstance(error, JournalError) or not self._tried <= self._told
+            self._told |= self._tried
+            log.log(logging.WARNING if is_news else logging.DEBUG,
+                    "funding of closed trades not known yet, asking again later error=%s", error)

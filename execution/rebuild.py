@@ -86,6 +86,8 @@ class Rebuilder:
                 continue
             self._journal.record_found(order)
             self._journal.settle_intent(order.client_oid, IntentState.ACCEPTED, order.order_id)
+            if order is not trail.entry and order.is_active:
+                continue                   # not reckoned with: it is booked whole when it is over
             if order.filled_quantity > ZERO:
                 mine = [fill for fill in fills if fill.order_id == order.order_id]
                 self._journal.record_fills(order.client_oid, mine)
@@ -155,14 +157,14 @@ class Rebuilder:
         return self._numbered(position, trail, stop)
 
     def _less_its_exits(self, position: Position, trail: Trail, *, known_entry: bool) -> Position:
-        """Return *position* after the exits and stops of its own that filled."""
+        """Return *position* after the exits and stops of its own that filled; not one that is still at it."""
         instrument = self._exchange.instrument(position.symbol)
         if not known_entry:
             return position                  # its size is the exchange's: they have left it already
         if trail.entry is not None:
             position = settlement.with_fee(position, trail.entry.filled_value * instrument.taker_fee_rate)
         for order in trail.exits + trail.stops:
-            if order.filled_quantity and order.average_price is not None:
+            if order.filled_quantity and order.average_price is not None and not order.is_active:
                 reason = ExitReason.EXCHANGE_STOP if order in trail.stops else reason_of_own(position, order)
                 fee = order.filled_value * instrument.taker_fee_rate
                 position = settlement.reduced(

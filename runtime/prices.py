@@ -11,6 +11,7 @@ from trading.facts import Price
 from trading.ports import Clock
 
 OVERTAKEN_S = 2.0              # an answer by REST may be this much older than the push that overtook it
+MISSED_FOR_S = 5.0             # what was asked for may be some seconds behind what was pushed
 SUBSCRIBED_WITHIN_S = 3.0      # nothing is pushed about a symbol before somebody has asked for it
 
 
@@ -25,8 +26,10 @@ class PriceBook:
         self._prices: dict[str, Price] = {}
         self._followed: frozenset[str] = frozenset()
         self._heard: dict[str, float] = {}    # of the followed: the latest push about it
+        self._quotes: dict[str, tuple[Decimal, Decimal]] = {}     # pushed last; at first what was asked for
+        self._unpushed: dict[str, float] = {}     # since when another was asked for, and none pushed
         self._ticks = 0
-        guard(self, self._prices_lock, "_prices", "_followed", "_heard", "_ticks")
+        guard(self, self._prices_lock, "_prices", "_followed", "_heard", "_quotes", "_unpushed", "_ticks")
 
     def publish(self, price: Price) -> None:
         """Take in a price the stream has pushed, and wake the monitor if somebody holds the symbol."""
@@ -37,9 +40,12 @@ class PriceBook:
         with self._ticked:
             rings = False
             for price in prices:
+                is_overtaken = self._is_overtaken(price)
                 if pushed:
                     self._hear(price.symbol)
-                if not self._is_overtaken(price):
+                if price.symbol in self._followed and (pushed or not is_overtaken):
+                    self._note_quote(price, pushed=pushed)
+                if not is_overtaken:
                     self._prices[price.symbol] = price
                     rings = rings or price.symbol in self._followed
             if rings:
@@ -75,6 +81,9 @@ class PriceBook:
                 del self._prices[symbol]
             expected = self._clock.monotonic() + SUBSCRIBED_WITHIN_S
             self._heard = {symbol: self._heard.get(symbol, expected) for symbol in wanted}
+            for symbol in set(self._quotes) - wanted:
+                del self._quotes[symbol]
+                self._unpushed.pop(symbol, None)
             return True
 
     def followed(self) -> frozenset[str]:
@@ -93,13 +102,17 @@ class PriceBook:
             )
 
     def silent(self, for_s: float) -> tuple[str, ...]:
-        """Return the followed symbols of which nothing was pushed for so long: their stream has died.
+        """Return the followed symbols of which nothing was pushed for so long, or not what has changed.
 
-        A market in which nothing moves is stale and not silent: what it is valued at is still pushed.
+        Their stream has died. A market in which nothing moves is stale and not silent: what it is valued at
+        is still pushed, and whoever asks is told the price that was pushed last.
         """
-        now = self._clock.monotonic()
+        now, missed_for_s = self._clock.monotonic(), max(for_s, MISSED_FOR_S)
         with self._prices_lock:
-            return tuple(symbol for symbol, heard in self._heard.items() if now - heard > for_s)
+            return tuple(
+                symbol for symbol, heard in self._heard.items()
+                if now - heard > for_s or now - self._unpushed.get(symbol, now) > missed_for_s
+            )
 
     def wait_for_tick(self, seen: int, timeout_s: float) -> int:
         """Wait until there has been a tick after the *seen*th, or the time is up; return the latest."""
@@ -116,6 +129,17 @@ class PriceBook:
     def _hear(self, symbol: str) -> None:
         if symbol in self._heard:
             self._heard[symbol] = self._clock.monotonic()
+
+    def _note_quote(self, price: Price, *, pushed: bool) -> None:
+        quote = price.bid, price.ask
+        if pushed:
+            self._quotes[price.symbol] = quote
+        if self._quotes.setdefault(price.symbol, quote) == quote:
+            self._unpushed.pop(price.symbol, None)
+        else:
+            # Not before it is subscribed to.
+            since = max(self._clock.monotonic(), self._heard[price.symbol])
+            self._unpushed.setdefault(price.symbol, since)
 
     def _is_overtaken(self, price: Price) -> bool:
         """Whether what is known is newer by the exchange's time; an old one is not defended for long."""

@@ -172,6 +172,24 @@ def test_a_few_are_asked_for_at_a_time_and_one_that_fails_holds_up_no_other(benc
     assert bench.asked[-1] == gone.symbol
 
 
+def test_a_contract_that_has_gone_is_told_of_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Its trades are asked for with every comparison, for ever; the log says it once of each."""
+    bench.house.journal.trades = [
+        a_trade(f"p{number}", symbol=f"GONE{number}/USDT:USDT", funding_known=False, closed_ms=1)
+        for number in range(2)
+    ]
+
+    def ask(symbol: object) -> None:
+        bench.asked.append(symbol)
+        raise UnknownInstrument(str(symbol))
+
+    bench.house.exchange.before["fetch_funding"] = ask
+    for _ in range(10):
+        bench.look_up()
+    assert len(bench.asked) == 10
+    assert [record.levelname for record in caplog.records if record.levelname != "DEBUG"] == ["WARNING"] * 2
+
+
 def test_a_journal_that_cannot_be_read_is_asked_again(bench: Bench) -> None:
     """Its failure is no reason to stop, and nothing is lost by it."""
     bench.close()

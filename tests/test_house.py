@@ -11,10 +11,12 @@ import pytest
 
 import bot
 from daemon import building
+from daemon.recovery import know_traded, recover
 from runtime.options import RunOptions
 from runtime.prices import PriceBook
 from tests.crowd import PATIENCE_S, crowd
 from tests.manual_clock import ManualClock
+from tests.runtime.journal_facts import a_position, a_trade
 from trading.errors import ConfigError
 
 
@@ -108,3 +110,51 @@ def test_what_is_newly_held_does_not_keep_an_old_silence_alive(
             built.ask_for_stale_prices()
         assert set(prices.stale(2)) == {"OLD", "NEW5"}
         assert not built.status.troubles()
+
+
+def test_who_wants_fresh_prices_is_not_told_of_silence_each_second(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However soon a price counts as old: between two pushes of what a quiet market is valued at lies a second."""
+    monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("RAD_MONITOR__STALE_AFTER", "500ms")
+    clock = ManualClock()
+    with building.build(RunOptions()) as built:
+        monkeypatch.setattr(built, "clock", clock)
+        monkeypatch.setattr(built, "prices", prices := PriceBook(clock))
+        monkeypatch.setattr(built.price_pool, "submit", lambda *_: built._stale_asking.clear())
+        prices.follow(["QUIET"])
+        for _ in range(6):
+            clock.advance(1)
+            built.ask_for_stale_prices()
+            prices.publish_mark("QUIET", Decimal(1))
+        assert not built.status.troubles()
+
+
+def test_funding_is_not_asked_for_while_a_stop_has_filled(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the exchange has just closed is booked first, however many trades miss their funding."""
+    monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
+    asked: list[str] = []
+    with building.build(RunOptions()) as built:
+        monkeypatch.setattr(built.journal, "trades_without_funding", lambda *_: (a_trade(funding_known=False),))
+        monkeypatch.setattr(built.client, "fetch_funding", lambda symbol, *_: asked.append(symbol) or ())
+        built.look_soon.set()
+        built.funding.look_up()
+        assert not asked
+        built.look_soon.clear()
+        built.funding.look_up()
+        assert len(asked) == 1
+
+
+def test_no_exit_waits_for_contracts_of_what_is_closed(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start asks about what is held before it watches it, and about what it has closed only then."""
+    monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
+    asked: list[str] = []
+    with building.build(RunOptions()) as built:
+        monkeypatch.setattr(built.client, "know_again", lambda held: asked.append(held.position_id))
+        built.journal.save_position(a_position("open"))
+        built.journal.record_execution("", (), a_position("closed"), a_trade("closed", funding_known=False))
+        assert recover(built) == 1
+        assert asked == ["open"]
+        know_traded(built.client, built.journal, built.clock.now_ms())
+        assert asked == ["open", "closed"]

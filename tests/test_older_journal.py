@@ -7,11 +7,12 @@ from decimal import Decimal
 
 import pytest
 
+from execution.catching_up import PATIENT_TRIES, UNREAD
 from tests.fake_exchange import FakeJournal
 from tests.test_position_manager import opened
 from tests.test_restart import a_stop_replaces_it
 from tests.trading_house import SYMBOL, TradingHouse, a_manager, exit_rules, restarted
-from trading.errors import ExchangeUnavailable
+from trading.errors import BadResponse, ExchangeUnavailable, JournalError
 from trading.facts import ExitReason, OrderRequest, OrderSide, Position, Priority
 from trading.lifecycle import PositionState
 
@@ -120,3 +121,139 @@ def test_what_cannot_be_read_is_asked_again() -> None:
     restored.reconciler.catch_up()
     assert len(restored.journal.trades) == 1
     assert restored.reconciler.run().agrees
+
+
+def test_a_sweep_that_fails_does_not_cost_the_new_one_its_stop() -> None:
+    """Nothing rests of the old one, so that its symbol is not waited for, and the new one is taken up at once."""
+    house = a_manager(exits=ALL_OUT)
+    opened(house)
+    copy = a_copy(house.journal)
+    house.exchange.prices[SYMBOL] = D(49_400)
+    assert house.manager.close_position(SYMBOL) is not None
+    new = the_next_in_its_symbol(house, 48_000)
+
+    def fail(symbol: object) -> None:
+        if symbol == SYMBOL:
+            raise ExchangeUnavailable("no answer")
+
+    house.exchange.before["fetch_stop_orders"] = fail
+    house = put_back(house, copy)
+    house.exchange.before.clear()
+    house.reconciler.run()
+    (held,) = house.manager.snapshot()
+    (stop,) = house.exchange.fetch_stop_orders(SYMBOL)
+    assert held.position_id == new.position_id
+    assert stop.client_oid == f"rad-{new.position_id}-s1"
+
+
+def test_its_stop_is_found_behind_many_later_orders() -> None:
+    """The symbol has been traded since, again and again: that the stop has fired is found all the same."""
+    house = a_manager(exits=ALL_OUT)
+    old = opened(house)
+    copy = a_copy(house.journal)
+    house.exchange.prices[SYMBOL] = D(48_900)
+    house.exchange.trigger_stop(SYMBOL)
+    house.reconciler.run()
+    for _ in range(25):
+        opened(house)
+        assert house.manager.close_position(SYMBOL) is not None
+    new = the_next_in_its_symbol(house, 48_000)
+    house = put_back(house, copy)
+    house.reconciler.run()
+    (held,) = house.manager.snapshot()
+    assert held.position_id == new.position_id
+    assert [trade.position_id for trade in house.journal.trades] == [old.position_id]
+
+
+@pytest.mark.parametrize(("part", "kind"), [(0, "trade"), (20, "trade"), (0, "liquid")])
+def test_what_somebody_else_has_ended_is_over_too(part: int, kind: str) -> None:
+    """The one there was opened later than the old one: whoever closed that, in the first fills after it."""
+    house = a_manager(exits=ALL_OUT)
+    old = opened(house)
+    copy = a_copy(house.journal)
+    if part:
+        house.exchange.place_order(OrderRequest(
+            client_oid=f"rad-{old.position_id}-x1", symbol=SYMBOL, side=OrderSide.SELL, quantity=D(part),
+            reduce_only=True,
+        ), Priority.CRITICAL)
+        house.reconciler.run()
+    house.exchange.prices[SYMBOL] = D(49_400)
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(39 - part), kind)
+    while house.manager.snapshot():
+        house.reconciler.run()
+    house.exchange.now_ms = lambda: 2_000_000_600_000
+    opened(house)                                          # its exit is no part of what ended the old one
+    assert house.manager.close_position(SYMBOL) is not None
+    new = the_next_in_its_symbol(house, 48_000)
+    sent = len(house.exchange.received)
+    house = put_back(house, copy)
+    house.reconciler.run()
+    (trade,) = house.journal.trades
+    (held,) = house.manager.snapshot()
+    (stop,) = house.exchange.fetch_stop_orders(SYMBOL)
+    assert held.position_id == new.position_id
+    assert stop.client_oid == f"rad-{new.position_id}-s1"
+    assert len(house.exchange.received) == sent
+    assert trade.position_id == old.position_id
+    assert trade.exit_reason is (ExitReason.LIQUIDATION if kind == "liquid" else ExitReason.EXTERNAL)
+    # 20 at 50,000 by RAD's own exit where there was one, the others at 49,400
+    assert trade.exit_price == (D(part) * 50_000 + D(39 - part) * 49_400) / 39
+    assert trade.closed_ms == 2_000_000_000_000
+
+
+@pytest.mark.parametrize("call", ["fetch_recent_fills", "fetch_stop_orders", "fetch_positions"])
+def test_one_list_that_stays_unreadable_keeps_no_exit_waiting(call: str) -> None:
+    """A few tries later the start goes on without, far behind any number that may have been used."""
+    house = a_manager(exits=ALL_OUT)
+    position = opened(house)
+    again = a_manager(exchange=house.exchange, journal=house.journal, exits=ALL_OUT)
+    again.manager.restore(replace(position, version=0))
+
+    def fail(_what: object) -> None:
+        raise BadResponse("nonsense")
+
+    house.exchange.before[call] = fail
+    for _ in range(PATIENT_TRIES - 1):
+        with pytest.raises(BadResponse):
+            again.reconciler.catch_up()
+    again.reconciler.catch_up()
+    house.exchange.before.clear()
+    assert again.manager.close_position(SYMBOL) is not None
+    assert house.exchange.exits()[-1].client_oid == f"rad-{position.position_id}-x{UNREAD + 1}"
+
+
+def test_an_exchange_that_answers_nothing_is_waited_for() -> None:
+    """Those tries do not count: the first one with answers reads everything."""
+    house = a_manager(exits=ALL_OUT)
+    position = opened(house)
+    again = a_manager(exchange=house.exchange, journal=house.journal, exits=ALL_OUT)
+    again.manager.restore(replace(position, version=0))
+
+    def fail(_what: object) -> None:
+        raise ExchangeUnavailable("no answer")
+
+    for _ in range(2 * PATIENT_TRIES):
+        house.exchange.before.update(fetch_recent_fills=fail, find_order=fail)
+        with pytest.raises(ExchangeUnavailable):
+            again.reconciler.catch_up()
+    house.exchange.before.clear()
+    house.exchange.before["fetch_stop_orders"] = fail
+    with pytest.raises(ExchangeUnavailable):
+        again.reconciler.catch_up()
+
+
+def test_numbers_never_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An early stop rests, later ones were refused, and the journal cannot say so: none is used again."""
+    house = a_manager(exits=ALL_OUT)
+    position = opened(house)
+    assert position.protective_stop is not None
+    again = a_manager(exchange=house.exchange, journal=house.journal, exits=ALL_OUT)
+    again.manager.restore(replace(position, stop_attempt=10, version=0))
+
+    def fail(*_: object) -> int:
+        raise JournalError("unreadable")
+
+    monkeypatch.setattr(house.journal, "last_attempt", fail)
+    again.reconciler.catch_up()
+    (held,) = again.manager.snapshot()
+    assert held.stop_attempt == 13

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from performance_monitor import DAY_MS, SAMPLES, PerformanceMonitor, Stats
+from performance_monitor import SAMPLES, PerformanceMonitor, Stats
 from runtime import locks
 from tests.crowd import PATIENCE_S, all_at_once, crowd, frequent_switches
 from tests.manual_clock import ManualClock
 from tests.no_lock import NoLock
+from trading.earnings import DAY_MS, MOST_IN_A_ROW, Money
 from trading.facts import ClosedTrade, ExitReason, Side
 
 D = Decimal
@@ -225,12 +226,54 @@ def test_funding_known_later_corrects_what_was_counted_without_it(
         monitor.record_funding(a_trade("-1", position_id="b", funding=D(-3)))        # was known already
     stats = monitor.get_stats()
     assert (stats.awaiting_funding, stats.realised_pnl, stats.day_pnl) == (1, D(-9), D(0))
-    assert (stats.wins, stats.losses, stats.losses_in_a_row, stats.profit_factor) == (1, 2, 1, D(2) / D(11))
+    assert (stats.wins, stats.losses, stats.losses_in_a_row, stats.profit_factor) == (1, 2, 0, D(2) / D(11))
     monitor.record_funding(a_trade("-4", position_id="old", closed_ms=MIDNIGHT_MS - 1, funding=D(5)))
     stats = monitor.get_stats()
     assert (stats.awaiting_funding, stats.realised_pnl, stats.day_pnl) == (0, D(-4), D(0))
     monitor.restore([a_trade("1", position_id="a", funding_known=False), a_trade("2", position_id="b")], None)
     assert monitor.get_stats().awaiting_funding == 1
+
+
+@pytest.mark.parametrize(
+    ("results", "corrected", "in_a_row"),
+    [
+        ("-1? 5 -1 -1", "3", 2),           # a win before the last one: nothing to those that came after it
+        ("-1 -1? -1", "3", 1),             # a win between them: the first is not of the row any more
+        ("-1 1? -1", "-2", 3),             # a loss between them: it joins both
+        ("1? 5", "-2", 0),                 # a loss before the last win
+        ("-1 1?", "0", 1),                 # neither
+    ],
+)
+def test_losses_in_a_row_are_those_after_the_last_win_whatever_is_known_late(
+    monitor: PerformanceMonitor, results: str, corrected: str, in_a_row: int
+) -> None:
+    """Funding that comes in when others have closed counts where its trade stands, as after a restart."""
+    trades = [
+        a_trade(said.strip("?"), position_id=str(number), funding_known="?" not in said, closed_ms=number)
+        for number, said in enumerate(results.split())
+    ]
+    for trade in trades:
+        monitor.record_trade(trade)
+    (late,) = (trade for trade in trades if not trade.funding_known)
+    funding = D(corrected) - late.realised_pnl
+    known = replace(late, realised_pnl=D(corrected), funding=funding, funding_known=True)
+    monitor.record_funding(known)
+    assert monitor.losses_in_a_row() == in_a_row
+    monitor.restore([known if trade is late else trade for trade in trades], None)
+    assert monitor.losses_in_a_row() == in_a_row
+
+
+def test_results_that_cannot_matter_any_more_are_not_kept() -> None:
+    """A win that is certain ends the row for good: what was before it goes, however long the daemon runs."""
+    money = Money()
+    for number in range(100):
+        money = money.with_trade(a_trade("-1", position_id=f"loss{number}", funding_known=False))
+        money = money.with_trade(a_trade("2", position_id=f"win{number}", funding_known=False))
+        money = money.with_funding(a_trade("1", position_id=f"win{number}", funding=D(-1)))
+        assert money.latest == ()
+    for number in range(MOST_IN_A_ROW + 5):
+        money = money.with_trade(a_trade("-1", position_id=f"more{number}", funding_known=False))
+    assert money.losses_in_a_row == MOST_IN_A_ROW
 
 
 def test_a_restart_takes_up_what_was(monitor: PerformanceMonitor) -> None:

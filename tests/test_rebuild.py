@@ -295,6 +295,38 @@ def test_the_fills_of_an_exit_nobody_wrote_down_are_booked_when_they_are_listed(
     all_booked_late(again, late)
 
 
+def test_an_exit_that_is_still_filling_is_booked_whole_when_it_is_over() -> None:
+    """Ten of its 39 lots were sold as the position was rebuilt, the others after: one trade, of all of them."""
+    house = a_manager(exits=ALL_OUT)
+    position = opened(house)
+    exchange, client_oid = house.exchange, f"rad-{position.position_id}-x1"
+    exchange.resting.add(client_oid)
+    order_id = exchange.place_order(OrderRequest(
+        client_oid=client_oid, symbol=SYMBOL, side=OrderSide.SELL, quantity=D(39), reduce_only=True
+    ), Priority.CRITICAL)
+
+    def fill(lots: int, *, is_active: bool) -> None:
+        before = exchange.orders[order_id]
+        exchange.fill_resting(client_oid, D(lots))
+        exchange.orders[order_id] = replace(
+            exchange.orders[order_id], is_active=is_active, is_cancelled=False,
+            filled_quantity=before.filled_quantity + lots,
+            filled_value=before.filled_value + exchange.orders[order_id].filled_value,
+        )
+
+    fill(10, is_active=True)
+    again = restarted_without_journal(house)
+    exchange.before["cancel_order"] = lambda _order: fill(29, is_active=False)      # which comes too late
+    again.reconciler.run()
+    exchange.before.clear()
+    assert again.reconciler.run().agrees
+    assert again.manager.snapshot() == ()
+    (trade,) = again.journal.trades
+    assert (trade.quantity, trade.exit_price) == (D(39), D(50_000))
+    assert trade.fee == D("2.34")                                 # 2 × 39 × 0.001 × 50,000 × 0.0006
+    assert len(again.journal.fills) == 3
+
+
 @pytest.mark.process
 @pytest.mark.timeout(300)
 def test_a_daemon_whose_journal_is_deleted_goes_on_where_it_was(tmp_path: Path) -> None:

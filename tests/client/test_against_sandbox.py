@@ -52,6 +52,7 @@ def test_the_life_of_a_position(client: KuCoinClient) -> None:
     client.place_order(close, CRITICAL)
     assert client.fetch_positions() == ()
     assert len(client.fetch_recent_fills()) == 2
+    assert len(client.fetch_recent_fills("XBTUSDTM")) == 2       # by whatever name
     # 10,000 − fees of 0.3000006 + 0.3 and the spread of 10 × 0.001 × 0.1
     assert client.fetch_balance().equity == D("9999.3989994")
     with pytest.raises(errors.NothingToClose):

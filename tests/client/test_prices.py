@@ -125,6 +125,37 @@ def test_silent_is_what_nothing_was_pushed_about(clock: ManualClock) -> None:
     assert prices.silent(2.0) == (ETH,)
 
 
+def test_a_market_whose_quotes_alone_are_pushed_no_more_is_silent(clock: ManualClock) -> None:
+    """Its value still is, and REST tells of prices that nobody has pushed: somebody is to know."""
+    prices = PriceBook(clock)
+    prices.follow([BTC])
+    prices.publish(a_price(value=100, ts_ms=1))
+
+    def seconds(count: int, value: int) -> None:
+        for _ in range(count):
+            clock.advance(1)
+            prices.publish_mark(BTC, D(98))
+            prices.publish_many([a_price(value=value, ts_ms=1, received=clock.monotonic())])
+
+    seconds(10, 100)
+    assert prices.silent(2.0) == (), "nothing has changed"
+    seconds(5, 90)
+    seconds(1, 100)
+    seconds(5, 90)
+    assert prices.silent(2.0) == (), "an answer may be some seconds behind"
+    seconds(2, 80)
+    assert prices.silent(2.0) == (BTC,)
+    prices.publish(a_price(value=70, ts_ms=2))
+    assert prices.silent(2.0) == ()
+    prices.follow([])
+    prices.follow([BTC])
+    for value in (60, 50):
+        clock.advance(1)
+        prices.publish_many([a_price(value=value, received=clock.monotonic())])
+    clock.advance(5.5)
+    assert prices.silent(5.0) == (), "just followed: for three of these seconds it was not subscribed to"
+
+
 def test_who_comes_and_goes_does_not_make_the_others_silent(clock: ManualClock) -> None:
     """A symbol taken up again is waited for anew, and one that is held on is as silent as it was."""
     prices = PriceBook(clock)
