@@ -61,6 +61,7 @@ OWNERS = {
     "execution/book.py Book._next_id self._serial": UNDER,
     "execution/holding.py Holding._put self._versions": UNDER,
     "execution/orders.py LookUp.look self._not_there": "whoever has the order to look up, one after the other",
+    "market_scanner.py _Failures.add self.count": UNDER,
     "performance_monitor.py PerformanceMonitor._add series.count": UNDER,
     "performance_monitor.py PerformanceMonitor._add series.total": UNDER,
     "runtime/folding.py Folding.admit repeats.count": ITS_OWN,
