@@ -59,6 +59,8 @@ OWNERS = {
     "daemon/figures.py _locks acquired[lock.name]": "a local dict",
     "daemon/figures.py _locks contended[lock.name]": "a local dict",
     "execution/book.py Book._next_id self._serial": UNDER,
+    "execution/catching_up.py CatchUp._go_on_without self._failures": "the main thread, at its start",
+    "execution/funding.py FundingLookUp.look_up self._told": "the main thread, which reconciles",
     "execution/holding.py Holding._put self._versions": UNDER,
     "execution/orders.py LookUp.look self._not_there": "whoever has the order to look up, one after the other",
     "market_scanner.py _Failures.add self.count": UNDER,
