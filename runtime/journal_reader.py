@@ -43,8 +43,12 @@ class JournalReader:
         if file is not None and not file.exists():
             raise JournalError(f"there is no journal {file} yet; it is made when RAD first runs")
         reader = cls(url)
-        with reader._faults_in_words():
-            check_readable(reader.meta())
+        try:
+            with reader._faults_in_words():
+                check_readable(reader.meta())
+        except BaseException:
+            reader.close()
+            raise
         return reader
 
     def open_positions(self) -> tuple[Position, ...]:

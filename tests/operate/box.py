@@ -121,10 +121,11 @@ class Box:
             f'echo $$ > "{self._cgroup}/cgroup.procs"; '
             f'exec unshare {" ".join(NAMESPACES)} --fork --kill-child sh -c "$SET_UP" box "{self._folder}"'
         )
-        self._unshare = subprocess.Popen(
-            ["sh", "-c", join], env={**environment, "SET_UP": SET_UP}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=(self._folder.parent / f"{self._folder.name}.err").open("wb"),
-        )
+        with (self._folder.parent / f"{self._folder.name}.err").open("wb") as errors:
+            self._unshare = subprocess.Popen(
+                ["sh", "-c", join], env={**environment, "SET_UP": SET_UP}, stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=errors,
+            )
         try:
             self.until(self._has_booted, "it boots", BOOT_S)
         except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal as D
 
 import pytest
@@ -109,8 +109,24 @@ def url(postgres: PostgresServer, clock: ManualClock) -> str:
     return address
 
 
+OPENED: list[LeaseTable] = []
+
+
+@pytest.fixture(autouse=True)
+def tables_closed() -> Iterator[None]:
+    """Connections are given back, also where nobody releases his lease."""
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
+def a_table(url: str, name: str = ACCOUNT) -> LeaseTable:
+    OPENED.append(LeaseTable(url, name))
+    return OPENED[-1]
+
+
 def a_lease(url: str, clock: ManualClock, host: str, boottime: Boottime | None = None) -> Lease:
-    return Lease(LeaseTable(url, ACCOUNT), clock, host=host, boottime=boottime or Boottime())
+    return Lease(a_table(url), clock, host=host, boottime=boottime or Boottime())
 
 
 def expire(postgres: PostgresServer) -> None:
@@ -411,7 +427,7 @@ def test_every_account_has_a_lease_of_its_own(url: str, clock: ManualClock) -> N
     names = {account_name("live", "futures", key) for key in ("key-one", "key-two")}
     assert len(names) == 2
     assert not [name for name in names if "key" in name]
-    assert all(Lease(LeaseTable(url, name), clock).acquire() for name in names)
+    assert all(Lease(a_table(url, name), clock).acquire() for name in names)
 
 
 def test_only_a_server_needs_one() -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,12 +23,24 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 20.0
 
 
+STARTED: list[subprocess.Popen[Any]] = []
+
+
+@pytest.fixture(autouse=True)
+def pipes_closed() -> Iterator[None]:
+    yield
+    while STARTED:
+        with STARTED.pop() as process:       # which closes what leads to it
+            process.kill()
+
+
 def start(*flags: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
     """Start a sandbox and return it with the JSON line that says it is ready."""
     process = subprocess.Popen(
         [sys.executable, "-m", "sandbox", "--source", "tests.sandbox.fake_market:FakeMarket", *flags],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )
+    STARTED.append(process)
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("{"):
@@ -60,6 +73,7 @@ def test_it_ends_with_its_parent() -> None:
     process, greeting = start("--parent-pid", str(parent.pid))
     assert client_of(greeting).code("GET", "/api/v1/timestamp") == "200000"
     assert parent.stdin is not None
+    STARTED.append(parent)
     parent.stdin.close()
     parent.wait(PATIENCE_S)
     assert process.wait(PATIENCE_S) == 0
@@ -88,7 +102,7 @@ def test_what_cannot_start_says_so_in_a_line(tmp_path: Path) -> None:
                   ("--source", "tests.sandbox.fake_market:FakeMarket", "--state", str(damaged))):
         answer = subprocess.run(
             [sys.executable, "-m", "sandbox", *flags], cwd=ROOT, capture_output=True, text=True,
-            timeout=PATIENCE_S, env=os.environ | {"PYTHONWARNINGS": "ignore"}, check=False,
+            timeout=PATIENCE_S, env=os.environ | {"PYTHONWARNINGS": "ignore", "PYTHONDEVMODE": ""}, check=False,
         )
         assert answer.returncode == 1
         assert answer.stderr.startswith("sandbox: ")
