@@ -13,13 +13,16 @@ from contextlib import closing, contextmanager
 from dataclasses import MISSING, dataclass, fields
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote
 
 from runtime.journal_version import check_readable
 from trading.errors import JournalError
 from trading.facts import ClosedTrade, ExitReason, Position, ProtectiveStop, Side
 from trading.lifecycle import PositionState
+
+if TYPE_CHECKING:
+    from runtime.journal_reader import JournalReader
 
 Fact = TypeVar("Fact")
 JsonObject = dict[str, Any]
@@ -91,23 +94,33 @@ class JournalFile:
 
 
 class JournalServer:
-    """A journal on a database server, read by the full reader."""
+    """A journal on a database server, read by the full reader, on a connection for each question."""
 
     def __init__(self, url: str) -> None:
+        self._url = url
+
+    @contextmanager
+    def _reader(self) -> Iterator[JournalReader]:
         from runtime.journal_reader import JournalReader
 
-        self._reader = JournalReader.open(url)
+        with closing(JournalReader.open(self._url)) as reader:
+            yield reader
 
     def mode(self) -> str | None:
-        return self._reader.meta()["label"].split()[0]
+        with self._reader() as reader:
+            return reader.meta()["label"].split()[0]
 
     def open_positions(self) -> tuple[Position, ...]:
-        return self._reader.open_positions()
+        with self._reader() as reader:
+            return reader.open_positions()
 
     def trades(self, limit: int) -> tuple[ClosedTrade, ...]:
-        return self._reader.trades(limit)
+        with self._reader() as reader:
+            return reader.trades(limit)
 
     def open_orders(self) -> tuple[OpenOrder, ...]:
+        with self._reader() as reader:
+            intents = reader.unsettled_intents()
         return tuple(
             OpenOrder(
                 symbol=intent.symbol, side=intent.request.side.value, purpose=intent.purpose,
@@ -115,11 +128,12 @@ class JournalServer:
                 stop_price=intent.request.stop_price, close_order=intent.request.close_order,
                 client_oid=intent.client_oid, order_id=intent.order_id, created_ms=intent.created_ms,
             )
-            for intent in self._reader.unsettled_intents()
+            for intent in intents
         )
 
     def last_equity(self) -> tuple[int, Decimal] | None:
-        last = self._reader.last_equity()
+        with self._reader() as reader:
+            last = reader.last_equity()
         return (last.at_ms, last.equity) if last else None
 
 
