@@ -57,7 +57,11 @@ def reading_engine(url: str) -> sa.Engine:
             f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None, check_same_thread=False,
             timeout=BUSY_TIMEOUT_MS / 1000,
         )
-        connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        try:
+            connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        except sqlite3.Error:              # it is no journal
+            connection.close()
+            raise
         return connection
 
     return sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool)

@@ -56,7 +56,7 @@ class Bench:
     def change_journal(self, statement: str, *values: object) -> None:
         """Make the journal say something else."""
         self.house.journal.flush()
-        with sqlite3.connect(self.journal) as connection:
+        with closing(sqlite3.connect(self.journal)) as connection, connection:
             assert connection.execute(statement, values).rowcount == 1
 
 

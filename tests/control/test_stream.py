@@ -124,13 +124,14 @@ def test_one_who_does_not_read_is_cut_off(
     steering.on["positions"] = lambda: [POSITION | {"price": str(len(steering.asked)), "reasons": ["x" * 10**6]}]
     for _ in range(20):                    # of a megabyte each, which the sockets do not hold
         quick.until("positions")
-    assert Stream(program(server)).answer.status == 200
+    third = Stream(program(server))
+    assert third.answer.status == 200
     heard = 0
     while slow.next() is not None:         # what the sockets held, and then the end
         heard += 1
     assert heard < 20
     assert quick.until("status")
-    for watcher in (slow, quick):
+    for watcher in (slow, quick, third):
         watcher.close()
 
 
