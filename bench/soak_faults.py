@@ -115,7 +115,7 @@ EXPLANATIONS: tuple[tuple[str, Explains], ...] = (
     (r"entry (uncertain|accepted but not readable)", _trades),
     (r"no confirmed stop within", _trades),
     (r"exit not finished|exit refused|CANNOT BE CLOSED|nothing explains", _trades),
-    (r"(step failed .* error=|fails again and again: )(ExchangeUnavailable|BadResponse|RateLimited)",
+    (r"(step failed .*=|fails again and again: )(ExchangeUnavailable|BadResponse|RateLimited|RequestRefused)",
      _answers("/api/v1/allTickers", "/api/v1/contracts/active")),
     (r"scan failed pairs=", _answers("/api/v1/kline/query", "/api/v1/allTickers", "/api/v1/contracts/active")),
     (r"held symbols without any price", _silences),

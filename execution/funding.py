@@ -41,7 +41,8 @@ class FundingLookUp:
         """Ask for the funding of some trades that miss it; the first failure puts off the rest."""
         listed_ms = self._clock.now_ms() - self._exchange.clock_offset_ms() - LISTED_AFTER_MS
         try:
-            waiting = self._journal.trades_without_funding(listed_ms, MOST_WAITING)
+            most = min(AT_A_TIME + len(self._tried), MOST_WAITING)       # those asked for and those passed over
+            waiting = self._journal.trades_without_funding(listed_ms, most)
             untried = [trade for trade in waiting if trade.position_id not in self._tried]
             if not untried:
                 self._tried.clear()

@@ -218,6 +218,9 @@ class MarketStream:
         finally:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(wire.close(), 1.0)
+            if wire.session is not None:               # a socket that did not close in time has kept it open
+                with contextlib.suppress(Exception):
+                    await asyncio.wait_for(wire.session.close(), 1.0)
 
     def _opened(self, *, private: bool) -> None:
         self.listening = self.listening or private

@@ -73,6 +73,8 @@ ORDERS = a_fault(method="POST", path="/api/v1/orders")
     ("BTC/USDT:USDT: no stop on the exchange yet", 15.0, a_fault("ws_gap"), False),
     ("BTC/USDT:USDT exit refused (… 3 times more)", 109.0, ORDERS, True),     # kept back for a minute
     ("BTC/USDT:USDT exit refused (… once more)", 111.0, ORDERS, False),
+    ("step failed again_in=0.5s error=RequestRefused: injected", 15.0,
+     a_fault("refuse", method="GET", path="/api/v1/contracts/active"), True),
     ("prices: the stream is silent", 15.0, a_fault("ws_silence"), True),
     ("prices: the stream is silent", 15.0, a_fault("machine"), True),
     ("account: no answer", 15.0, a_fault("machine"), True),                   # no time for anything
