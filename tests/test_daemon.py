@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -284,8 +285,9 @@ def await_gone(pid: int) -> None:
 def await_written(file: Path, symbol: str) -> None:
     """Return once a position in *symbol* is on disk: its stop does not wait for that."""
     deadline = time.monotonic() + PATIENCE_S
-    while not [held for held in JournalReader.open(f"sqlite:///{file}").open_positions() if held.symbol == symbol]:
-        assert time.monotonic() < deadline, f"{symbol} is not in the journal"
+    with closing(JournalReader.open(f"sqlite:///{file}")) as reader:
+        while symbol not in {held.symbol for held in reader.open_positions()}:
+            assert time.monotonic() < deadline, f"{symbol} is not in the journal"
 
 
 @pytest.mark.timeout(300)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from decimal import Decimal as D
 
 import pytest
@@ -129,9 +130,9 @@ def test_memory_is_bounded_while_the_disk_fails(
     gate.mend_disk()
     gate.open.set()
     assert journal.close()
-    reader = JournalReader.open(url)
-    assert [position.stop_price for position in reader.open_positions()] == [D(20)]
-    assert len(reader.booked_fills(0)) == 4
+    with closing(JournalReader.open(url)) as reader:
+        assert [position.stop_price for position in reader.open_positions()] == [D(20)]
+        assert len(reader.booked_fills(0)) == 4
 
 
 def test_a_note_that_can_never_be_written_holds_up_nobody(journal: SqlJournal, gate: Gate) -> None:
@@ -153,7 +154,8 @@ def test_closing_writes_what_is_left(url: str, clock: ManualClock) -> None:
     for number in range(50):
         journal.save_position(a_position(f"p{number}"))
     assert journal.close()
-    assert len(JournalReader.open(url).open_positions()) == 50
+    with closing(JournalReader.open(url)) as reader:
+        assert len(reader.open_positions()) == 50
     with pytest.raises(JournalError, match="the journal is closed"):
         journal.save_position(a_position(), wait=True)
 
