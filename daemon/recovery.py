@@ -10,6 +10,7 @@ from execution.funding import MOST_WAITING
 from kucoin_client import KuCoinClient
 from runtime.journal_reader import JournalReader
 from trading.client_ids import Purpose
+from trading.errors import JournalError
 from trading.facts import Position
 from trading.lifecycle import IntentState
 
@@ -30,14 +31,18 @@ def know_held(client: KuCoinClient, positions: Iterable[Position]) -> None:
 def know_traded(client: KuCoinClient, journal: JournalReader, now_ms: int) -> None:
     """Know the contracts of what was closed while its fills are still listed, or misses funding.
 
-    They may be many that KuCoin lists no more, each of which is asked about: no exit waits for that.
+    They may be many that KuCoin lists no more, each of which is asked about: no exit waits for that, and a
+    journal that cannot be read just then ends nobody who trades already.
     """
     listed = client.instruments()
-    waiting = journal.trades_without_funding(now_ms, MOST_WAITING)
-    for trade in journal.trades_since(now_ms - FILLS_LISTED_MS) + waiting:
-        closed = None if trade.symbol in listed else journal.position(trade.position_id)
-        if closed is not None:
-            client.know_again(closed)
+    try:
+        waiting = journal.trades_without_funding(now_ms, MOST_WAITING)
+        for trade in journal.trades_since(now_ms - FILLS_LISTED_MS) + waiting:
+            closed = None if trade.symbol in listed else journal.position(trade.position_id)
+            if closed is not None:
+                client.know_again(closed)
+    except JournalError as error:
+        log.warning("contracts of closed trades not looked for, the journal cannot be read error=%s", error)
 
 
 def recover(house: House) -> int:

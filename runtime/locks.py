@@ -257,13 +257,6 @@ class NamedLock:
     def _is_owned(self) -> bool:
         return self.is_mine()
 
-    def _release_save(self) -> object:
-        self.__exit__(None, None, None)
-        return None
-
-    def _acquire_restore(self, _taken: object) -> None:
-        self.__enter__()
-
 
 class _TracedLock(NamedLock):
     """One that keeps account of who takes it where; made when checks are strict."""
@@ -304,14 +297,15 @@ class _TracedLock(NamedLock):
         me = self._holder
         me.frame, me.at = frame, frame.f_lasti
 
+    # What threading.Condition asks of a lock that has something to remember while it waits.
     def _release_save(self) -> object:
         me = self._holder
         taken = me.frame, me.at
-        super()._release_save()
+        self.release()
         return taken
 
     def _acquire_restore(self, taken: Any) -> None:
-        super()._acquire_restore(taken)
+        super().acquire()
         me = self._holder
         me.frame, me.at = taken
 

@@ -17,7 +17,7 @@ from runtime.prices import PriceBook
 from tests.crowd import PATIENCE_S, crowd
 from tests.manual_clock import ManualClock
 from tests.runtime.journal_facts import a_position, a_trade
-from trading.errors import ConfigError
+from trading.errors import ConfigError, JournalError
 
 
 @pytest.fixture
@@ -158,3 +158,17 @@ def test_no_exit_waits_for_contracts_of_what_is_closed(data_dir: Path, monkeypat
         assert asked == ["open"]
         know_traded(built.client, built.journal, built.clock.now_ms())
         assert asked == ["open", "closed"]
+
+
+def test_a_journal_that_goes_away_at_the_start_ends_nobody(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is open is watched by then: contracts of what is closed are not worth leaving it for."""
+    def unreadable(*_: object) -> None:
+        raise JournalError("the server has gone")
+
+    monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
+    with building.build(RunOptions()) as built:
+        monkeypatch.setattr(built.journal, "trades_without_funding", unreadable)
+        know_traded(built.client, built.journal, built.clock.now_ms())
+    assert "the journal cannot be read error=the server has gone" in caplog.text
