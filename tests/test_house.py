@@ -11,6 +11,7 @@ import pytest
 
 import bot
 from daemon import building
+from daemon.house import House
 from daemon.recovery import know_traded, recover
 from runtime.options import RunOptions
 from runtime.prices import PriceBook
@@ -88,18 +89,25 @@ def test_the_end_waits_for_a_flatten_under_way(data_dir: Path, monkeypatch: pyte
         assert in_time == [True]
 
 
+def followed(built: House, monkeypatch: pytest.MonkeyPatch, symbol: str) -> tuple[PriceBook, ManualClock]:
+    """Have *built* hold *symbol*, on a clock of ours; who is asked for prices over REST has none."""
+    clock = ManualClock()
+    prices = PriceBook(clock)
+    monkeypatch.setattr(built, "clock", clock)
+    monkeypatch.setattr(built, "prices", prices)
+    monkeypatch.setattr(built.price_pool, "submit", lambda *_: built._stale_asking.clear())
+    prices.follow([symbol])
+    return prices, clock
+
+
 def test_what_is_newly_held_does_not_keep_an_old_silence_alive(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stream is well again once it pushes about what is held, whoever is taken up meanwhile; and no market
     in which nothing moves is an alarm."""
     monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
-    clock = ManualClock()
     with building.build(RunOptions()) as built:
-        monkeypatch.setattr(built, "clock", clock)
-        monkeypatch.setattr(built, "prices", prices := PriceBook(clock))
-        monkeypatch.setattr(built.price_pool, "submit", lambda *_: built._stale_asking.clear())
-        prices.follow(["OLD"])
+        prices, clock = followed(built, monkeypatch, "OLD")
         clock.advance(6)
         built.ask_for_stale_prices()
         assert "prices" in {trouble.what for trouble in built.status.troubles()}
@@ -118,12 +126,8 @@ def test_who_wants_fresh_prices_is_not_told_of_silence_each_second(
     """However soon a price counts as old: between two pushes of what a quiet market is valued at lies a second."""
     monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("RAD_MONITOR__STALE_AFTER", "500ms")
-    clock = ManualClock()
     with building.build(RunOptions()) as built:
-        monkeypatch.setattr(built, "clock", clock)
-        monkeypatch.setattr(built, "prices", prices := PriceBook(clock))
-        monkeypatch.setattr(built.price_pool, "submit", lambda *_: built._stale_asking.clear())
-        prices.follow(["QUIET"])
+        prices, clock = followed(built, monkeypatch, "QUIET")
         for _ in range(6):
             clock.advance(1)
             built.ask_for_stale_prices()
