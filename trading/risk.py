@@ -125,11 +125,12 @@ def approve(
     tightest = min(limits, key=limits.__getitem__)
     quantity = instrument.quantity_down(max(limits[tightest], ZERO))
     notional = instrument.notional(quantity, dearest)
+    # Not at the dearest: one that does not slip is worth less, and is to be large enough too.
     smallest = max(
-        instrument.notional(instrument.min_quantity, dearest), instrument.min_notional, rules.min_notional or ZERO
+        instrument.notional(instrument.min_quantity, price), instrument.min_notional, rules.min_notional or ZERO
     )
-    if quantity < instrument.min_quantity or notional < smallest:
-        allowed = max(instrument.notional(limits[tightest], dearest), ZERO)
+    if quantity < instrument.min_quantity or instrument.notional(quantity, price) < smallest:
+        allowed = max(instrument.notional(limits[tightest], price), ZERO)
         text = f"{tightest} allows {allowed:.2f} {instrument.quote}, the smallest order is {smallest:.2f}"
         return Refused(reason=RefusalReason.TOO_SMALL, text=text)
     return Approved(

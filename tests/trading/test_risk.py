@@ -155,6 +155,13 @@ def test_the_smallest_order_is_large_enough() -> None:
     assert approved(an_entry(notional=D(50)), min_notional=D(50)).quantity == D(50)
 
 
+def test_what_does_not_slip_is_large_enough_too() -> None:
+    """50 lots are worth 52.5 at the price they may slip to, and 50 at the one they will most likely get."""
+    slipping = {"max_slippage": D("0.05"), "min_notional": D(52)}
+    assert refused(an_entry(notional=D(53)), **slipping).reason is RefusalReason.TOO_SMALL
+    assert approved(an_entry(notional=D(55)), **slipping).quantity == D(52)
+
+
 @pytest.mark.parametrize("least", [{"min_quantity": D(4)}, {"min_notional": D("3.01")}, {"min_notional": D(5)}])
 def test_a_smallest_order_of_the_exchange_is_kept(least: dict[str, Decimal]) -> None:
     """Three lots of 1 are below it."""
