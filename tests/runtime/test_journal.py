@@ -209,7 +209,8 @@ def test_the_account_is_remembered(journal: SqlJournal, clock: ManualClock) -> N
 
 def test_the_equity_curve_does_not_grow_without_end(journal: SqlJournal, clock: ManualClock) -> None:
     """Of the last 59 minutes every point is kept, of each minute before them the last: 85 minutes of points."""
-    with sa.create_engine(read_url(journal.url)).begin() as connection:       # as one note: a commit is long
+    engine = sa.create_engine(read_url(journal.url), poolclass=sa.NullPool)
+    with engine.begin() as connection:             # as one note: a commit is long
         for number in range(85 * 12):              # 85 minutes, a point each five seconds
             point = EquityPoint(at_ms=clock.now_ms(), equity=D(number), available=D(900))
             account_noted(point, "2026-11-24", D(1000), D(1000))(connection)
