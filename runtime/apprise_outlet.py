@@ -42,12 +42,16 @@ def _heard() -> Iterator[list[str]]:
 def apprise_send(name: str, url: str) -> Send:
     """Return a way to send to *url*.
 
+    Messages are plain text. Some services (Telegram, e-mail) read HTML, and one that cannot make sense of a "<"
+    refuses the message for good: for these the text is escaped.
+
     Importing apprise takes a second and loads every service it knows: only with an address to send to.
 
     Raises:
         ConfigError: apprise does not understand the address, which the text does not show.
     """
     import apprise
+    from apprise.conversion import convert_between
 
     asset = apprise.AppriseAsset(app_id="RAD", app_desc="RAD", async_mode=False)
     with _heard():                 # it would say the address aloud where nothing else listens
@@ -60,11 +64,15 @@ def apprise_send(name: str, url: str) -> Send:
             "docs/NOTIFICATIONS.md has examples"
         )
 
+    plain = apprise.NotifyFormat.TEXT
+
     def send(message: Message) -> str:
         assert_no_lock_held("send a message")
         with _heard() as said:
-            kind = apprise.NotifyType(_TYPES[message.level])
-            taken = service.notify(body=message.body, title=message.title, notify_type=kind)
+            taken = service.notify(
+                body=convert_between(plain, service.notify_format, content=message.body), title=message.title,
+                notify_type=apprise.NotifyType(_TYPES[message.level]), body_format=plain,
+            )
         return "" if taken else "; ".join(said) or "not taken, and no reason given"
 
     return send

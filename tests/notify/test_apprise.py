@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import email
+import html
 import json
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,6 +53,44 @@ def test_a_message_arrives_as_it_was_worded(webhook: Webhook) -> None:
     assert apprise_send("hook", webhook.url())(MESSAGE) == ""
     got = webhook.got.get(timeout=PATIENCE_S)
     assert (got["title"], got["message"], got["type"]) == (MESSAGE.title, MESSAGE.body, "failure")
+
+
+class _Smtp:
+    """What smtplib would talk to."""
+
+    sent: list[str] = []
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def sendmail(self, _from: str, _to: object, text: str) -> None:
+        self.sent.append(text)
+
+    def __getattr__(self, _name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+def test_services_that_read_html_get_text_and_not_tags(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an exchange answers may hold a "<": Telegram refuses such a message each time it comes, a mail loses it."""
+    body = "unreadable answer, HTTP 502: <html> <head><cen\nBTC/USDT:USDT 1 < 2 & <closed>"
+    message = Message(title="RAD live", body=body, level=Level.CRITICAL)
+    posted: list[str] = []
+
+    def post(_url: str, data: str, **_: object) -> SimpleNamespace:
+        posted.append(json.loads(data)["text"])
+        return SimpleNamespace(status_code=200, content=b'{"ok": true}')
+
+    monkeypatch.setattr("requests.post", post)
+    assert apprise_send("phone", f"tgram://123456789:{'a' * 35}/987654321/")(message) == ""
+    title, *lines = posted[0].splitlines()
+    assert title == "<b>RAD live</b>" and "\n".join(map(html.unescape, lines)) == body
+    assert not any("<" in line for line in lines)
+
+    monkeypatch.setattr(_Smtp, "sent", [])
+    monkeypatch.setattr("smtplib.SMTP", _Smtp)
+    assert apprise_send("mail", "mailto://me:secret@mail.example.com?to=you@example.com")(message) == ""
+    plain, rich = email.message_from_string(_Smtp.sent[0]).get_payload()
+    assert plain.get_payload(decode=True).decode() == body
+    assert "&lt;closed&gt;" in rich.get_payload(decode=True).decode()
 
 
 def test_a_refusal_comes_with_its_reason(webhook: Webhook) -> None:
