@@ -11,8 +11,11 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from getpass import getpass
+from io import StringIO
 from pathlib import Path
 from typing import Any
+
+from dotenv.parser import parse_stream
 
 from console.config_edit import live_numbers, value_of, with_values
 from console.failure import Failure
@@ -27,6 +30,7 @@ from runtime.settings import Settings, load_settings
 from trading.errors import ConfigError
 
 TRIES = 3
+HEADING = "# RAD's key to KuCoin. Whoever reads this file can trade with it."
 # Key, the flag that answers it, what it means.
 QUESTIONS = (
     ("positions.max_open", "max_open", "How many positions at once?"),
@@ -178,10 +182,12 @@ class _Form:
 
     def keeps_keys(self) -> bool:
         """Whether the keys that are there stay."""
-        if not self.env_file.exists() or self.said.overwrite:
+        if not self.env_file.exists():
             return False
         if self.said.keep_keys:
             return True
+        if not any(_keys_of(secrets_in(self.env_file))) or self.said.overwrite:
+            return False
         if not self.asker.is_person:
             raise Failure(f"{self.env_file} is there: say --keep-keys or --overwrite", BAD_CONFIG)
         return self.asker.agrees(f"{self.env_file} is there. Keep the keys in it?", "--keep-keys", usual=True)
@@ -224,7 +230,8 @@ class _Form:
         """Return what is to be written, having been told to."""
         found = []
         if secrets is not None:
-            found.append(Draft(path=self.env_file, text=_env_text(secrets), mode=SECRET))
+            kept = self.env_file.read_text(encoding="utf-8") if self.env_file.exists() else ""
+            found.append(Draft(path=self.env_file, text=_env_text(secrets, kept), mode=SECRET))
         changes = {key: value for key, value in self.values.items() if value_of(self.text, key) != value}
         if changes or not self.config.exists():
             self.confirm(changes)
@@ -256,9 +263,22 @@ def _read_secret(file: Path, flag: str) -> str:
     return text
 
 
-def _env_text(secrets: Secrets) -> str:
-    """Return a .env that says *secrets*, quoted so that any passphrase is read back as it is."""
-    values = zip(NAMES, (secrets.key, secrets.secret, secrets.passphrase), strict=True)
+def _keys_of(secrets: Secrets) -> tuple[str, str, str]:
+    """Return what stands under NAMES."""
+    return secrets.key, secrets.secret, secrets.passphrase
+
+
+def _env_text(secrets: Secrets, before: str = "") -> str:
+    """Return *before*, a .env, with *secrets* in the place of its keys, quoted so that any passphrase comes back.
+
+    Whatever else it says stays: where messages go stands there too.
+    """
+    others = [
+        line.original.string for line in parse_stream(StringIO(before))
+        if line.key not in NAMES and line.original.string.strip() != HEADING
+    ]
+    values = zip(NAMES, _keys_of(secrets), strict=True)
     lines = [f"{name}='{value.replace(chr(92), chr(92) * 2).replace(chr(39), chr(92) + chr(39))}'"
              for name, value in values]
-    return "\n".join(["# RAD's key to KuCoin. Whoever reads this file can trade with it.", *lines, ""])
+    rest = "".join(others).strip("\n")
+    return "\n".join([HEADING, *lines, *([rest] if rest else []), ""])

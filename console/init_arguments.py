@@ -15,7 +15,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     for name in ("key", "secret", "passphrase"):
         add(f"--{name}-file", type=Path, metavar="FILE",
             help=f"the file that holds the API {name}; else it is taken from KUCOIN_API_{name.upper()}, or asked")
-    add("--keep-keys", action="store_true", help="use the keys that are in .env already")
+    add("--keep-keys", action="store_true", help="use the keys that are in .env already, also with --overwrite")
     add("--cautious", action=argparse.BooleanOptionalAction, default=None,
         help="begin with the numbers that config.yaml names for real money")
     add("--max-open", metavar="N", help="how many positions at once")

@@ -70,7 +70,7 @@ class _Smtp:
 
 
 def test_services_that_read_html_get_text_and_not_tags(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an exchange answers may hold a "<": Telegram refuses such a message each time it comes, a mail loses it."""
+    """What an exchange answers may hold a "<": Telegram refuses such a message for good, a mail loses it."""
     body = "unreadable answer, HTTP 502: <html> <head><cen\nBTC/USDT:USDT 1 < 2 & <closed>"
     message = Message(title="RAD live", body=body, level=Level.CRITICAL)
     posted: list[str] = []
@@ -82,7 +82,8 @@ def test_services_that_read_html_get_text_and_not_tags(monkeypatch: pytest.Monke
     monkeypatch.setattr("requests.post", post)
     assert apprise_send("phone", f"tgram://123456789:{'a' * 35}/987654321/")(message) == ""
     title, *lines = posted[0].splitlines()
-    assert title == "<b>RAD live</b>" and "\n".join(map(html.unescape, lines)) == body
+    assert title == "<b>RAD live</b>"
+    assert "\n".join(map(html.unescape, lines)) == body
     assert not any("<" in line for line in lines)
 
     monkeypatch.setattr(_Smtp, "sent", [])

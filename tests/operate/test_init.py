@@ -83,11 +83,47 @@ def test_what_is_there_is_not_touched_without_a_word(live: Live, folder: Path) -
     before = left(folder)
     assert init(folder, "--mode", "live") == 4
     assert left(folder) == before
-    assert init(folder, "--mode", "live", "--keep-keys", "--overwrite") == 0      # both were said: new keys
+    assert init(folder, "--mode", "live", "--overwrite") == 0
     assert secrets_in(folder / ".env").key != "mine"
-    text = (folder / ".env").read_text()
+    before = left(folder)
     assert init(folder, "--mode", "live", "--keep-keys", "--max-open", "1") == 4   # config.yaml would change
+    assert left(folder) == before
+
+
+def test_keys_stay_while_settings_change(live: Live, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the two questions has its own flag, and a script can say yes to both."""
+    live()
+    assert init(folder, "--mode", "live", "--overwrite") == 0
+    text = (folder / ".env").read_text()
+    for name in ("KUCOIN_API_KEY", "KUCOIN_API_SECRET", "KUCOIN_API_PASSPHRASE"):
+        monkeypatch.delenv(name)
+    assert init(folder, "--mode", "live", "--keep-keys", "--overwrite", "--max-open", "1") == 0
     assert (folder / ".env").read_text() == text
+    assert yaml.safe_load((folder / "config.yaml").read_text())["positions"]["max_open"] == 1
+
+
+def test_new_keys_take_the_place_of_the_old_and_of_nothing_else(live: Live, folder: Path) -> None:
+    """Where messages go stands in the same file: a key that is renewed must not silence RAD."""
+    keys = live()
+    others = "# to my phone\nNOTIFY_URL_PHONE=ntfy://topic\n\nexport TELEGRAM_TOKEN='1:a\nb'\n"
+    (folder / ".env").write_text(f"KUCOIN_API_KEY=old\n{others}KUCOIN_API_SECRET=old\n")
+    for _ in range(2):
+        assert init(folder, "--mode", "live", "--overwrite") == 0
+        text = (folder / ".env").read_text()
+        assert text.endswith(others)
+        assert text.count(init_module.HEADING) == 1
+        assert secrets_in(folder / ".env").key == keys["key"]
+        assert "old" not in text
+
+
+def test_a_file_without_keys_is_added_to(live: Live, folder: Path) -> None:
+    """There is nothing in it to be kept or overwritten."""
+    live()
+    (folder / ".env").write_text("NOTIFY_URL=ntfy://topic\n")
+    (folder / "config.yaml").unlink()
+    assert init(folder, "--mode", "live") == 0
+    assert "NOTIFY_URL=ntfy://topic\n" in (folder / ".env").read_text()
+    assert secrets_in(folder / ".env").is_complete
 
 
 @pytest.mark.parametrize(("wish", "code", "words"), [
