@@ -19,6 +19,8 @@ log = logging.getLogger("control")
 
 MOST_CONNECTIONS = 64
 HANDSHAKE_S = 10.0           # after which asyncio itself closes whoever does not encrypt
+READ_S = 15.0                # in which whoever is told much takes at least ...
+LEAST_READ = 32 * 1024       # ... so many bytes of it
 
 
 class Doors:
@@ -63,20 +65,47 @@ class _TurnedAway(asyncio.Protocol):
 
 
 class _Visitor(asyncio.Protocol):
-    """One connection, counted from its first moment to its last; *protocol* does the talking."""
+    """One connection, counted from its first moment to its last; *protocol* does the talking.
+
+    Whoever asks and does not take the answer would keep its place, and the answer in memory, for ever.
+    """
 
     def __init__(self, protocol: asyncio.Protocol, inside: dict[_Visitor, float]) -> None:
         self._inside = inside
         self._protocol = protocol
+        self._transport: asyncio.Transport | None = None
+        self._next_look: asyncio.TimerHandle | None = None     # at what it has taken; while there is something
         self.data_received = protocol.data_received  # type: ignore[method-assign]
         self.eof_received = protocol.eof_received  # type: ignore[method-assign]
-        self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
         self._inside[self] = float("inf")
         self._protocol.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._inside.pop(self, None)
+        self._look_no_more()
         self._protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._protocol.pause_writing()
+        self._look()
+
+    def resume_writing(self) -> None:
+        self._look_no_more()
+        self._protocol.resume_writing()
+
+    def _look(self, left_before: float = float("inf")) -> None:
+        assert self._transport is not None
+        left = self._transport.get_write_buffer_size()
+        if left > left_before - LEAST_READ:
+            self._transport.abort()
+        else:
+            self._next_look = asyncio.get_running_loop().call_later(READ_S, self._look, left)
+
+    def _look_no_more(self) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
+            self._next_look = None

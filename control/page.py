@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,7 +39,9 @@ class StaticFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._packed: tuple[str, bytes] = ("", b"")    # of which tag
+        # Of which tag; kept, so that all who take their time with it share one.
+        self._plain: tuple[str, bytes] = ("", b"")
+        self._packed: tuple[str, bytes] = ("", b"")
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Return it, or that the browser's copy is still good."""
@@ -52,9 +55,16 @@ class StaticFile:
             headers["Content-Encoding"] = "gzip"
             body = await self._pack(tag)
         else:
-            body = self._path.read_bytes()
-        kind = _TYPES[self._path.suffix]
-        return web.Response(body=body, headers=headers, content_type=kind, charset="utf-8")
+            body = self._read(tag)
+        headers["Content-Type"] = f"{_TYPES[self._path.suffix]}; charset=utf-8"
+        if len(body) <= _PIECE:
+            return web.Response(body=body, headers=headers)
+        return await _sent(request, body, headers)
+
+    def _read(self, tag: str) -> bytes:
+        if self._plain[0] != tag:
+            self._plain = (tag, self._path.read_bytes())
+        return self._plain[1]
 
     async def _pack(self, tag: str) -> bytes:
         """Return it compressed; a piece at a time, so that a command that arrives meanwhile need not wait."""
@@ -65,6 +75,20 @@ class StaticFile:
                 await asyncio.sleep(0)
             self._packed = (tag, b"".join((*pieces, packer.flush())))
         return self._packed[1]
+
+
+async def _sent(request: web.Request, body: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
+    """Answer with much, a piece at a time: of what a slow reader has not taken, no more than that is in memory."""
+    response = web.StreamResponse(headers=headers)
+    response.content_length = len(body)
+    try:
+        await response.prepare(request)
+        if request.method != "HEAD":
+            for start in range(0, len(body), _PIECE):
+                await response.write(memoryview(body)[start:start + _PIECE])
+    except ConnectionError:
+        pass                               # gone, or cut off: control.doors
+    return response
 
 
 def add_page(app: web.Application) -> None:
