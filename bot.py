@@ -198,8 +198,11 @@ class Bot:
         return monitor, [monitor, scanner]
 
     def _make_control(self) -> ControlServer:
-        settings = self._house.settings
-        return ControlServer(self._desk, data_dir=settings.data_dir, listen=listen_of(settings))
+        settings, logs = self._house.settings, self._house.logs
+        return ControlServer(
+            self._desk, data_dir=settings.data_dir, listen=listen_of(settings),
+            redact=str if logs is None else logs.redact,
+        )
 
     # ---- the three threads ----------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from control.answers import answer, as_answer, as_json
+from control.answers import Redact, answer, as_answer, as_json, without_secrets
 from control.calls import Calls, Urgency
 from control.codes import LIFE_S
 from control.fields import BadRequest, read_body, read_query
@@ -34,15 +34,16 @@ class Api:
 
     def __init__(
         self, steering: Steering, *, token: str, names: frozenset[str],
-        ask_timeout_s: float = ASK_TIMEOUT_S, act_timeout_s: float = ACT_TIMEOUT_S,
+        redact: Redact = str, ask_timeout_s: float = ASK_TIMEOUT_S, act_timeout_s: float = ACT_TIMEOUT_S,
     ) -> None:
         self._steering = steering
+        self._redact = redact
         self._ask_timeout_s = ask_timeout_s
         self._act_timeout_s = act_timeout_s
         self._calls = Calls()
         self._sessions = Sessions(token)
-        self._guard = Guard(self._sessions, names=names)
-        self._streams = Streams(steering, self._calls)
+        self._guard = Guard(self._sessions, names=names, redact=redact)
+        self._streams = Streams(steering, self._calls, redact)
         self._health = Shared(steering.held_up, self._calls, min(HEALTH_S, ask_timeout_s))
         self._metrics = Shared(lambda: render(steering.figures()), self._calls, ask_timeout_s)
 
@@ -70,10 +71,14 @@ class Api:
         async def call(request: web.Request) -> web.StreamResponse:
             said = await _said(route, request)
             assert route.call is not None
-            make = partial(_worded, partial(route.call, self._steering, said))
+            make = partial(self._worded, partial(route.call, self._steering, said))
             return as_answer(await self._calls.run(make, route.urgency, self._timeout_s(route)))
 
         return call
+
+    def _worded(self, call: Callable[[], Any]) -> str:
+        """Return what *call* returns as JSON: made in its thread, for ten thousand trades take a while."""
+        return as_json(without_secrets(call(), self._redact))
 
     def _timeout_s(self, route: Route) -> float:
         is_quick = route.urgency is Urgency.ASK and not route.is_command
@@ -95,7 +100,8 @@ class Api:
             held_up = await self._health.get()
         except TimeoutError as error:
             held_up = str(error)
-        return answer({"ok": not held_up, "pid": os.getpid(), "held_up": held_up}, 503 if held_up else 200)
+        said = {"ok": not held_up, "pid": os.getpid(), "held_up": self._redact(held_up)}
+        return answer(said, 503 if held_up else 200)
 
     async def _log_in(self, request: web.Request) -> web.Response:
         said = await _said(LOG_IN, request)
@@ -138,11 +144,6 @@ class Api:
         return {
             "logged_in": True, "csrf": session.csrf, "ends_in_s": round(self._sessions.seconds_left(session)),
         }
-
-
-def _worded(call: Callable[[], Any]) -> str:
-    """Return what *call* returns as JSON: made in its thread, for ten thousand trades take a while."""
-    return as_json(call())
 
 
 async def _said(route: Route, request: web.Request) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from control import audit
-from control.answers import failed, refusal
+from control.answers import Redact, failed, refusal
 from control.sessions import Session, Sessions
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -66,8 +66,9 @@ def open_to_all(handler: Handler) -> Handler:
 class Guard:
     """The middleware before every handler. In the event loop's thread only."""
 
-    def __init__(self, sessions: Sessions, *, names: frozenset[str]) -> None:
+    def __init__(self, sessions: Sessions, *, names: frozenset[str], redact: Redact = str) -> None:
         self._sessions = sessions
+        self._redact = redact
         self._names = frozenset(name.lower() for name in names) | {"localhost"}
         self._quiet_until = float("-inf")
         self._passed_over = 0
@@ -81,7 +82,7 @@ class Guard:
             try:
                 response = await handler(request)
             except Exception as error:  # noqa: BLE001 - every failure has an answer, the unforeseen in the log too
-                refused = failed(request, error)
+                refused = failed(request, error, self._redact)
         if request.method == "POST":
             self._write_down(request, request[CALLER], refused)    # who logs in was nobody before
         return response if refused is None else refused

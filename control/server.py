@@ -14,6 +14,7 @@ from pathlib import Path
 from aiohttp import web
 
 from control.address import ControlAddress
+from control.answers import Redact
 from control.api import Api
 from control.doors import HANDSHAKE_S, Doors, Talk
 from control.listening import Listen, token_of
@@ -33,6 +34,8 @@ IO_THREADS = 2               # look names up, read files
 class ControlServer:
     """Serves *steering* where *listen* says and writes where to `control.json` in *data_dir*.
 
+    *redact* takes secrets out of a text; no text of the daemon's goes out without.
+
     Every call but a few needs the token (`control.guard`); the calls are in `control.routes`.
     """
 
@@ -42,12 +45,14 @@ class ControlServer:
         *,
         data_dir: Path,
         listen: Listen | None = None,
+        redact: Redact = str,
         ask_timeout_s: float = ASK_TIMEOUT_S,
         act_timeout_s: float = ACT_TIMEOUT_S,
     ) -> None:
         self._steering = steering
         self._data_dir = data_dir
         self._listen = listen or Listen()
+        self._redact = redact
         self._ask_timeout_s = ask_timeout_s
         self._act_timeout_s = act_timeout_s
         self._heart = Heart("Control")
@@ -114,7 +119,7 @@ class ControlServer:
         self._loop.set_default_executor(ThreadPoolExecutor(IO_THREADS, thread_name_prefix="control-io"))
         api = Api(
             self._steering, token=token, names=frozenset({self._listen.host, *self._listen.names}),
-            ask_timeout_s=self._ask_timeout_s, act_timeout_s=self._act_timeout_s,
+            redact=self._redact, ask_timeout_s=self._ask_timeout_s, act_timeout_s=self._act_timeout_s,
         )
         runner = web.AppRunner(api.app(), shutdown_timeout=1.0)
         await runner.setup()

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from control.answers import as_json, refusal
+from control.answers import Redact, as_json, refusal, without_secrets
 from control.calls import Calls
 from control.shared import Shared
 from control.steering import TIMED_OUT, Steering
@@ -65,8 +65,9 @@ class _Watcher:
 class Streams:
     """All who watch. In the event loop's thread only; one look at a time is made, in a thread of *calls*."""
 
-    def __init__(self, steering: Steering, calls: Calls) -> None:
+    def __init__(self, steering: Steering, calls: Calls, redact: Redact = str) -> None:
         self._steering = steering
+        self._redact = redact
         self._watchers: set[_Watcher] = set()
         self._pump: asyncio.Task[None] | None = None
         self._last: Look | None = None
@@ -122,7 +123,7 @@ class Streams:
             except Exception as error:  # noqa: BLE001 - the watchers stay, whatever is wrong with one look
                 if not isinstance(error, RadError | TimeoutError):
                     log.exception("nothing to tell those who watch")
-                silence = message("silence", {"error": _words(error)})
+                silence = message("silence", {"error": self._redact(_words(error))})
                 for watcher in list(self._watchers):
                     watcher.tell(silence)
             await asyncio.sleep(INTERVAL_S)
@@ -142,13 +143,16 @@ class Streams:
         """Look once, and put it in words: not in the event loop's thread."""
         after = self._events[-1][0] if self._events else 0
         return Look(
-            status=message("status", self._steering.status()),
-            positions=message("positions", self._steering.positions()),
+            status=message("status", self._clean(self._steering.status())),
+            positions=message("positions", self._clean(self._steering.positions())),
             events=tuple(
                 (event["number"], message("event", event, event["number"]))
-                for event in self._steering.events(after, KEPT_EVENTS)
+                for event in self._clean(self._steering.events(after, KEPT_EVENTS))
             ),
         )
+
+    def _clean(self, facts: Any) -> Any:
+        return without_secrets(facts, self._redact)
 
 
 def message(kind: str, facts: Any, number: int | None = None) -> bytes:

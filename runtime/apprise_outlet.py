@@ -69,8 +69,11 @@ def apprise_send(name: str, url: str) -> Send:
     def send(message: Message) -> str:
         assert_no_lock_held("send a message")
         with _heard() as said:
+            body = convert_between(  # type: ignore[no-untyped-call]
+                plain, service.notify_format, content=message.body
+            )
             taken = service.notify(
-                body=convert_between(plain, service.notify_format, content=message.body), title=message.title,
+                body=body, title=message.title,
                 notify_type=apprise.NotifyType(_TYPES[message.level]), body_format=plain,
             )
         return "" if taken else "; ".join(said) or "not taken, and no reason given"

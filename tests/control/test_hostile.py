@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from control.api import LARGEST_BODY
 from control.fields import LONGEST_QUOTED
 from control.routes import ROUTES, Route
 from control.server import ControlServer
-from tests.control.fake_steering import FakeSteering
-from tests.control.visitor import Heard, browser, nobody, program
+from runtime.redaction import Redactor
+from tests.control.fake_steering import EVENT, POSITION, STATUS, FakeSteering
+from tests.control.visitor import Heard, Stream, browser, nobody, program, serving
+from trading.errors import RadError
 
 GETS = [route for route in ROUTES if not route.is_command]
 COMMANDS = [route for route in ROUTES if route.is_command]
@@ -177,3 +181,33 @@ def test_secrets_stay_where_they_are(
     for secret in secrets:
         assert secret not in caplog.text
         assert not [answer for answer in answers if secret.encode() in answer]
+
+
+def test_no_text_of_the_daemons_brings_a_secret_out(steering: FakeSteering, tmp_path: Path) -> None:
+    """Whatever error has one in it, wherever it is told of: an answer, a refusal, the stream, and to anybody."""
+    secret, said = "horse battery", "header KC-API-PASSPHRASE: horse battery refused, token=abcdefgh"
+    answers: dict[str, Any] = {
+        "status": STATUS | {"problems": [said], "entries_blocked": said},
+        "positions": [POSITION | {"reasons": [said]}], "opportunities": [{"reasons": [said]}],
+        "orders": [{"purpose": said}], "threads": {"threads": [{"last_error": said}], "locks": [], "strips": {}},
+        "verify": {"agree": False, "differences": [{"text": said}]}, "held_up": said,
+        "flatten": {"closed": [], "failed": [said], "paused": True},
+    }
+    steering.on = {name: lambda *_, answer=answer: answer for name, answer in answers.items()}
+    for name in ("close", "open", "reload", "trades"):
+        steering.on[name] = lambda *_: (_ for _ in ()).throw(RadError(said))
+    steering.feed = [EVENT | {"text": said, "fields": {"what": said}}]
+    with serving(steering, tmp_path, redact=Redactor([secret])) as server:
+        asked = program(server)
+        paths = [route.path for route in GETS if not [field for field in route.fields if field.required]]
+        heard = [asked.get(path).body.decode() for path in (*paths, "/api/chart?symbol=X")]
+        heard += [asked.post(f"/api/{name}", body).body.decode() for name, body in (
+            ("flatten", {}), ("reload", {}), ("close", {"symbol": "X"}), ("open", {"symbol": "X", "side": "long"}),
+        )]
+        stream = Stream(asked)
+        heard += [json.dumps(stream.until(kind)) for kind in ("status", "positions", "event")]
+        steering.on["status"] = lambda: (_ for _ in ()).throw(RadError(said))
+        heard.append(json.dumps(stream.until("silence")))
+        stream.close()
+    assert sum("header KC-API-PASSPHRASE: ***" in each for each in heard) == 17
+    assert not [each for each in heard if "horse" in each or "abcdefgh" in each]

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import bot
+from console.daemon import Daemon
 from control.telegram import Telegram
 from control.telegram_api import TelegramApi
 from daemon import building, house
@@ -536,3 +537,17 @@ def test_every_kind_is_explained_in_the_run_book(kind: Kind) -> None:
     row = re.search(rf"^\| `{kind}` \| (\w+) \| .+ \| .+ \|$", book, re.MULTILINE)
     assert row is not None
     assert row[1] == WORDS[kind].level.word
+
+
+def test_what_the_page_says_of_them_is_without_secrets(daemon: tuple[house.House, bot.Bot]) -> None:
+    """The daemon's API takes out of every text what its log would: here a problem that quotes one."""
+    built, main = daemon
+    assert built.logs is not None
+    built.logs.hide("horse battery")
+    built.status.problem("entries", "refused: horse battery")
+    main._control.start()
+    try:
+        assert "entries: refused: ***" in Daemon(built.settings.data_dir).ask("status")["problems"]
+    finally:
+        main._control.stop()
+        built.status.clear("entries")
