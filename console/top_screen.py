@@ -16,7 +16,7 @@ from console import screens, top_keys
 from console.tables import Column
 from console.threads import LOCKS, is_in_strip
 from console.threads import THREADS as THREAD_COLUMNS
-from console.top_feed import Facts
+from console.top_feed import EVERY_S, Facts
 from console.top_keys import Look
 from console.top_parts import cut, heading, lines_of, pair, part
 from console.wording import NOTHING, colour_of, earned, percent, rounded, since, text, when
@@ -26,11 +26,12 @@ from control.thread_views import MEANINGS
 JsonObject = dict[str, Any]
 
 STALE_S = 3.0                  # older answers are none
-PRICE_STALE_S = 2.0            # so are older prices: monitor.stale_after
 WIDE = 120                     # from here on two columns
 MOST_PROBLEMS = 3
 BAR = 10                       # characters of a rate pool's bar
 KEYS = "p pause  r resume  c close  C flatten  t threads  l locks/log  ? help  q quit"
+
+_PRICED = "is_priced"          # in a position's row: its price is one to go by
 
 _MARKS = {".": "dim", "w": "green", "r": "yellow", "c": "cyan", "L": "bold red", "!": "bold red", "x": "bold red"}
 _LEVELS = {"warning": "yellow", "critical": "bold red"}
@@ -59,7 +60,7 @@ def screen(facts: Facts, look: Look, width: int, height: int, now: float) -> Ren
     layout = Layout()
     layout.split_column(
         Layout(lines_of(head), size=len(head)),
-        Layout(_body(facts, look, width, room, stale), size=room),
+        Layout(_body(_aged(facts, now), look, width, room, stale), size=room),
         Layout(lines_of(foot), size=len(foot)),
     )
     return layout
@@ -162,17 +163,32 @@ def _silence(facts: Facts) -> RenderableType:
 # ---- the first page ------------------------------------------------------------------------------
 
 
+def _aged(facts: Facts, now: float) -> Facts:
+    """Return *facts* with each price as old as it is by now, and whether it is one to go by."""
+    limit_s = (facts.answers.get("status") or {}).get("stale_after_s")
+    rows = [_aged_row(row, facts.age_s(now), limit_s) for row in facts.answers.get("positions") or ()]
+    return replace(facts, answers={**facts.answers, "positions": rows}) if rows else facts
+
+
+def _aged_row(row: JsonObject, since_s: float, limit_s: float | None) -> JsonObject:
+    age_s = row.get("price_age_s")
+    if age_s is None:
+        return row | {_PRICED: False}
+    age_s += since_s
+    is_fresh = limit_s is not None and age_s <= limit_s + EVERY_S      # a second is for the asking
+    return row | {"price_age_s": age_s, _PRICED: is_fresh and row.get("price") is not None}
+
+
 def _is_priced(row: JsonObject) -> bool:
     """Whether the price is fresh enough to value the position at."""
-    age_s = row.get("price_age_s")
-    return row.get("price") is not None and (age_s is None or age_s <= PRICE_STALE_S)
+    return bool(row[_PRICED])
 
 
 def _age(row: JsonObject) -> str:
     age_s = row.get("price_age_s")
     if age_s is None:
         return NOTHING
-    return f"{age_s:.1f} s" if age_s <= PRICE_STALE_S else f"STALE {age_s:.0f} s"
+    return f"{age_s:.1f} s" if _is_priced(row) else f"STALE {age_s:.0f} s"
 
 
 def _valued(column: Column) -> Column:

@@ -109,6 +109,22 @@ def test_long_reasons_give_way_to_figures() -> None:
         assert cell in row
 
 
+@pytest.mark.parametrize(("limit_s", "age_s", "asked_s", "shown"), [
+    (2.0, 2.5, 0.4, "2.9 s"), (2.0, 0.5, 2.8, "STALE 3 s"), (0.5, 1.6, 0.0, "STALE 2 s"),
+    (30.0, 28.0, 2.0, "30.0 s"),
+])
+def test_a_price_is_as_old_as_the_daemons_limit_and_the_clock_say(
+    limit_s: float, age_s: float, asked_s: float, shown: str
+) -> None:
+    """Its age at the asking and what has passed since; too old is what `monitor.stale_after` says."""
+    position = POSITIONS[0] | {"price_age_s": age_s}
+    status = ANSWERS["status"] | {"stale_after_s": limit_s}
+    told = facts(answers=ANSWERS | {"positions": [position], "status": status})
+    text = "\n".join(drawn(told, now=NOW + asked_s))
+    assert shown in text
+    assert ("+1.25" in text) is not shown.startswith("STALE")
+
+
 def test_a_position_without_a_stop_says_so() -> None:
     """NONE stands where the exchange's stop would, and the head counts it."""
     bare = POSITIONS[0] | {"protected": False, "exchange_stop_price": None}
