@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from console.journal_file import JournalFile, JournalServer, LeftBehind, OpenOrder
-from console.where import Place
+from console.where import Place, can_look_into, not_allowed
 from control.views import amount, moment, position_view, status_view, trade_view
 from runtime.version import VERSION
 from trading.client_ids import Purpose
@@ -61,6 +61,8 @@ def _find_journal(place: Place) -> tuple[LeftBehind, str]:
 
 def _find_file(place: Place) -> tuple[Path | None, str]:
     """Return the journal of that mode, or of the one that ran last, in the data folder."""
+    if not can_look_into(place.data_dir):
+        raise JournalError(not_allowed(place.data_dir))
     if place.mode is not None:
         return place.data_dir / f"journal-{place.mode}.sqlite", place.mode
     latest = max(place.data_dir.glob("journal-*.sqlite"), key=_written_at, default=None)

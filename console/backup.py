@@ -14,7 +14,7 @@ from typing import Any
 from console import archive
 from console.archive import CONFIG, Manifest, Member
 from console.failure import Failure
-from console.where import PROJECT, Place
+from console.where import PROJECT, Place, can_look_into, not_allowed
 from control.steering import ERROR
 from runtime.journal_copies import check_journal, copy_journal, make_private, sync_folder
 from runtime.version import VERSION
@@ -40,9 +40,9 @@ def backup(place: Place, config: Path | None, file: Path | None) -> dict[str, An
         JournalError: a journal is damaged; the text says which.
     """
     target = file or _own_name(place)
+    journals = journals_of(place)
     if target.exists() or target.is_symlink():
         raise Failure(f"{target} is there already; name another file", ERROR)
-    journals = journals_of(place)
     if not journals:
         raise Failure(f"there is no journal in {place.data_dir} yet, so there is nothing to back up", ERROR)
     try:
@@ -64,6 +64,8 @@ def backup(place: Place, config: Path | None, file: Path | None) -> dict[str, An
 
 def journals_of(place: Place) -> list[Path]:
     """Return the journals there are; raises Failure where they are a server's."""
+    if not can_look_into(place.data_dir):
+        raise Failure(not_allowed(place.data_dir), ERROR)
     if place.journal_url is None:
         return sorted(place.data_dir.glob("journal-*.sqlite"))
     if not place.journal_url.startswith(SQLITE):

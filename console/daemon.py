@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from console.failure import Failure, NotRunning
+from console.where import not_allowed
 from control.address import ControlAddress, read_address
 from control.steering import ERROR, TIMED_OUT
 
@@ -33,7 +34,10 @@ class Daemon:
         return self._send("POST", f"/api/{name}", json.dumps(body), ACT_TIMEOUT_S, name)
 
     def _send(self, method: str, path: str, body: str | None, timeout_s: float, name: str) -> Any:
-        address = read_address(self._data_dir)
+        try:
+            address = read_address(self._data_dir)
+        except PermissionError:
+            raise Failure(not_allowed(self._data_dir), ERROR) from None
         if address is None:
             raise NotRunning(name)
         status, answer = _exchange(address, method, path, body, timeout_s, name)

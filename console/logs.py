@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from console.failure import Failure
-from control.steering import BAD_CONFIG, NOT_FOUND, OK
+from console.where import not_allowed
+from control.steering import BAD_CONFIG, ERROR, NOT_FOUND, OK
 from runtime.log_files import Entry, LogFiles, Wanted
 from runtime.settings import load_settings
 
@@ -22,15 +23,21 @@ def logs(config: Path | None, *, wanted: Wanted, count: int, follow: bool, as_js
     path = load_settings(config).log_path
     if path is None:
         raise Failure("log.file is none: the log goes to the terminal only", BAD_CONFIG)
-    if not follow and not path.exists():
-        raise Failure(f"there is no log yet: {path}", NOT_FOUND)
-    files = LogFiles(path)
+    try:
+        if not follow and not path.exists():
+            raise Failure(f"there is no log yet: {path}", NOT_FOUND)
+        _show(LogFiles(path), wanted=wanted, count=count, follow=follow, as_json=as_json)
+    except PermissionError:
+        raise Failure(not_allowed(path), ERROR) from None
+    return OK
+
+
+def _show(files: LogFiles, *, wanted: Wanted, count: int, follow: bool, as_json: bool) -> None:
     following = files.follow() if follow else None      # first: what comes meanwhile is not missed
     _print(files.latest(wanted, count), as_json=as_json)
     while following is not None:
         _print(filter(wanted, following.read()), as_json=as_json)
         time.sleep(LOOK_S)
-    return OK
 
 
 def _print(found: Iterable[Entry], *, as_json: bool) -> None:

@@ -26,6 +26,26 @@ class Place:
     log_file: Path | None = None           # None: there is none
 
 
+def not_allowed(place: Path) -> str:
+    """Return what to say where *place* is another user's: not that there is nothing."""
+    return (
+        f"{place} can be read only by the user RAD runs as, so that nothing is known of it here: say this again "
+        "as that user, or as root (sudo)"
+    )
+
+
+def can_look_into(folder: Path) -> bool:
+    """Whether this user may see what is in *folder*; also if it is not there."""
+    try:
+        with os.scandir(folder):
+            (folder / ".").stat()
+    except PermissionError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def from_caller(file: Path | None) -> Path | None:
     """Return *file* as the caller meant it."""
     return None if file is None else CALLER / file

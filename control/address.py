@@ -37,14 +37,20 @@ class ControlAddress:
     def remove(self, data_dir: Path) -> None:
         """Take the file away if it is still this daemon's."""
         assert_no_lock_held("removing control.json")
-        if read_address(data_dir) == self:
-            (data_dir / FILE_NAME).unlink(missing_ok=True)
+        try:
+            if read_address(data_dir) == self:
+                (data_dir / FILE_NAME).unlink(missing_ok=True)
+        except PermissionError:
+            pass               # somebody else's by now
 
 
 def read_address(data_dir: Path) -> ControlAddress | None:
     """Return what the last daemon wrote; None when there is nothing readable.
 
     A file may outlive its daemon (power cut): whether somebody answers is for the caller to find out.
+
+    Raises:
+        PermissionError: it is not for this user to read, so that nothing is known.
     """
     assert_no_lock_held("reading control.json")
     try:
@@ -53,5 +59,7 @@ def read_address(data_dir: Path) -> ControlAddress | None:
             url=str(fields["url"]), token=str(fields["token"]), pid=int(fields["pid"]),
             started=str(fields["started"]), door=str(fields.get("door", "")),
         )
+    except PermissionError:
+        raise
     except (OSError, ValueError, KeyError, TypeError):
         return None

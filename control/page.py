@@ -62,6 +62,7 @@ class StaticFile:
         return await _sent(request, body, headers)
 
     def _read(self, tag: str) -> bytes:
+        assert_no_lock_held("page file")
         if self._plain[0] != tag:
             self._plain = (tag, self._path.read_bytes())
         return self._plain[1]

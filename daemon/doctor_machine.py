@@ -110,6 +110,8 @@ def _journal(url: str) -> Finding:
             return good("journal", f"{name_of(url)} is readable, {held} positions open in it")
         finally:
             journal.close()
+    except PermissionError:
+        return warning("journal", "it cannot be read by this user", "run this as the user RAD runs as, or as root")
     except OlderJournal as error:
         return good("journal", str(error))
     except JournalError as error:

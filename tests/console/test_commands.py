@@ -19,7 +19,7 @@ from console.aftermath import ANSWERS
 from console.arguments import QUESTIONS
 from control.address import ControlAddress
 from control.server import ControlServer
-from control.steering import NotFound
+from control.steering import ERROR, NotFound
 from runtime.options import RunOptions
 from tests.control.fake_steering import POSITION, STATUS, TRADE, FakeSteering
 from trading.errors import ConfigError, OrderRejected, OutcomeUnknown
@@ -403,3 +403,58 @@ def test_a_reader_that_leaves_is_no_error(data_dir: Path, daemon: FakeSteering) 
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.fixture
+def locked_out(data_dir: Path) -> Iterator[None]:
+    """The data folder is another user's, as that of a service is for whoever forgets to say sudo."""
+    (data_dir / "control.json").write_text('{"url": "http://127.0.0.1:9", "token": "x", "pid": 1, "started": ""}')
+    (data_dir / "rad.log").write_text("")
+    (data_dir / "control.json").chmod(0o600)
+    data_dir.chmod(0o700)
+    is_root = os.geteuid() == 0
+    if is_root:
+        for argv in LOCKED_OUT:
+            main(argv)                       # whatever they import: the other user may not reach it either
+        os.seteuid(65534)
+    else:
+        data_dir.chmod(0)
+    yield
+    if is_root:
+        os.seteuid(0)
+    data_dir.chmod(0o700)
+
+
+LOCKED_OUT = [
+    *([name] for name in ("status", "positions", "trades", "orders", "threads", "opportunities", "pause", "resume",
+                          "flatten", "blacklist", "reload", "page", "verify", "backup", "report", "logs")),
+    ["close", "BTC"], ["open", "BTC", "--side", "long"], ["positions", "--mode", "live"],
+    ["trades", "--mode", "sandbox"], ["report", "--mode", "paper"],
+]
+
+
+def test_what_another_user_keeps_is_not_taken_for_nothing(
+    locked_out: None, bot: Any, capsys: pytest.CaptureFixture[str], data_dir: Path
+) -> None:
+    """Neither "not running" nor "no open positions": nothing is known, and who may know it is said."""
+    for argv in LOCKED_OUT:
+        capsys.readouterr()
+        assert main(argv) == ERROR, argv
+        said = capsys.readouterr()
+        assert not said.out.strip(), argv
+        assert "can be read only by the user RAD runs as" in said.err, argv
+        assert str(data_dir) in said.err
+
+
+def test_a_token_of_another_users_is_not_taken_for_no_daemon(
+    rad: Console, daemon: FakeSteering, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder may be looked into, the file in it that says where the daemon listens may not."""
+    def refuse(*_: Any, **__: Any) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", refuse)
+        code, _, err = rad("flatten")
+    assert (code, daemon.asked) == (ERROR, [])
+    assert "can be read only by" in err
