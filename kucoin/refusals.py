@@ -29,6 +29,7 @@ CLOCK = "400002"
 RATE = "429000"
 TOO_FREQUENT = "200002"
 TOO_FREQUENT_MS = 10_000
+LONGEST = 500                  # characters of a reason; KuCoin's own have a fifth of it
 CLOUDFLARE_MS = 30_000         # how long its own 429 blocks an address
 
 AUTHENTICATION = frozenset({"400001", "400003", "400004", "400005", "400006", "400007", "400008", "400009",
@@ -60,7 +61,7 @@ def error_of(
     *, code: str, text: str, status: int, headers: Mapping[str, str], effect: Effect
 ) -> ExchangeError:
     """Return the error that KuCoin's *code* and *text* amount to, for a request with that *effect*."""
-    said = text or "no reason given"
+    said = _shown(text) or "no reason given"
     if code in (RATE, TOO_FREQUENT) or (status == 429 and code not in REFUSED):
         return RateLimited(
             said, code=code, retry_after_ms=_retry_after_ms(code, headers), one_endpoint=code == TOO_FREQUENT
@@ -83,10 +84,15 @@ def error_of(
 
 def unreadable(body: str, status: int) -> ExchangeError:
     """Return the error for an answer that is not KuCoin's envelope: HTML, nothing, half a JSON."""
-    start = " ".join(body[:60].split()) or "nothing"
+    start = _shown(body[:60]) or "nothing"
     if status == 429:
         return RateLimited(f"HTTP 429 without an envelope: {start}", retry_after_ms=CLOUDFLARE_MS, everything=True)
     return BadResponse(f"unreadable answer, HTTP {status}: {start}")
+
+
+def _shown(text: str) -> str:
+    """Return what came from outside as it may stand on a screen: one line, not endless, no order to a terminal."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text[:LONGEST]).split())
 
 
 def _of_an_order(code: str, said: str) -> ExchangeError:

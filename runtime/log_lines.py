@@ -19,7 +19,7 @@ from runtime.redaction import Redactor
 SYMBOL = re.compile(r"([A-Z0-9]+/[A-Z0-9]+(?::[A-Z0-9]+)?)(?: |$)")
 
 _TAGS = {"py.warnings": "python"}
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), 127)}
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
 _SAID = "rad_said"             # where a record keeps its text once it is worded
 # systemd's, which are syslog's.
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}

@@ -77,3 +77,14 @@ def test_no_code_at_all() -> None:
     limited = unreadable("error code: 1015", 429)
     assert isinstance(limited, errors.RateLimited)
     assert limited.retry_after_ms == 30_000
+
+
+@pytest.mark.parametrize("effect", list(Effect))
+def test_what_is_said_is_fit_to_be_shown(effect: Effect) -> None:
+    """A terminal takes no orders from it, nothing in it runs backwards, and it is not endless."""
+    said = "no\n\x1b]0;mine\x07 \x9b2Jmoney\u202e left" + " and so on" * 1000
+    shown = str(error_of(code="300003", text=said, status=200, headers={}, effect=effect))
+    assert shown.startswith("no ]0;mine 2Jmoney left and so on")
+    assert shown.isprintable()
+    assert len(shown) < 550
+    assert str(unreadable("<b>\x1b[31mred", 502)).endswith("HTTP 502: <b> [31mred")

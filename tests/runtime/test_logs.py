@@ -146,11 +146,11 @@ def test_a_message_cannot_forge_a_line(start: Start) -> None:
     """What the exchange wrote into an error stays in its place: indented, control characters shown."""
     stream = io.StringIO()
     running = start("info", stream=stream)
-    logging.getLogger("wire").error("answer body=%s", "a\n2026-11-24T02:42:20.123Z INFO forged\x1b[2J")
+    logging.getLogger("wire").error("answer body=%s", "a\n2026-11-24T02:42:20.123Z INFO forged\x1b[2J\x9b2J")
     assert running.flush()
     first, second = stream.getvalue().splitlines()
     assert first.endswith("answer body=a")
-    assert second == "    2026-11-24T02:42:20.123Z INFO forged\\x1b[2J"
+    assert second == "    2026-11-24T02:42:20.123Z INFO forged\\x1b[2J\\x9b2J"
 
 
 def test_a_badly_worded_line_is_written_somehow(start: Start) -> None:
