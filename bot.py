@@ -113,7 +113,7 @@ class Bot:
                 code = self._loop()
         except (AuthenticationFailed, ConfigError, JournalError) as error:
             log.error("cannot go on error=%s", error)
-            print(f"rad: {error}", file=sys.stderr)
+            print(f"rad: {self._house.redact(str(error))}", file=sys.stderr)
             code = ERROR if isinstance(error, JournalError) else BAD_CONFIG
         finally:
             self._end()
@@ -198,10 +198,9 @@ class Bot:
         return monitor, [monitor, scanner]
 
     def _make_control(self) -> ControlServer:
-        settings, logs = self._house.settings, self._house.logs
+        house = self._house
         return ControlServer(
-            self._desk, data_dir=settings.data_dir, listen=listen_of(settings),
-            redact=str if logs is None else logs.redact,
+            self._desk, data_dir=house.settings.data_dir, listen=listen_of(house.settings), redact=house.redact
         )
 
     # ---- the three threads ----------------------------------------------------------------------

@@ -324,6 +324,10 @@ class House:
         ]
         return found
 
+    def redact(self, text: str) -> str:
+        """Return *text* without secrets, as it may be read outside."""
+        return text if self.logs is None else self.logs.redact(text)
+
     def problems(self) -> list[str]:
         """Return everything that is wrong, a sentence each."""
         return [trouble.sentence for trouble in self.troubles()]

@@ -88,7 +88,7 @@ class Service:
         if self._ready and not held_up:
             lines.append("WATCHDOG=1")
         self._note(held_up)
-        text = f"STATUS={held_up or self.status_line()}"
+        text = f"STATUS={self._house.redact(held_up or self.status_line())}"
         if text != self._said:
             self._said = text
             lines.append(text)

@@ -32,8 +32,7 @@ class Telling:
             "Watch", self._look, stop=self._ended, clock=house.clock, stuck_after_s=STUCK_AFTER_S,
             longest_backoff_s=INTERVAL_S,
         )
-        redact = str if house.logs is None else house.logs.redact
-        house.telegram = telegram_for(house.settings, house.outlets, steering, house.clock, redact)
+        house.telegram = telegram_for(house.settings, house.outlets, steering, house.clock, house.redact)
 
     def start(self) -> None:
         """Start the threads."""

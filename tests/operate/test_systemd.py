@@ -122,6 +122,7 @@ class Room:
             status=SimpleNamespace(phase="running", state="running"),
             stream=SimpleNamespace(is_live=lambda: self.live), unprotected=lambda: self.bare,
             account=SimpleNamespace(equity=lambda: Decimal("10012.344")), problems=lambda: self.troubles,
+            redact=lambda text: text.replace("horse battery", "***"),
             manager=SimpleNamespace(snapshot=lambda: [object()] * self.held),
         )
         main, monitor, _ = self.hearts.values()
@@ -151,18 +152,18 @@ def room(clock: ManualClock) -> Iterator[Room]:
 
 
 def test_ready_is_said_once_and_then_it_is_fed(room: Room, listener: Listener) -> None:
-    """READY with the first word, a sign of life with each, and the status line when it changes."""
+    """READY with the first word, a sign of life with each, the status line (no secrets in it) as it changes."""
     room.service._beat()
     assert listener.heard() == [
         "READY=1", "WATCHDOG=1", "STATUS=running, equity 10012.34 USDT, 2 open, all protected"
     ]
     room.service._beat()
     assert listener.heard() == ["WATCHDOG=1"]
-    room.held, room.troubles = 0, ["exchange: does\nnot answer"]
+    room.held, room.troubles = 0, ["exchange: does\nnot answer horse battery"]
     room.service._beat()
     assert listener.heard() == [
         "WATCHDOG=1",
-        "STATUS=running, equity 10012.34 USDT, nothing open, 1 problems: exchange: does not answer",
+        "STATUS=running, equity 10012.34 USDT, nothing open, 1 problems: exchange: does not answer ***",
     ]
 
 
