@@ -21,12 +21,12 @@ export async function pauseOrResume() {
 }
 
 export function close(position) {
-  const { symbol, side, quantity, unrealised_pnl: pnl } = position;
+  const { symbol, side, quantity, fresh, unrealised_pnl: pnl } = position;
   confirm({
     title: `Close ${symbol}?`,
     text: [
       `${quantity} lots are ${side === "short" ? "bought back" : "sold"} at the market's price`
-      + (pnl === null ? "." : `: about ${signed(pnl)} before fees, at the last one seen.`),
+      + (fresh ? `: about ${signed(pnl)} before fees, at the last one seen.` : "."),
     ],
     yes: "Close it",
     danger: true,
@@ -37,8 +37,11 @@ export function close(position) {
   });
 }
 
+/** How many positions are open; undefined while nobody can tell. */
+const held = () => (feed.isStale("positions") ? undefined : feed.value("positions")?.length);
+
 export function flatten() {
-  const count = feed.value("positions")?.length;
+  const count = held();
   confirm({
     title: "Flatten",
     text: [
@@ -49,7 +52,7 @@ export function flatten() {
     yes: "Close everything",
     danger: true,
     progress: () => {
-      const left = feed.isStale("positions") ? undefined : feed.value("positions")?.length;
+      const left = held();
       return left === undefined ? "Closing" : `Closing, ${left} still open`;
     },
     perform: async () => {

@@ -186,6 +186,12 @@ def test_a_daemon_that_hangs_is_said_to(window: Window, server: ControlServer, s
     assert "10,012" not in window.text("#headline")
     assert "50,500" not in window.text("#positions")
     assert window.text("#state") == "no answer"
+    window.page.get_by_role("button", name="Flatten").click()
+    assert "at the market's price, and" in window.text("#dialog-text")             # not: (now 3)
+    window.page.locator("#dialog-no").click()
+    window.page.locator("#positions").get_by_role("button", name="Close BTC").click()
+    assert "before fees" not in window.text("#dialog-text")
+    window.page.locator("#dialog-no").click()
     steering.on["status"] = lambda: SHOWN_STATUS
     steering.released.set()
     window.page.locator("#banner").wait_for(state="hidden")
