@@ -8,9 +8,24 @@ from typing import Any
 from console.comparison import show_verify
 from console.tables import Column, show_facts, show_table
 from console.threads import show_threads
-from console.wording import NOTHING, colour_of, earned_by, percent, rounded, short, signed, since, text, when
+from console.wording import (
+    NOTHING,
+    aged,
+    colour_of,
+    earned_by,
+    percent,
+    rounded,
+    short,
+    signed,
+    since,
+    text,
+    when,
+    worth,
+)
 
 JsonObject = dict[str, Any]
+
+OLD_PRICE_S = 10.0             # ticks come every second; what hangs on an older price is no result of now
 
 STATE_COLOURS = {
     "running": "bold green", "starting": "bold cyan", "paused": "bold yellow", "degraded": "bold yellow",
@@ -35,7 +50,7 @@ R = Column("R", lambda row: signed(row.get("r_multiple")), right=True,
 
 POSITIONS = (
     SYMBOL, SIDE, QUANTITY, ENTRY,
-    Column("price", _get("price"), right=True),
+    Column("price", lambda row: aged(text(row.get("price")), row.get("price_age_s"), OLD_PRICE_S), right=True),
     Column("stop", _get("stop_price"), right=True),
     Column("on exchange", lambda row: text(row["exchange_stop_price"]) if row.get("protected") else "NONE",
            right=True, style=lambda row: "" if row.get("protected") else "bold red"),
@@ -105,7 +120,7 @@ def show_status(facts: JsonObject) -> None:
         ("mode", f"{text(facts.get('mode'))}, {text(facts.get('market'))}",
          "bold red" if facts.get("mode") == "live" else ""),
         *(("entries", f"none: {why}", "bold yellow") for why in [facts.get("entries_blocked")] if why),
-        ("equity", rounded(facts.get("equity")), ""),
+        ("equity", worth(facts), ""),
         ("positions", f"{positions}, {protected} of them protected on the exchange" if positions else "none",
          "bold red" if protected < positions else ""),
         ("exit latency", _latency(facts.get("exit_latency_ms")), ""),

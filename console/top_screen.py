@@ -19,7 +19,7 @@ from console.threads import THREADS as THREAD_COLUMNS
 from console.top_feed import EVERY_S, Facts
 from console.top_keys import Look
 from console.top_parts import cut, heading, lines_of, pair, part
-from console.wording import NOTHING, colour_of, earned, percent, rounded, since, text, when
+from console.wording import NOTHING, colour_of, earned, percent, since, text, when, worth
 from console.wording import price as price_in_words
 from control.thread_views import MEANINGS
 
@@ -114,7 +114,7 @@ def _head(facts: Facts, width: int, stale: bool, now: float) -> list[Text]:
 
 def _account(status: JsonObject) -> Text:
     line = Text("equity ")
-    line.append(rounded(status.get("equity")), style="bold")
+    line.append(worth(status), style="bold")
     line.append("  drawdown ")
     fallen = status.get("drawdown")
     line.append(percent(fallen, 2), style="yellow" if fallen and Decimal(str(fallen)) > 0 else "")

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 NOTHING = "–"
+OLD_S = 60.0                   # the account is looked at every few seconds
 
 
 def text(value: Any) -> str:
@@ -78,8 +79,25 @@ def since(start: Any, end: Any = None) -> str:
     if not start:
         return NOTHING
     until = _parsed(end) if end else datetime.now(UTC)
-    seconds = max(0, int((until - _parsed(start)).total_seconds()))
-    minutes, seconds = divmod(seconds, 60)
+    return span((until - _parsed(start)).total_seconds())
+
+
+def worth(facts: Mapping[str, Any]) -> str:
+    """Return what the account is worth by what `status` says, and how old that is once it is old."""
+    told = rounded(facts.get("equity"))
+    if facts.get("equity") is not None and facts.get("last_seen_at"):
+        return f"{told} ({since(facts['last_seen_at'])} old)"
+    return aged(told, facts.get("equity_age_s"), OLD_S)
+
+
+def aged(told: str, age_s: float | None, old_s: float) -> str:
+    """Return *told*, with its age beside it if that is more than *old_s*."""
+    return told if age_s is None or age_s <= old_s else f"{told} ({span(age_s)} old)"
+
+
+def span(seconds: float) -> str:
+    """Return a length of time: `2h 05m`."""
+    minutes, seconds = divmod(max(0, int(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     if days:

@@ -80,7 +80,8 @@ SHAPES: dict[str, JsonObject] = {
     "Status": shape(
         "How the daemon is doing; money in quote currency.",
         state={"type": "string", "enum": ["starting", "running", "paused", "degraded", "stopping"]},
-        mode=TEXT, market=TEXT, version=TEXT, equity=or_null(AMOUNT), positions=COUNT, protected=COUNT,
+        mode=TEXT, market=TEXT, version=TEXT, equity=or_null(AMOUNT), equity_age_s=or_null(FIGURE),
+        positions=COUNT, protected=COUNT,
         rate=named(_POOL), exit_latency_ms=_LATENCY, protection_gap_ms=or_null({"type": "object"}),
         problems=list_of(TEXT),
     ),

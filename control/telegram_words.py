@@ -25,6 +25,7 @@ HELP = "\n".join((
 DAYS = 7
 MOST_TRADES = 2_000            # that /profit and /daily look at
 MOST_ROWS = 15
+OLD_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def say_status(steering: Steering) -> str:
     facts = steering.status()
     lines = [
         f"{facts['state']}, {facts['mode']} {facts['market']}, version {facts['version']}",
-        f"equity {_money(facts.get('equity'))}, {facts['positions']} open, "
+        f"equity {_money(facts.get('equity'))}{_old(facts.get('equity_age_s'))}, {facts['positions']} open, "
         f"{facts['protected']} with a stop on the exchange",
     ]
     if facts.get("entries_blocked"):
@@ -54,7 +55,8 @@ def say_positions(steering: Steering) -> str:
     rows = steering.positions()
     return _listed([
         f"{row['symbol']} {row['side']} {row['quantity']} at {row['entry_price']}: "
-        f"{_signed(row['unrealised_pnl'])} ({_signed(row['r_multiple'])} R), stop {row['stop_price']}, "
+        f"{_signed(row['unrealised_pnl'])} ({_signed(row['r_multiple'])} R){_old(row.get('price_age_s'))}, "
+        f"stop {row['stop_price']}, "
         f"there {row['exchange_stop_price'] if row['protected'] else 'NONE'}"
         for row in rows
     ], "nothing is open")
@@ -182,6 +184,11 @@ def _earned(trades: Sequence[JsonObject]) -> str:
 
 def _money(said: Any) -> str:
     return "unknown" if said is None else f"{Decimal(str(said)):.2f}"
+
+
+def _old(age_s: Any) -> str:
+    """Return how long ago that was, where it is longer than a look takes."""
+    return f" {age_s / 60:.0f} min ago" if age_s is not None and age_s > OLD_S else ""
 
 
 def _signed(said: Any) -> str:

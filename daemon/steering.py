@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from decimal import Decimal
+from math import inf
 from statistics import median
 from typing import Any
 
@@ -66,6 +67,7 @@ class Desk:
             exit_latency_ms=house.exit_latency_ms(stats),
             protection_gap_ms=_gaps(stats.protection_gaps),
             problems=house.problems(),
+            equity_age_s=_known(house.account.age_s()),
             paused=house.status.paused,
             entries_blocked=blocked or None,
             realised_pnl=views.amount(stats.realised_pnl),
@@ -231,6 +233,10 @@ class Desk:
 
 def _median_ms(seconds: Sequence[float]) -> float | None:
     return round(median(seconds) * 1000, 3) if seconds else None
+
+
+def _known(seconds: float) -> float | None:
+    return None if seconds == inf else round(seconds, 1)
 
 
 def _gaps(gaps: Summary) -> JsonObject | None:

@@ -24,6 +24,7 @@ const SHOWS = {
 };
 const LOGIN = "#login=";         // what stands before a code in the address that `./rad page` prints
 const TICK_MS = 1_000;
+const OLD_S = 60;                // the account is looked at every few seconds; older, its age stands beside it
 
 let within = false;          // logged in
 let seenTrades = null;       // how many there were when they were last asked for
@@ -123,13 +124,14 @@ function showHead() {
   const positions = feed.isStale("positions") ? null : feed.value("positions");
   const open = positions?.every(now.isFresh)
     ? positions.reduce((sum, row) => sum + Number(row.unrealised_pnl), 0) : null;
+  const isOld = known?.equity_age_s > OLD_S;
   const naked = known ? known.positions - known.protected : 0;
   showFigures(byId("headline"), [
-    ["Equity", number(known?.equity)],
+    [isOld ? `Equity ${span(known.equity_age_s)} ago` : "Equity", number(known?.equity), isOld ? "warn" : ""],
     ["Open PnL", signed(open), gainTone(open), "Of all open positions, before fees"],
     [known?.awaiting_funding ? "Closed PnL before funding" : "Closed PnL", signed(known?.realised_pnl),
       gainTone(known?.realised_pnl), "Of all closed trades, after fees, and after funding where that is known"],
-    ["Drawdown", percent(known?.drawdown)],
+    ["Drawdown", percent(known?.drawdown), isOld ? "warn" : ""],
     ["Open", known ? String(known.positions) : NOTHING],
     ["Protected", known ? String(known.protected) : NOTHING, naked ? "bad" : "", "With a stop that rests on the exchange"],
     ["Exit p99", known?.exit_latency_ms?.p99 == null ? NOTHING : `${milliseconds(known.exit_latency_ms.p99)} ms`, "",

@@ -29,7 +29,7 @@ STATUS: dict[str, Any] = {
         "stages": {"sent": {"count": 17, "p50": 1.2, "p95": 3.0, "p99": 4.0, "max": 9.1}},
     },
     "protection_gap_ms": {"p50": 31.0, "p99": 52.5, "max": 52.5, "count": 3}, "problems": [],
-    "stale_after_s": 2.0,
+    "stale_after_s": 2.0, "equity_age_s": 1.3,
 }
 
 

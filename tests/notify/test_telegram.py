@@ -13,7 +13,7 @@ import pytest
 from control.steering import NotFound
 from control.telegram import CODE_S, MOST_WAITING, RETRY_S, STALE_S, Telegram
 from control.telegram_api import TelegramApi
-from tests.control.fake_steering import POSITION, TRADE, FakeSteering
+from tests.control.fake_steering import POSITION, STATUS, TRADE, FakeSteering
 from tests.crowd import PATIENCE_S
 from tests.manual_clock import ManualClock
 from tests.notify.fake_telegram import OWNER, TOKEN, FakeTelegram, a_telegram
@@ -94,6 +94,14 @@ def chat(telegram: FakeTelegram) -> Iterator[Chat]:
 def test_a_command_is_answered(chat: Chat, command: str, answer: str) -> None:
     """In a few lines that fit a phone, under a title that says whose money it is."""
     assert re.match(answer, chat.ask(command), re.DOTALL)
+
+
+def test_what_is_old_says_so(chat: Chat) -> None:
+    """An account not looked at, and a position without a price, for minutes."""
+    chat.steering.on["status"] = lambda: STATUS | {"equity_age_s": 720.0}
+    chat.steering.on["positions"] = lambda: [POSITION | {"price_age_s": 130.0}]
+    assert "equity 10012.30 12 min ago, 1 open" in chat.ask("/status")
+    assert "(+1.25 R) 2 min ago, stop 49900" in chat.ask("/positions")
 
 
 def test_profit_and_daily_sum_up_the_trades(chat: Chat) -> None:

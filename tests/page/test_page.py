@@ -175,6 +175,9 @@ def test_too_old_a_price_is_not_shown(window: Window, server: ControlServer, ste
     assert "+5.00" not in row
     assert "✓ 49,750.0" in row                            # the stop rests whatever the price
     assert "Open PnL –" in window.text("#headline")
+    assert "Equity 10,012.30" in window.text("#headline")
+    steering.on["status"] = lambda: {**SHOWN_STATUS, "equity_age_s": 720.0}
+    window.await_text("#headline", "Equity 12 min ago")
 
 
 def test_a_daemon_that_hangs_is_said_to(window: Window, server: ControlServer, steering: FakeSteering) -> None:
