@@ -250,7 +250,10 @@ class Bot:
             log.error("the control API has died, starting another")
             self._control.stop()
             self._control = self._make_control()
-            self._start_control()
+            try:
+                self._start_control()
+            except ConfigError as error:       # there may be positions to look after by now: no reason to end
+                raise RadError(str(error)) from None
 
     def _start_control(self) -> None:
         """Listen; the token is a secret from then on."""
@@ -265,11 +268,11 @@ class Bot:
         try:
             step()
             self._house.status.clear(what)
-        except (ExchangeError, JournalError) as error:
-            if self._house.status.problem(what, str(error)):
-                log.warning("%s failed, trying again error=%s", what, error)
         except ConfigError:
             raise                                    # nothing but a person can mend it
+        except RadError as error:
+            if self._house.status.problem(what, str(error)):
+                log.warning("%s failed, trying again error=%s", what, error)
         except Exception as error:  # noqa: BLE001 - the main loop outlives its steps, and says so
             self._house.status.problem(what, f"{type(error).__name__}: {error}")
             log.exception("%s failed unexpectedly", what)

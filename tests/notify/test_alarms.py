@@ -19,6 +19,7 @@ import pytest
 
 import bot
 from console.daemon import Daemon
+from control.server import ControlServer
 from control.telegram import Telegram
 from control.telegram_api import TelegramApi
 from daemon import building, house
@@ -43,7 +44,7 @@ from tests.test_exiting import on_exits, refusing
 from tests.test_position_manager import opened, price_moves_to
 from tests.test_protection import on_stops
 from tests.trading_house import SYMBOL, TradingHouse, a_manager, an_account, an_entry_request, exit_rules
-from trading.errors import ExchangeUnavailable, JournalError, OrderRejected
+from trading.errors import ConfigError, ExchangeUnavailable, JournalError, OrderRejected
 from trading.events import WORDS, Event, Kind
 from trading.facts import Balance, ExitReason, OrderSide
 from trading.settlement import trade_of
@@ -551,3 +552,20 @@ def test_what_the_page_says_of_them_is_without_secrets(daemon: tuple[house.House
     finally:
         main._control.stop()
         built.status.clear("entries")
+
+
+def test_an_api_that_cannot_listen_again_is_said_and_ends_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread has died, and the address or the certificate is not to be had now: trading goes on without."""
+    main = stage.main
+    monkeypatch.setattr(main, "_control", main._make_control())        # one that is not alive
+    with monkeypatch.context() as patch:
+        patch.setattr(ControlServer, "start", lambda _: (_ for _ in ()).throw(ConfigError("control: no")))
+        for _ in range(2):
+            main._guarded("control", main._keep_control)
+    assert "control: control: no" in stage.built.problems()
+    main._guarded("control", main._keep_control)
+    assert main._control.alive
+    assert not [problem for problem in stage.built.problems() if problem.startswith("control")]
+    main._control.stop()
