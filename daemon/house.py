@@ -55,6 +55,8 @@ FLATTEN_WORKERS = 16           # most positions closed at the same moment
 STALE_PAUSE_S = 1.0            # between two REST calls for stale prices
 STALE_LOST_S = 90.0            # longer than any such call may take: its worker is stuck, another is there
 LEAST_SILENCE_S = 2.0          # of what is pushed each second, before it is one
+PRICED_BY_REST = "the stream is silent, held symbols are priced by REST"
+PRICED_BY_NOBODY = "neither stream nor REST answers: nothing but the stops on the exchange watches what is held"
 STREAM_TRUSTED_AFTER_S = 5.0   # of pushes about all that is held, before the stream counts as alive again
 
 
@@ -126,6 +128,7 @@ class House:
         # The monitor's; should two ask at once, the worst is one more call, in a queue of its own.
         self._stale_asked_at = self._silent_at = 0.0
         self._stale_asking = threading.Event()
+        self._rest_is_out = False              # when it was asked last; written by who asks, in the price pool
 
     @staticmethod
     def rules_of(settings: Settings) -> PositionRules:
@@ -190,8 +193,9 @@ class House:
         silent = self.prices.silent(max(stale_after_s, LEAST_SILENCE_S))
         if silent:
             self._silent_at = now
-            if self.status.problem("prices", "the stream is silent, held symbols are priced by REST"):
-                log.warning("stream silent, prices by REST symbols=%s", ",".join(silent))
+            if self.status.problem("prices", PRICED_BY_NOBODY if self._rest_is_out else PRICED_BY_REST):
+                instead = "REST does not answer either" if self._rest_is_out else "prices by REST"
+                log.warning("stream silent, %s symbols=%s", instead, ",".join(silent))
         elif now - self._silent_at > STREAM_TRUSTED_AFTER_S and self.status.clear("prices"):
             log.info("stream prices held symbols again")
         if self.prices.stale(stale_after_s):
@@ -203,6 +207,7 @@ class House:
         try:
             asked_at = self.clock.monotonic()      # no price in the answer is older
             tickers = self.client.fetch_tickers(Priority.HIGH)
+            self._rest_is_out = False
             followed = self.prices.followed()
             self._say_unpriced(followed - tickers.keys())
             held = [tickers[symbol] for symbol in followed if symbol in tickers]
@@ -214,6 +219,7 @@ class House:
                 for ticker in held
             )
         except ExchangeError as error:
+            self._rest_is_out = True
             log.warning("held prices not readable error=%s", error)
         finally:
             self._stale_asking.clear()

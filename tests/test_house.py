@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import bot
 from daemon import building
-from daemon.house import House
+from daemon.house import PRICED_BY_NOBODY, PRICED_BY_REST, House
 from daemon.recovery import know_traded, recover
 from runtime.options import RunOptions
 from runtime.prices import PriceBook
 from tests.crowd import PATIENCE_S, crowd
 from tests.manual_clock import ManualClock
 from tests.runtime.journal_facts import a_position, a_trade
-from trading.errors import ConfigError, JournalError
+from trading.errors import ConfigError, ExchangeUnavailable, JournalError
 
 
 @pytest.fixture
@@ -133,6 +135,30 @@ def test_who_wants_fresh_prices_is_not_told_of_silence_each_second(
             built.ask_for_stale_prices()
             prices.publish_mark("QUIET", Decimal(1))
         assert not built.status.troubles()
+
+
+def test_prices_that_nobody_has_are_not_said_to_come_by_rest(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the exchange is away altogether the sentence says what is left: the stops that rest there."""
+    monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
+    with building.build(RunOptions()) as built:
+        prices, clock = followed(built, monkeypatch, "HELD")
+        monkeypatch.setattr(built.price_pool, "submit", lambda call, _: call())
+
+        def said_after(answer: Callable[..., dict[str, Any]]) -> list[str]:
+            monkeypatch.setattr(built.client, "fetch_tickers", answer)
+            clock.advance(5)
+            built.ask_for_stale_prices()               # the call that this makes is known of at the next look
+            clock.advance(2)
+            built.ask_for_stale_prices()
+            return built.problems()
+
+        def away(_: object) -> dict[str, Any]:
+            raise ExchangeUnavailable("no answer")
+
+        assert said_after(away) == [f"prices: {PRICED_BY_NOBODY}"]
+        assert f"prices: {PRICED_BY_REST}" in said_after(lambda _: {})
 
 
 def test_funding_is_not_asked_for_while_a_stop_has_filled(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
