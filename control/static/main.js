@@ -86,6 +86,7 @@ function turn() {
   if (!within) return;
   const { name, detail } = route();
   for (const each of Object.keys(VIEWS)) byId(`view-${each}`).hidden = each !== name;
+  scrollTo(0, 0);                // not to what happens to have the view's name, nor to where the one before was left
   for (const link of document.querySelectorAll("nav a")) {
     if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
@@ -93,6 +94,13 @@ function turn() {
   if (name === "chart") charts.choose(detail);
   feed.want(VIEWS[name].sources.filter((each) => each !== "chart" || detail !== ""));
   show();
+}
+
+/** To the view that is shown already: the browser would look for something of its name. */
+function toTop(event) {
+  if (event.currentTarget.hash !== location.hash) return;
+  event.preventDefault();
+  scrollTo(0, 0);
 }
 
 function onNews(name) {
@@ -175,6 +183,7 @@ byId("login").addEventListener("submit", submitToken);
 byId("pause").addEventListener("click", pauseOrResume);
 byId("flatten").addEventListener("click", flatten);
 byId("logout").addEventListener("click", () => logOut().catch(() => {}).finally(() => leave("Logged out.")));
+for (const link of document.querySelectorAll("nav a")) link.addEventListener("click", toTop);
 addEventListener("hashchange", () => (location.hash.startsWith(LOGIN) ? begin() : turn()));
 setInterval(show, TICK_MS);
 addEventListener("unhandledrejection", () => announce("Something on this page failed; reload it if it looks wrong.", "bad"));

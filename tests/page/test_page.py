@@ -291,12 +291,17 @@ def test_it_fits_a_phone_in_any_light(browser: Any, server: ControlServer, light
     enter(window, server)
     for view in VIEWS:
         go(window, view)
+        assert window.page.evaluate("scrollY") == 0, view      # from the middle of one to the top of the next
         assert window.overflow() <= 0, view
         # Nothing is cut off either: a price or a sentence that is too long wraps.
         assert not window.page.evaluate("""() => ['#positions', '#events', '#opportunities']
             .flatMap((table) => [...document.querySelectorAll(`${table} .scroll, ${table} td`)])
             .filter((each) => each.scrollWidth > each.clientWidth + 1 && each.clientWidth)
             .map((each) => each.textContent)"""), view
+        window.page.evaluate("scrollTo(0, 500)")
+    for view in ("trades", "trades"):                          # of the one that is shown already, too
+        window.page.locator(f"nav a[href='#{view}']").click()
+        window.page.wait_for_function("document.querySelector('#view-trades').checkVisibility() && scrollY === 0")
     ratios = window.page.evaluate("""() => {
       const style = getComputedStyle(document.documentElement);
       const hex = (name) => style.getPropertyValue(`--${name}`).trim().replace(/^#(.)(.)(.)$/, '#$1$1$2$2$3$3');
