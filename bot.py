@@ -218,7 +218,12 @@ class Bot:
 
     def _scan_step(self) -> None:
         house = self._house
-        self._note_universe(house.scanner.scan().universe)
+        try:
+            self._note_universe(house.scanner.scan().universe)
+            house.status.clear("scan")
+        except ExchangeError as error:         # the exchange's trouble: nothing is wrong with this thread
+            if house.status.problem("scan", str(error)):
+                log.warning("scan failed, trying again error=%s", error)
         house.scanner.wait_until_due(self.stop)
 
     def _note_universe(self, pairs: int) -> None:

@@ -29,9 +29,10 @@ PLAIN = (Kind.PAUSED,)         # somebody's word, over with another word
 
 _KINDS = {
     "exchange": Kind.EXCHANGE, "connection": Kind.EXCHANGE, "account": Kind.EXCHANGE, "clock": Kind.EXCHANGE,
-    "reconcile": Kind.EXCHANGE, "prices": Kind.PRICES, "unpriced": Kind.PRICES, "universe": Kind.NO_PAIRS,
-    "entries": Kind.ENTRIES, "journal": Kind.JOURNAL, "lease": Kind.LEASE, "thread": Kind.THREAD_STUCK,
-    "difference": Kind.DIFFERENCE, "stop": Kind.NAKED, "exit": Kind.EXIT_STUCK, "notifier": Kind.NOTIFIER,
+    "reconcile": Kind.EXCHANGE, "scan": Kind.EXCHANGE, "prices": Kind.PRICES, "unpriced": Kind.PRICES,
+    "universe": Kind.NO_PAIRS, "entries": Kind.ENTRIES, "journal": Kind.JOURNAL, "lease": Kind.LEASE,
+    "thread": Kind.THREAD_STUCK, "difference": Kind.DIFFERENCE, "stop": Kind.NAKED, "exit": Kind.EXIT_STUCK,
+    "notifier": Kind.NOTIFIER,
 }
 
 

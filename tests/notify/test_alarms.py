@@ -520,6 +520,26 @@ def test_a_trouble_that_comes_and_goes_is_one_trouble(stage: Stage) -> None:
     assert stage.told(Kind.NO_PAIRS, over=True) == []
 
 
+def test_a_scan_without_an_exchange_is_the_exchanges_trouble(stage: Stage) -> None:
+    """Not a thread's, that nobody has to look after or start again; and when it answers, it is over."""
+    def away() -> None:
+        raise ExchangeUnavailable("no whole answer within 10 s")
+
+    scanner = SimpleNamespace(scan=away, wait_until_due=lambda _stop: stage.clock.advance(5))
+    stage.monkeypatch.setattr(stage.built, "scanner", scanner)
+    for _ in range(30):
+        stage.main._scan_step()
+        stage.watch.look()
+    assert "scan: no whole answer within 10 s" in stage.built.problems()
+    assert [event.kind for event in stage.feed.after(0)] == [Kind.EXCHANGE]
+    scanner.scan = lambda: SimpleNamespace(universe=64)
+    stage.main._scan_step()
+    stage.watch.look()
+    stage.calm()
+    assert [event.over for event in stage.told(Kind.EXCHANGE, over=True)] == [True]
+    assert not stage.built.problems()
+
+
 def test_what_the_first_retry_mends_is_not_told(stage: Stage) -> None:
     """One call to the exchange that fails is nothing a person has to know."""
     stage.built.status.problem("account", "no answer")
