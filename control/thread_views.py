@@ -66,7 +66,8 @@ def _supervised(state: ThreadState, place: Place | None, vital: frozenset[str]) 
         "doing": "lock" if waits else state.kind,
         "what": place.waits_for if waits and place is not None else state.what,
         "for_s": _rounded(state.for_s),
-        "idle_s": _rounded(state.idle_s),
+        # Not of those that never finish anything: an event loop, or who waits for a signal all day.
+        "idle_s": _rounded(state.idle_s) if state.steps or word != "running" else None,
         "heartbeat_s": _rounded(state.beat_s),
         "stuck_after_s": _rounded(state.stuck_after_s),
         "steps": state.steps,

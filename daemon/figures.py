@@ -130,7 +130,7 @@ def _locks(locks: Iterable[LockStats], stats: Stats) -> Iterator[Family]:
 def _threads(house: House) -> Iterator[Family]:
     states = house.worker_states()
     yield by_label("thread_idle_seconds", "Since the thread last got something done.", "thread",
-                   {state.name: state.idle_s for state in states})
+                   {state.name: state.idle_s if state.steps else None for state in states})
     yield by_label("thread_heartbeat_seconds", "Since the thread last gave a sign of life.", "thread",
                    {state.name: state.beat_s for state in states})
     yield by_label("thread_alive", "Whether it runs and makes progress.", "thread",

@@ -40,11 +40,17 @@ def test_who_is_over_the_limit_is_stuck_and_who_is_not_alive_is_dead() -> None:
     """By what it is at, or by the whole task; each limit that does not exist is null."""
     view = threads_view([
         a_state("fine"), a_state("over", for_s=15.1), a_state("task", task_s=61.0, task_limit_s=60.0),
-        a_state("gone", alive=False), a_state("endless", limit_s=inf),
+        a_state("gone", alive=False), a_state("endless", limit_s=inf), a_state("loop", steps=0),
+        a_state("stuck at once", steps=0, for_s=31.0),
     ], {}, [])
     rows = {row["name"]: row for row in view["threads"]}
     assert {name: row["state"] for name, row in rows.items()} == {
         "fine": "running", "over": "stuck", "task": "stuck", "gone": "dead", "endless": "running",
+        "loop": "running", "stuck at once": "stuck",
+    }
+    # Who has no steps to get done is not without progress; who never came to the end of its first one is.
+    assert {name: row["idle_s"] for name, row in rows.items() if name in ("fine", "loop", "stuck at once")} == {
+        "fine": 31.0, "loop": None, "stuck at once": 31.0,
     }
     assert rows["fine"]["stuck_after_s"] == 15.0
     assert rows["endless"]["stuck_after_s"] is None
