@@ -52,7 +52,8 @@ class Operation:
     kinds: tuple[str, ...] = tuple(REST_KINDS)
 
 
-OPERATIONS = (
+OPERATIONS = (                   # those that take longest first: several are under way at a time
+    Operation(name="stream", before="trail", kinds=WS_KINDS),
     Operation(name="create entry", method="POST", path=ORDERS, names_symbol=True,
               kinds=(*REST_KINDS, "order_dies")),
     Operation(name="create stop", method="POST", path=ORDERS, names_symbol=True, skip=1,
@@ -72,7 +73,6 @@ OPERATIONS = (
     Operation(name="open orders", path=ORDERS),
     Operation(name="balance", path="/api/v1/account-overview"),
     Operation(name="tickers", path="/api/v1/allTickers"),
-    Operation(name="stream", before="trail", kinds=WS_KINDS),
 )
 IMPOSSIBLE = {
     "cancel_loses": "it strikes no waiting stop, and nothing else of RAD's rests: the races have their own tests",
