@@ -88,15 +88,16 @@ def nursery() -> Nursery:
 
 
 class Child:
-    """`python -m MODULE ARGUMENTS` in *folder*, from its fork to its end. Its input is empty."""
+    """`python -m MODULE ARGUMENTS` in *folder*, from its fork to its end; its input is empty unless given."""
 
     def __init__(
         self, module: str, arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str],
-        out: IO[Any] | int, err: IO[Any] | int,
+        out: IO[Any] | int, err: IO[Any] | int, given: int | None = None,
     ) -> None:
         self.pid: int = nursery().tell({
             "module": module, "arguments": list(arguments), "folder": str(folder),
             "environment": dict(environment), "out": _reach(out), "err": _reach(err),
+            "in": os.devnull if given is None else _reach(given),
         })["pid"]
         self._handle = os.pidfd_open(self.pid)
         self._reaping = threading.Lock()

@@ -2,7 +2,7 @@
 
     python -m tests.nursery          then one JSON object a line on its stdin
 
-    {"module": ..., "arguments": [...], "folder": ..., "environment": {...}, "out": FILE, "err": FILE}
+    {"module": ..., "arguments": [...], "folder": ..., "environment": {...}, "in": FILE, "out": FILE, "err": FILE}
         -> {"pid": n}         a process like any other, in a session of its own
     {"reap": pid}
         -> {"code": n}        its exit code, negative for a signal, once it has ended
@@ -59,7 +59,7 @@ def _fork(wish: Wish) -> int:
     if len(threads) != 1:
         raise RuntimeError(f"{len(threads)} threads: a fork would copy their locks without them")
     # Opened here: they may be pipes of whoever asks, who lets go of them once he has the answer.
-    files = [os.open(os.devnull, os.O_RDONLY), os.open(wish["out"], NEW_FILE), os.open(wish["err"], NEW_FILE)]
+    files = [os.open(wish["in"], os.O_RDONLY), os.open(wish["out"], NEW_FILE), os.open(wish["err"], NEW_FILE)]
     pid = os.fork()
     if pid == 0:
         _settle_in(wish, files)

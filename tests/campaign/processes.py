@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -27,15 +26,18 @@ class Exchange:
     """`python -m sandbox`, and its control API; what it says of itself is what everything is judged by."""
 
     def __init__(self, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "sandbox", "--exit-with-stdin", *arguments], cwd=PROJECT, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
-        )
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("{"):
-                break
-        else:
+        given, self._input = os.pipe()
+        told, output = os.pipe()
+        with open(os.devnull, "w") as nowhere:
+            self._process = Child(
+                "sandbox", ["--exit-with-stdin", *arguments], folder=PROJECT, environment=os.environ,
+                given=given, out=output, err=nowhere,
+            )
+        os.close(given)
+        os.close(output)
+        self._output = os.fdopen(told)
+        line = next((line for line in self._output if line.startswith("{")), None)
+        if line is None:
             raise RuntimeError("the exchange did not start")
         said = json.loads(line)
         self._control_url = said["control_url"]
@@ -86,13 +88,11 @@ class Exchange:
         return [float(stop["stopPrice"]) for stop in self.books()["stops"] if stop["symbol"] == symbol]
 
     def stop(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
+        os.close(self._input)
         try:
             self._process.wait(PATIENCE_S)
         finally:
-            self._process.stdout.close()
+            self._output.close()
 
 
 class Victim:
