@@ -9,15 +9,16 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-PROJECT = Path(__file__).resolve().parents[1]
-PATIENCE_S = 60.0
+from tests.children import PATIENCE_S, PROJECT, Child, environment
+
 LOADED_MACHINE_S = 5.0           # what a machine that runs other tests meanwhile may add
 
 
@@ -25,32 +26,32 @@ class Daemon:
     """`./rad run` with a data folder of its own; what it prints is read as it comes.
 
     *trap*: what `tests.campaign.child` lays over it: a point to die or freeze at, rules to leave out.
+    It is forked from a process that has imported RAD; *cold*, it is a Python of its own, as a person starts it.
     """
 
     def __init__(
-        self, folder: Path, *arguments: str, trap: Mapping[str, Any] | None = None, **settings: str
+        self, folder: Path, *arguments: str, trap: Mapping[str, Any] | None = None, cold: bool = False,
+        **settings: str,
     ) -> None:
         self.folder = folder
-        self._environment = environment(folder, settings)
-        program = self.program()
-        if trap is not None:
-            program = ["-m", "tests.campaign.child", json.dumps(trap)]
-        self.process = subprocess.Popen(
-            [sys.executable, *program, *arguments],
-            cwd=folder, env=self._environment, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-        )
+        module, *words = self.program() if trap is None else ["tests.campaign.child", json.dumps(trap)]
+        words += arguments
+        reader, writer = os.pipe()
+        self._output = os.fdopen(reader, encoding="utf-8")
+        try:
+            self.process = _begin(module, words, folder, environment(folder, settings), writer, cold=cold)
+        finally:
+            os.close(writer)
         self.lines: list[str] = []
         self._news: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, name="daemon-output", daemon=True).start()
 
     def program(self) -> list[str]:
-        """Return what Python is to run."""
-        return ["-m", "console", "run"]
+        """Return the module Python is to run, and its first arguments."""
+        return ["console", "run"]
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        for line in self._output:
             self._news.put(line.rstrip())
         self._news.put(None)
 
@@ -99,8 +100,18 @@ class Daemon:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait(PATIENCE_S)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        self._output.close()
+
+
+def _begin(
+    module: str, words: list[str], folder: Path, environment: Mapping[str, str], output: int, *, cold: bool
+) -> Child | subprocess.Popen[bytes]:
+    if not cold:
+        return Child(module, words, folder=folder, environment=environment, out=output, err=output)
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *words], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
+        stdout=output, stderr=output, start_new_session=True,
+    )
 
 
 def ask(folder: Path, path: str, wish: Mapping[str, Any] | None = None) -> Any:
@@ -114,23 +125,23 @@ def ask(folder: Path, path: str, wish: Mapping[str, Any] | None = None) -> Any:
         return json.loads(answer.read())
 
 
-def rad(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run one command of the console to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "console", *arguments], cwd=PROJECT, env=environment(folder, settings),
-        text=True, capture_output=True, timeout=PATIENCE_S, stdin=subprocess.DEVNULL, check=False,
-    )
+def rad(folder: Path, *arguments: str, cold: bool = False, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run one command of the console to its end; *cold* as for a daemon."""
+    environs = environment(folder, settings)
+    if cold:
+        return subprocess.run(
+            [sys.executable, "-m", "console", *arguments], cwd=PROJECT, env=environs,
+            text=True, capture_output=True, timeout=PATIENCE_S, stdin=subprocess.DEVNULL, check=False,
+        )
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = Child("console", arguments, folder=PROJECT, environment=environs, out=out, err=err)
+        try:
+            code = child.wait(PATIENCE_S)
+        finally:
+            child.kill()
+        return subprocess.CompletedProcess(arguments, code, _whole(out), _whole(err))
 
 
-def environment(folder: Path, settings: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment in which RAD lives in *folder* alone; *settings* are RAD_ names without it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAD_", "KUCOIN_"))}
-    return {
-        **kept,
-        "HOME": str(folder),
-        "PYTHONPATH": str(PROJECT),
-        "RAD_LOCK_CHECK": "1",
-        "RAD_DATA_DIR": str(folder / "data"),
-        "RAD_CONTROL__PORT": "0",
-        **{name if name.startswith("KUCOIN_") else f"RAD_{name}": value for name, value in settings.items()},
-    }
+def _whole(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.campaign.judge import Broken, Judge, await_running
 from tests.campaign.lives import EXCHANGE, LIMIT_S, kill_campaign
 from tests.campaign.matrix import IMPOSSIBLE, STILL, cells, matrix
 from tests.campaign.plan import rounds
-from tests.campaign.processes import Exchange, Nursery, Victim
+from tests.campaign.processes import Exchange, Victim
 from tests.daemon_process import rad
 
 pytestmark = pytest.mark.process
@@ -57,15 +57,8 @@ def test_the_same_seed_is_the_same_plan() -> None:
 
 # ---- RAD with one rule taken out ----------------------------------------------------------------
 
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    nursery = Nursery()
-    yield nursery
-    nursery.stop()
-
-
 def opened_once(
-    nursery: Nursery, folder: Path, *mutants: str, fault: Mapping[str, Any] | None = None, dies_at: str = ""
+    folder: Path, *mutants: str, fault: Mapping[str, Any] | None = None, dies_at: str = ""
 ) -> None:
     """Open one position, by a RAD without *mutants*' rules, and ask the judge; dead, start it again first.
 
@@ -77,7 +70,7 @@ def opened_once(
     settings = {**STILL, **exchange.settings}
     trap = {"mutants": mutants, **({"at": dies_at} if dies_at else {})}
     try:
-        victim = Victim(nursery, folder, settings, trap)
+        victim = Victim(folder, settings, trap)
         begin_ns = running(victim)
         if fault:
             exchange.fault(**fault)
@@ -85,7 +78,7 @@ def opened_once(
         if dies_at:
             assert victim.has_ended(AGREES_WITHIN_S)
             victim.end()
-            victim = Victim(nursery, folder, settings, {"mutants": mutants})
+            victim = Victim(folder, settings, {"mutants": mutants})
             begin_ns = running(victim)
         victim.has_ended(LIMIT_S + 1.0 if fault == DYING_STOPS else 0.0)
         with victim:
@@ -110,15 +103,15 @@ FORMS: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("mutant", "form", "invariant"), FORMS)
 def test_without_this_rule_the_campaign_fails(
-    nursery: Nursery, tmp_path: Path, mutant: str, form: dict[str, Any], invariant: str
+    tmp_path: Path, mutant: str, form: dict[str, Any], invariant: str
 ) -> None:
     """No look-up: a position nobody knows. No intent: the same after a crash. No read-back: a naked one."""
     with pytest.raises(Broken) as broken:
-        opened_once(nursery, tmp_path, mutant, **form)
+        opened_once(tmp_path, mutant, **form)
     assert invariant in {violation.invariant for violation in broken.value.violations}
 
 
 @pytest.mark.parametrize("form", [form for _, form, _ in FORMS])
-def test_with_all_rules_the_same_form_holds(nursery: Nursery, tmp_path: Path, form: dict[str, Any]) -> None:
+def test_with_all_rules_the_same_form_holds(tmp_path: Path, form: dict[str, Any]) -> None:
     """What makes a mutant fail does not make RAD fail."""
-    opened_once(nursery, tmp_path, **form)
+    opened_once(tmp_path, **form)

@@ -32,7 +32,7 @@ def exchange_settings(box: RunningSandbox, **more: str) -> dict[str, str]:
 @pytest.mark.timeout(300)
 def test_it_trades_on_its_own_exchange_and_ends_by_itself(tmp_path: Path) -> None:
     """With nothing configured: a scan, an entry, a trailed stop and an exit; then verify agrees."""
-    with Daemon(tmp_path, "--for", "200", **LIVELY) as daemon:
+    with Daemon(tmp_path, "--for", "200", cold=True, **LIVELY) as daemon:
         daemon.await_line(r"scan done pairs=40")
         daemon.await_line(r"entry filled side=(long|short)")
         daemon.await_line(r"stop rests on the exchange")
@@ -48,7 +48,7 @@ def test_it_trades_on_its_own_exchange_and_ends_by_itself(tmp_path: Path) -> Non
         assert "Traceback" not in daemon.text()
     trades = json.loads(rad(tmp_path, "trades", "--json", **LIVELY).stdout)
     assert trades[0]["exit_reason"] == "trailing_stop"
-    verified = rad(tmp_path, "verify", "--json", **LIVELY)
+    verified = rad(tmp_path, "verify", "--json", cold=True, **LIVELY)
     assert (verified.returncode, json.loads(verified.stdout)["differences"]) == (0, [])
 
 
@@ -172,7 +172,8 @@ def test_a_scan_beside_the_daemon_scans_its_market(tmp_path: Path) -> None:
 
 def test_a_scan_alone_writes_nothing(tmp_path: Path) -> None:
     """Without a daemon it starts a market of its own and leaves no file behind."""
-    scanned = rad(tmp_path, "scan", "--once", "--json", SANDBOX__PAIRS="12", SCANNER__THRESHOLD="0.1")
+    alone = {"SANDBOX__PAIRS": "12", "SCANNER__THRESHOLD": "0.1"}
+    scanned = rad(tmp_path, "scan", "--once", "--json", cold=True, **alone)
     assert scanned.returncode == 0, scanned.stderr
     assert json.loads(scanned.stdout)
     assert not (tmp_path / "data").exists()

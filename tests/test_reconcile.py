@@ -289,9 +289,10 @@ def test_a_mismatch_is_explained_once_the_fills_are_listed() -> None:
     assert house.reconciler.run().found == ()
 
 
-def test_our_own_fills_are_never_taken_for_somebody_elses() -> None:
+def test_our_own_fills_are_never_taken_for_somebody_elses(clock: ManualClock) -> None:
     """An exit booked on an estimate, its fills unlisted; nine more go elsewhere: each is booked once."""
-    house = a_manager(exits=exit_rules(take_profit=()))
+    clock.flows = True
+    house = a_manager(exits=exit_rules(take_profit=()), clock=clock)
     opened(house)
     house.exchange.fillable = D(20)
     listed = house.exchange.fetch_order_fills
@@ -448,9 +449,10 @@ def test_an_exit_begun_while_an_entry_is_settled_is_left_to_its_thread() -> None
 
 
 @pytest.mark.parametrize("fired", [False, True])
-def test_an_entry_taken_up_again_numbers_on_from_the_stop_it_had(fired: bool) -> None:
+def test_an_entry_taken_up_again_numbers_on_from_the_stop_it_had(clock: ManualClock, fired: bool) -> None:
     """Killed after its stop, before the position was written down: the stop is found, its id not used again."""
-    house = a_manager()
+    clock.flows = True
+    house = a_manager(clock=clock)
     plan = house.manager.claim_opening(an_entry_request(), an_account(), risk_rules())
     assert not isinstance(plan, NotOpened)
     entry = OrderRequest(client_oid=plan.client_oid, symbol=SYMBOL, side=OrderSide.BUY, quantity=plan.quantity)
@@ -661,9 +663,10 @@ def test_a_day_of_fills_is_looked_up_in_the_journal_once(monkeypatch: pytest.Mon
     assert sorted(asked) == sorted(fill.trade_id for fill in house.exchange.fills)
 
 
-def test_fills_listed_late_are_booked_later() -> None:
+def test_fills_listed_late_are_booked_later(clock: ManualClock) -> None:
     """The exchange lists an exit's fills a minute late: the fee was estimated, the fills are booked then."""
-    house = a_manager()
+    clock.flows = True
+    house = a_manager(clock=clock)
     opened(house)
     listed = house.exchange.fetch_order_fills
     house.exchange.fetch_order_fills = lambda order_id, priority=Priority.HIGH: ()   # type: ignore[method-assign]

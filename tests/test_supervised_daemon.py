@@ -24,7 +24,7 @@ class Wedged(Daemon):
     """The daemon of tests/wedged_daemon.py."""
 
     def program(self) -> list[str]:
-        return ["-m", "tests.wedged_daemon"]
+        return ["tests.wedged_daemon"]
 
 
 def a_daemon(box: RunningSandbox, folder: Path) -> Wedged:

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.campaign.judge import BALANCE, Judge, await_running
 from tests.campaign.plan import ROUNDS_OF_A_LIFE, Kill, Round, When, rounds
-from tests.campaign.processes import Exchange, Nursery, Victim
+from tests.campaign.processes import Exchange, Victim
 from tests.campaign.tally import Tally, judged
 
 PROTECT_S = 2.0
@@ -48,12 +48,11 @@ LIVELY = {
 class Life:
     """One exchange with one RAD, killed again and again."""
 
-    def __init__(self, nursery: Nursery, seed: str, settings: dict[str, str]) -> None:
+    def __init__(self, seed: str, settings: dict[str, str]) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rad-campaign-"))
         self.exchange = Exchange(*EXCHANGE, "--seed", str(random.Random(seed).randrange(1_000_000)))
         self.judge = Judge(self.exchange, self.folder, limit_s=LIMIT_S)
         self.tally = Tally()
-        self._nursery = nursery
         self._seed = seed
         self._settings = {**settings, **self.exchange.settings}
         self._round: Round | None = None
@@ -144,7 +143,7 @@ class Life:
             self.exchange.control("faults", method="DELETE")
 
     def _daemon(self, trap: dict[str, Any]) -> Victim:
-        return Victim(self._nursery, self.folder, self._settings, trap)
+        return Victim(self.folder, self._settings, trap)
 
 
 def kill_campaign(seed: int, kills: int, workers: int) -> Tally:
@@ -154,12 +153,8 @@ def kill_campaign(seed: int, kills: int, workers: int) -> Tally:
     total = Tally()
 
     def live(number: int, mine: list[Round]) -> Tally:
-        nursery = Nursery()
         begun = time.monotonic()
-        try:
-            tally = Life(nursery, f"{seed}/{number}", LIVELY).run(mine)
-        finally:
-            nursery.stop()
+        tally = Life(f"{seed}/{number}", LIVELY).run(mine)
         print(*tally.failures, sep="\n", end="")          # at once: the run may be a long one
         print(f"life {number}: kills={sum(tally.kills.values())} failures={len(tally.failures)}"
               f" took={time.monotonic() - begun:.1f}s", flush=True)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import signal
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.daemon_process import PROJECT, ask, environment
+from tests.children import PROJECT, Child, environment
+from tests.daemon_process import ask
 
 PATIENCE_S = 30.0
 LOOK_S = 0.02                    # between two looks at a daemon's log
@@ -28,15 +26,18 @@ class Exchange:
     """`python -m sandbox`, and its control API; what it says of itself is what everything is judged by."""
 
     def __init__(self, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "sandbox", "--exit-with-stdin", *arguments], cwd=PROJECT, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
-        )
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("{"):
-                break
-        else:
+        given, self._input = os.pipe()
+        told, output = os.pipe()
+        with open(os.devnull, "w") as nowhere:
+            self._process = Child(
+                "sandbox", ["--exit-with-stdin", *arguments], folder=PROJECT, environment=os.environ,
+                given=given, out=output, err=nowhere,
+            )
+        os.close(given)
+        os.close(output)
+        self._output = os.fdopen(told)
+        line = next((line for line in self._output if line.startswith("{")), None)
+        if line is None:
             raise RuntimeError("the exchange did not start")
         said = json.loads(line)
         self._control_url = said["control_url"]
@@ -87,68 +88,29 @@ class Exchange:
         return [float(stop["stopPrice"]) for stop in self.books()["stops"] if stop["symbol"] == symbol]
 
     def stop(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
+        os.close(self._input)
         try:
             self._process.wait(PATIENCE_S)
         finally:
-            self._process.stdout.close()
-
-
-class Nursery:
-    """`tests.campaign.nursery` as a process: one daemon at a time."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.campaign.nursery"], cwd=PROJECT, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
-            env={**environment(PROJECT, {}), "OPENBLAS_NUM_THREADS": "1"},
-        )
-        self._read()
-
-    def tell(self, wish: Mapping[str, Any]) -> Json:
-        """Hand over one wish and return the answer."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(wish) + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def stop(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(PATIENCE_S)
-        self._process.stdout.close()
-
-    def _read(self) -> Json:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("the nursery has ended")
-        answer: Json = json.loads(line)
-        return answer
+            self._output.close()
 
 
 class Victim:
     """One daemon, from its fork to its end."""
 
-    def __init__(
-        self, nursery: Nursery, folder: Path, settings: Mapping[str, str], trap: Mapping[str, Any]
-    ) -> None:
-        self._nursery = nursery
+    def __init__(self, folder: Path, settings: Mapping[str, str], trap: Mapping[str, Any]) -> None:
         self._folder = folder
         self._log = folder / "rad.out"
         self._log.touch()
         self._read_to = self._log.stat().st_size
         (folder / "data" / "control.json").unlink(missing_ok=True)     # the last one's, if it was killed
         self.spawned_ns = time.monotonic_ns()
-        self.pid: int = nursery.tell({
-            "spawn": dict(trap), "arguments": [], "folder": str(folder), "log": str(self._log),
-            "environment": environment(folder, settings),
-        })["pid"]
-        self._handle = os.pidfd_open(self.pid)
-        self.code: int | None = None
+        with self._log.open("a") as log:
+            self._process = Child(
+                "tests.campaign.child", [json.dumps(dict(trap))], folder=folder,
+                environment=environment(folder, settings), out=log, err=log,
+            )
+        self.ended_ns = 0
 
     def await_line(self, pattern: str, timeout_s: float = PATIENCE_S) -> re.Match[str] | None:
         """Return the match of the first new line with *pattern* in it; None if the daemon ends before."""
@@ -167,7 +129,7 @@ class Victim:
                 return None
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no line {pattern!r} within {timeout_s:g} s")
-            select.select([self._handle], [], [], LOOK_S)
+            self.has_ended(LOOK_S)
 
     def ask(self, path: str, wish: Mapping[str, Any] | None = None) -> Any:
         """Ask the control API as the console does."""
@@ -185,23 +147,20 @@ class Victim:
 
     def send(self, number: int) -> None:
         """Send it a signal; nothing happens if it has ended."""
-        if self.code is None:
-            signal.pidfd_send_signal(self._handle, number)
+        self._process.send_signal(number)
 
     def has_ended(self, timeout_s: float = 0.0) -> bool:
         """Whether it has ended, or does within the time given."""
-        return self.code is not None or bool(select.select([self._handle], [], [], timeout_s)[0])
+        return self._process.has_ended(timeout_s)
 
     def end(self, number: int = signal.SIGKILL, timeout_s: float = PATIENCE_S) -> int:
         """End it, by *number* if it still lives, and return the exit code."""
-        if self.code is None:
-            signal.pidfd_send_signal(self._handle, number)
+        if not self.ended_ns:
+            self.send(number)
             if not self.has_ended(timeout_s):
                 raise TimeoutError(f"signal {number} did not end it within {timeout_s:g} s")
             self.ended_ns = time.monotonic_ns()
-            self.code = self._nursery.tell({"reap": self.pid})["code"]
-            os.close(self._handle)
-        return self.code
+        return self._process.wait(timeout_s)
 
     def __enter__(self) -> Victim:
         return self

@@ -19,7 +19,7 @@ from typing import Any
 from tests.campaign.invariants import Violation
 from tests.campaign.judge import Broken, Judge, await_running
 from tests.campaign.lives import EXCHANGE, LIMIT_S, LIVELY, trade
-from tests.campaign.processes import Exchange, Nursery, Victim
+from tests.campaign.processes import Exchange, Victim
 from tests.campaign.tally import Tally, judged
 
 GUST_S = 10.0                    # faults in force
@@ -61,12 +61,11 @@ def _fault(dice: random.Random) -> dict[str, Any]:
 class Storm:
     """One exchange, one daemon, and faults without end."""
 
-    def __init__(self, nursery: Nursery, seed: str) -> None:
+    def __init__(self, seed: str) -> None:
         self.tally = Tally()
         self.folder = Path(tempfile.mkdtemp(prefix="rad-storm-"))
         self.exchange = Exchange(*EXCHANGE, "--pairs", "24", "--seed", str(random.Random(seed).randrange(10**6)))
         self.judge = Judge(self.exchange, self.folder, limit_s=LIMIT_S)
-        self._nursery = nursery
         self._seed = seed
         self._gust: list[dict[str, Any]] = []
 
@@ -75,7 +74,7 @@ class Storm:
         settings = {**BUSY, **self.exchange.settings}
         with (
             judged(self.tally, self.exchange, self.judge, self.folder, self._where),
-            Victim(self._nursery, self.folder, settings, {"hurry": True}) as victim,
+            Victim(self.folder, settings, {"hurry": True}) as victim,
         ):
             await_running(victim)
             self._blow(victim, orders)
@@ -130,22 +129,18 @@ def storm(seed: int, orders: int, workers: int) -> Tally:
 
     def one(_worker: int) -> None:
         nonlocal missing
-        nursery = Nursery()
-        try:
-            while True:
-                with left:
-                    if missing <= 0:
-                        return
-                    number, mine = next(serial), min(BOOKS_OF, missing)
-                    missing -= mine
-                tally = Storm(nursery, f"{seed}/{number}").run(mine)
-                print(*tally.failures, sep="\n", end="")          # at once: the run may be a long one
-                print(f"storm {number}: orders={sum(tally.orders.values())} faults={sum(tally.struck.values())}"
-                      f" failures={len(tally.failures)}", flush=True)
-                with left:
-                    total.add(tally)
-        finally:
-            nursery.stop()
+        while True:
+            with left:
+                if missing <= 0:
+                    return
+                number, mine = next(serial), min(BOOKS_OF, missing)
+                missing -= mine
+            tally = Storm(f"{seed}/{number}").run(mine)
+            print(*tally.failures, sep="\n", end="")          # at once: the run may be a long one
+            print(f"storm {number}: orders={sum(tally.orders.values())} faults={sum(tally.struck.values())}"
+                  f" failures={len(tally.failures)}", flush=True)
+            with left:
+                total.add(tally)
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(one, range(workers)))

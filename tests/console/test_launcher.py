@@ -27,7 +27,15 @@ case "$1 $2" in
         exit "${{STAND_IN_PIP:-0}}" ;;
     "-m console") shift 2; printf '%s|' "$PWD" "$RAD_CALLER_DIR" "$@" ;;
     "-m ruff") exit "${{STAND_IN_RUFF:-0}}" ;;
-    "-m pytest") echo "3 passed in 0.01s"; exit "${{STAND_IN_PYTEST:-0}}" ;;
+    "-m mypy") [ -z "$STAND_IN_FIFO" ] || read -r line <"$STAND_IN_FIFO" ;;
+    "-m pytest")
+        if [ "$3" = --collect-only ]; then
+            [ -n "$STAND_IN_FIFO" ] || exit 5
+            exec 3>"$STAND_IN_COMPILES"
+            echo "compiling" >&3
+            read -r line <"$STAND_IN_FIFO"
+        fi
+        echo "3 passed in 0.01s"; exit "${{STAND_IN_PYTEST:-0}}" ;;
 esac
 """
 
@@ -196,13 +204,18 @@ def test_missing_venv_names_the_one_package(checkout: Checkout) -> None:
 
 
 def test_test_runs_every_check_and_ends_with_pytest(checkout: Checkout) -> None:
-    """ruff, mypy, the import contracts and pytest, in this order; pytest has the last word."""
+    """ruff, mypy, the import contracts and pytest, in this order; pytest has the last word.
+
+    Beside them the tests are compiled, and whether that succeeds is nobody's concern.
+    """
     code, out, err = checkout.run("test")
     assert code == 0
     assert out.splitlines()[-1] == "3 passed in 0.01s"
     assert err.splitlines()[-1] == "rad: pytest"
     asked = [line.split("python ", 1)[1] for line in checkout.calls("") if line.startswith("python -")]
-    assert [line.split()[1] for line in asked if not line.startswith("-m pip")] == [
+    compiling = [line for line in asked if "--collect-only" in line]
+    assert len(compiling) == 1
+    assert [line.split()[1] for line in asked if not line.startswith("-m pip") and line not in compiling] == [
         "ruff", "mypy", "import", "pytest"
     ]
     assert len(checkout.calls("-m pip")) == 2
@@ -213,8 +226,25 @@ def test_test_runs_every_check_and_ends_with_pytest(checkout: Checkout) -> None:
 def test_test_stops_at_the_first_failure(checkout: Checkout) -> None:
     """A failing stage ends it with that stage's exit code."""
     assert checkout.run("test", STAND_IN_RUFF="7")[0] == 7
-    assert not checkout.calls("-m pytest")
+    assert not [line for line in checkout.calls("-m pytest") if "--collect-only" not in line]
     assert checkout.run("test", STAND_IN_PYTEST="3")[0] == 3
+
+
+def test_interrupting_the_checks_leaves_nothing_running(checkout: Checkout, tmp_path: Path) -> None:
+    """Ctrl-C in a check ends what compiles the tests beside it."""
+    fifo, compiles = tmp_path / "fifo", tmp_path / "compiles"
+    os.mkfifo(fifo)
+    os.mkfifo(compiles)
+    checkout.run("test", "--version")
+    process = checkout.start(
+        "test", STAND_IN_FIFO=str(fifo), STAND_IN_COMPILES=str(compiles), start_new_session=True
+    )
+    with compiles.open() as compiling:               # it has begun, and has the other end
+        assert compiling.readline() == "compiling\n"
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=5)
+        assert process.returncode == 130
+        assert compiling.read() == ""                # it has let go
 
 
 def test_test_arguments_are_for_pytest_alone(checkout: Checkout) -> None:

@@ -59,6 +59,8 @@ def test_a_person_looks_after_a_live_daemon(browser: Any, tmp_path: Path) -> Non
         for symbol, side in {"BTC/USDT:USDT": "long", "ETH/USDT:USDT": "short"}.items():
             if symbol not in held:                 # the first scan may have been quicker
                 daemon.ask("/api/open", {"symbol": symbol, "side": side})
+        # The page asks for the curve twice a minute: let there be one to see, which has a height, by then.
+        until(lambda: len({point["equity"] for point in daemon.ask("/api/equity")["points"]}) > 1)
         window = Window(browser)
         log_in(window, daemon)
         look_around(window, daemon)

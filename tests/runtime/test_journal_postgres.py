@@ -22,6 +22,7 @@ from runtime.journal_reader import JournalReader
 from tests.manual_clock import ManualClock
 from tests.postgres import PASSWORD, PostgresServer
 from tests.runtime.journal_facts import SYMBOL, a_fill, a_position, a_request, a_trade
+from tests.wedges import until
 from trading.errors import JournalError
 
 PATIENCE_S = 10.0
@@ -191,15 +192,17 @@ def test_one_writer_at_a_time(
         assert "is locked by another process; is a second RAD running?" in refusal(url, clock)
 
 
+@pytest.mark.parametrize("fsync", ["on", "off"])
 def test_commits_are_durable_whatever_the_server_does_by_default(
-    url: str, clock: ManualClock, postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+    url: str, clock: ManualClock, postgres: PostgresServer, caplog: pytest.LogCaptureFixture, fsync: str
 ) -> None:
-    """synchronous_commit is on in the writer's session; a server without fsync is warned of."""
+    """synchronous_commit is on in the writer's session; a server without fsync is warned of, and no other."""
     postgres.execute("ALTER DATABASE journal SET synchronous_commit = off")
-    postgres.execute("ALTER SYSTEM SET fsync = off")
+    postgres.execute(f"ALTER SYSTEM SET fsync = {fsync}")
     postgres.execute("SELECT pg_reload_conf()")
     said: list[str] = []
     try:
+        until(lambda: postgres.execute("SHOW fsync") == [(fsync,)], "the server's new settings")
         journal = SqlJournal(url, clock, label="test")
         journal._note(journal_module._Note("a question", lambda connection: said.append(
             connection.exec_driver_sql("SHOW synchronous_commit").scalar_one()
@@ -210,7 +213,7 @@ def test_commits_are_durable_whatever_the_server_does_by_default(
         postgres.execute("SELECT pg_reload_conf()")
         postgres.execute("ALTER DATABASE journal RESET synchronous_commit")
     assert said == ["on"]
-    assert "PostgreSQL runs with fsync=off" in caplog.text
+    assert ("PostgreSQL runs with fsync=off" in caplog.text) == (fsync == "off")
 
 
 def test_reading_a_database_without_a_journal(url: str) -> None:
