@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -169,6 +169,32 @@ def test_what_is_on_the_black_list_is_not_entered(
         desk.blacklist_remove(OTHER)
 
 
+@pytest.mark.parametrize(("forbid", "why"), [
+    (Desk.pause, "paused"), (lambda desk: desk.blacklist_add(OTHER), f"{OTHER} is on the black list"),
+], ids=["paused", "listed"])
+def test_what_is_forbidden_at_the_last_moment_is_not_opened(
+    house: House, monkeypatch: pytest.MonkeyPatch, forbid: Callable[[Desk], object], why: str
+) -> None:
+    """Said after the opener has asked, before it has claimed the symbol: a flatten sees nothing under way."""
+    house.account.update(Balance(currency="USDT", equity=D(10_000), available=D(9_000), unrealised_pnl=D(0)))
+    house.status.started()
+    desk = Desk(house, Opener(house, guard=False))
+    claim = house.manager.claim_opening
+
+    def claim_late(*asked: Any) -> object:
+        forbid(desk)
+        assert house.manager.entries_under_way() == ()
+        return claim(*asked)
+
+    sent: list[str] = []
+    monkeypatch.setattr(house.manager, "claim_opening", claim_late)
+    monkeypatch.setattr(house.client, "set_margin_mode", lambda *_: sent.append("margin mode"))
+    fresh = a_ticker(symbol=OTHER, ts_ms=house.clock.now_ms())
+    assert desk._opener._open_one(an_opportunity(OTHER), fresh) == why
+    assert sent == []
+    assert house.manager.entries_under_way() == ()
+
+
 def test_trades_are_found_by_any_name_of_their_market(
     house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,7 +209,7 @@ def test_nothing_is_entered_once_told_to_end(house: House, desk: Desk, monkeypat
     house.status.started()
     tried: list[str] = []
 
-    def open_position(request: EntryRequest, _account: object) -> NotOpened:
+    def open_position(request: EntryRequest, _account: object, _forbidden: object) -> NotOpened:
         tried.append(request.instrument.symbol)
         house.stop.set()
         return NotOpened(reason="told to end meanwhile")

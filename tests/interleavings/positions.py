@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -182,6 +183,36 @@ def ending_and_opener() -> Scene:
         must_agree(house)
 
     return Scene(threads={"opener": opening(house), "ending": end}, check=check)
+
+
+def flattener_and_opener(*, asks_again: bool = True) -> Scene:
+    """Paused to close everything: what a scan was about to open is there to be closed by then, or not opened."""
+    house, paused = a_house(), threading.Event()
+    there_by_then: list[int] = []
+    request = an_entry_request(now_ms=house.manager._clock.now_ms())
+
+    def is_forbidden() -> str:
+        return "paused" if paused.is_set() else ""
+
+    def open_best() -> object:
+        asked = is_forbidden if asks_again else str
+        return is_forbidden() or house.manager.open_position(request, an_account(), asked)
+
+    def flatten() -> None:
+        paused.set()
+        assert house.manager.await_entries(60) == ()
+        there_by_then.append(len(house.manager.snapshot()))
+
+    def check(_: object) -> None:
+        assert there_by_then == [len(house.manager.snapshot())]
+        must_agree(house)
+
+    return Scene(threads={"opener": open_best, "flattener": flatten}, check=check)
+
+
+def flattener_and_early_asker() -> Scene:
+    """The mutant: the opener asks before it claims the symbol, and not after."""
+    return flattener_and_opener(asks_again=False)
 
 
 def opener_and_profit_taker() -> Scene:
