@@ -220,8 +220,7 @@ class MarketScanner:
             self._clock.wait_for(self._scan_over, lambda: not self._is_scanning, None)
             self._is_scanning = True
         try:
-            if not self._hearts:
-                self._start_workers()
+            self._start_workers()
             yield
         finally:
             with self._scan_over:
@@ -338,13 +337,21 @@ class MarketScanner:
     # ---- workers --------------------------------------------------------------------------------
 
     def _start_workers(self) -> None:
+        """Start those that never were: all at the first scan, unless the system has no room for so many."""
         assert_no_lock_held("starting threads")
-        self._hearts = tuple(
-            Heart(f"scan-{index}", task_limit_s=PAIR_LIMIT_S) for index in range(self._rules.workers)
-        )
+        if not self._hearts:
+            self._hearts = tuple(
+                Heart(f"scan-{index}", task_limit_s=PAIR_LIMIT_S) for index in range(self._rules.workers)
+            )
         for heart in self._hearts:
+            if heart.thread is not None:
+                continue
             heart.revive = partial(self._begin_work, heart)
-            self._begin_work(heart)
+            try:
+                self._begin_work(heart)
+            except RuntimeError as error:      # this one is the supervisor's now, the others the next scan's
+                log.error("worker not started name=%s error=%s", heart.name, error)
+                break
 
     def _begin_work(self, heart: Heart) -> None:
         heart.start(partial(self._work, heart))

@@ -481,6 +481,32 @@ def test_stopping_wakes_who_waits_for_a_result(a_room: Maker) -> None:
     assert results == [None]
 
 
+def test_workers_the_system_had_no_room_for_are_started_by_the_next_scan(
+    a_room: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of four can be started: it scans alone; the second is the supervisor's, the others come later."""
+    room = a_room(workers=4)
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("scan-") and thread.name != "scan-0":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as short_of_threads:
+        short_of_threads.setattr(threading.Thread, "start", refuse)
+        assert room.scanner.scan().complete
+    assert room.market.threads == {"scan-0"}
+    first, second, *others = room.scanner._hearts
+    assert [first.state().alive, second.state().alive] == [True, False]
+    assert [heart.thread for heart in others] == [None, None]
+    assert second.revive is not None
+    second.revive()
+    room.clock.advance(STEP_S)
+    assert room.scanner.scan().complete
+    assert all(heart.state().alive for heart in room.scanner._hearts)
+
+
 def test_scan_once_leaves_no_thread_behind(a_room: Maker) -> None:
     """`run_once` scans, and its workers are gone when it returns."""
     room = a_room()
