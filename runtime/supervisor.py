@@ -19,7 +19,7 @@ from typing import TextIO
 
 from runtime.heartbeat import Heart, ThreadState, hearts
 from runtime.locks import assert_no_lock_held, lock_waits, locks_held
-from runtime.stacks import Place, append, places, report
+from runtime.stacks import Place, append, opened, places, report
 from trading.ports import Clock
 
 Places = dict[int, Place]
@@ -128,7 +128,7 @@ class Supervisor:
         """Have stacks written by the system, not by Python, should this not be called for long."""
         if self._deaf_file is None:
             try:
-                self._deaf_file = self._path.open("a", encoding="utf-8")
+                self._deaf_file = opened(self._path)
             except OSError:
                 return
         faulthandler.dump_traceback_later(DEAF_S, file=self._deaf_file)

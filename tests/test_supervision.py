@@ -820,6 +820,7 @@ def test_stacks_are_written_even_when_no_python_runs(tmp_path: Path, monkeypatch
     written = (tmp_path / "stacks.log").read_text()
     assert "Timeout" in written
     assert "test_stacks_are_written_even_when_no_python_runs" in written
+    assert (tmp_path / "stacks.log").stat().st_mode & 0o077 == 0
 
 
 def test_what_is_stuck_is_said_though_the_status_is_locked() -> None:
