@@ -219,7 +219,10 @@ class Desk:
     def _pause(self, paused: bool) -> None:
         """At once in memory; the journal's thread writes it down for whoever comes after this process."""
         self._house.status.pause(paused)
-        self._house.journal.record_pause(paused)
+        noted: object = None
+        while noted is not (now := self._house.status.paused):     # another may say otherwise meanwhile
+            noted = now
+            self._house.journal.record_pause(now)
 
     def reload(self) -> JsonObject:
         return self._reloader.reload()

@@ -195,6 +195,23 @@ def test_what_is_forbidden_at_the_last_moment_is_not_opened(
     assert house.manager.entries_under_way() == ()
 
 
+def test_of_two_who_pause_and_resume_at_once_the_journal_has_what_holds(
+    house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever spoke last in memory spoke last on disk: a restart must not enter where somebody has paused."""
+    noted: list[bool] = []
+
+    def note(paused: bool) -> None:
+        if not noted:
+            noted.append(paused)
+            desk.resume()                # said, and noted, before the pause is
+        noted.append(paused)
+
+    monkeypatch.setattr(house.journal, "record_pause", note)
+    desk.pause()
+    assert noted[-1] is house.status.paused is False
+
+
 def test_trades_are_found_by_any_name_of_their_market(
     house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
