@@ -154,6 +154,8 @@ GUARANTEES = (
             *without("events", r.two_that_tell_and_a_reader, r.reader_and_the_end),
             *without("redactions", r.two_that_hide), *without("black list", r.two_that_list),
             *without("reload", r.two_that_reload), *without("top", r.two_that_answer),
+            *named("tests/test_without_gil.py",
+                   "test_a_broken_rule_without_the_lock_is_told_with_anothers_words"),
         ),
         broken_by="each lock, one at a time",
     ),
