@@ -17,7 +17,7 @@ from decimal import Decimal
 from functools import partial
 
 from runtime.heartbeat import BEAT_S, IDLE, IDLE_LIMIT_S, Heart, doing
-from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
+from runtime.locks import assert_no_lock_held, condition_on, guard, guarded, named_lock
 from trading import indicators
 from trading.candles import Candles, joined
 from trading.errors import BadResponse, ExchangeError, RadError
@@ -65,7 +65,7 @@ class _Failures:
 
 @dataclass(slots=True, kw_only=True)
 class _Scan:
-    """One scan under way; guarded by _pool_lock."""
+    """One scan under way; guarded by _pool_lock once it is handed out."""
 
     started: float
     started_ms: int
@@ -245,6 +245,9 @@ class MarketScanner:
             # A pair that a worker of an earlier scan still waits for is not asked for twice: it is left out.
             scan.waiting.extend(pair for pair in due if pair[0] not in self._being_fetched)
             scan.unsettled = scan.due = len(scan.waiting)
+            scan.waiting = guarded(self._pool_lock, "waiting", scan.waiting)
+            scan.scores = guarded(self._pool_lock, "scores", scan.scores)
+            scan.found = guarded(self._pool_lock, "found", scan.found)
             self._scan = scan
             self._pairs_waiting.notify_all()
 

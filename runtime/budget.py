@@ -18,7 +18,7 @@ from functools import partial
 from math import inf
 
 from runtime.heartbeat import OVERDUE_S, doing
-from runtime.locks import condition_on, guard, named_lock
+from runtime.locks import condition_on, guard, guarded, named_lock
 from trading.errors import RateLimited
 from trading.facts import Priority
 from trading.ports import Clock
@@ -75,6 +75,8 @@ class RateBudget:
         self._pools = {name: _Pool(quota=quota) for name, quota in quotas.items()}
         if address_quota is not None:
             self._pools[ADDRESS] = _Pool(quota=address_quota, window_s=ADDRESS_WINDOW_S)
+        for pool in self._pools.values():
+            pool.waiting = guarded(self._lock, "waiting", pool.waiting)
         self._tickets = 0
         self._stopped = False
         self._latest = inf                     # beyond which nobody but an exit waits
