@@ -242,10 +242,12 @@ GUARANTEES = (
     Guarantee(
         key="performance",
         promise="Locks count and time themselves; twenty workers scan side by side",
-        checks=(*named(LOCKS, "test_lock_excludes_and_counts"),
-                *named(HERE, "test_twenty_workers_and_readers_share_the_cache")),
-        mutants=named("tests/test_market_scanner.py", "test_two_takers_without_the_lock_both_take"),
-        broken_by="no scan lock",
+        checks=(*named(LOCKS, "test_lock_excludes_and_counts",
+                       "test_the_longest_hold_is_true_though_few_are_kept"),
+                *named("tests/test_market_scanner.py", "test_the_work_is_done_by_the_scan_workers")),
+        mutants=(*named(EXPLORER, "test_what_is_found_is_found_again"),
+                 *named("tests/test_market_scanner.py", "test_one_worker_fewer_does_not_bring_twenty_together")),
+        broken_by="a count without a lock; a worker held up by another",
     ),
     Guarantee(
         key="testing", promise="Positions, cache, priorities and everything at once, under load: no deadlock",

@@ -148,18 +148,28 @@ def test_the_most_liquid_are_asked_first(a_room: Maker) -> None:
     assert room.market.asked_symbols() == [C, A, B]
 
 
-def test_the_work_is_done_by_the_scan_workers(a_room: Maker) -> None:
-    """All twenty workers fetch, under their names, and none other."""
-    symbols = [f"S{number}/USDT:USDT" for number in range(20)]
-    room = a_room(symbols, workers=20)
-    meeting = threading.Barrier(20)
+def met_on_the_wire(a_room: Maker, workers: int, patience_s: float) -> set[str]:
+    """Return who of so many workers has met nineteen others, all of them inside a fetch at the same moment."""
+    room = a_room([f"S{number}/USDT:USDT" for number in range(20)], workers=workers)
+    meeting, met = threading.Barrier(20), set[str]()
 
     def meet(_symbol: str, _limit: int) -> None:
-        meeting.wait(PATIENCE_S)
+        meeting.wait(patience_s)
+        met.add(threading.current_thread().name)
 
     room.market.during_fetch = meet
     room.scanner.scan()
-    assert room.market.threads == {f"scan-{number}" for number in range(20)}
+    return met
+
+
+def test_the_work_is_done_by_the_scan_workers(a_room: Maker) -> None:
+    """All twenty workers fetch side by side, under their names, and none other."""
+    assert met_on_the_wire(a_room, 20, PATIENCE_S) == {f"scan-{number}" for number in range(20)}
+
+
+def test_one_worker_fewer_does_not_bring_twenty_together(a_room: Maker) -> None:
+    """The mutant: were one of them held up by another, they would not have met."""
+    assert met_on_the_wire(a_room, 19, 0.2) == set()
 
 
 # ---- failures are not "no signal" ---------------------------------------------------------------
