@@ -21,11 +21,14 @@ from tests.interleavings import positions as p
 from tests.interleavings import records as r
 from tests.interleavings import scanner as s
 from tests.interleavings.explorer import Scene, tally
+from tests.runtime.test_guards import GUARDED
+from tests.test_io_under_locks import entries
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = "tests/test_thread_safety.py"
 LOCKS = "tests/runtime/test_locks.py"
 GUARDS = "tests/runtime/test_guards.py"
+IO = "tests/test_io_under_locks.py"
 FIGURES = "tests/test_performance_monitor.py"
 KNOWN = "tests/client/test_known.py"
 EXPLORER = "tests/interleavings/test_explorer.py"
@@ -141,7 +144,11 @@ GUARANTEES = (
     Guarantee(
         key="do-1", promise="Shared state is touched under its lock: each lock in the source is needed",
         checks=(
-            *named(GUARDS, "test_a_field_is_read_and_written_under_its_lock_alone[table]"),
+            *named(GUARDS, "test_a_field_is_read_and_written_under_its_lock_alone[table]",
+                   *(f"test_shared_state_is_touched_under_its_lock_alone[{field}]" for field in GUARDED),
+                   "test_what_a_scan_shares_with_its_workers_is_guarded",
+                   "test_the_queue_of_a_rate_pool_is_guarded",
+                   "test_whoever_has_a_lock_says_what_it_guards"),
             *named(WITHOUT, "test_each_lock_in_the_source_has_a_mutant", "test_each_mutant_elsewhere_is_there"),
         ),
         mutants=(
@@ -182,8 +189,16 @@ GUARANTEES = (
     ),
     Guarantee(
         key="dont-1", promise="No lock is held during I/O",
-        checks=named(HERE, "test_no_lock_is_held_while_an_order_is_on_the_wire"),
-        mutants=named(LOCKS, "test_io_under_a_lock_is_noticed"), broken_by="I/O under a lock",
+        checks=(
+            *named(HERE, "test_no_lock_is_held_while_an_order_is_on_the_wire"),
+            *named(IO, "test_whatever_can_block_asks_first", "test_no_block_under_a_lock_can_take_long"),
+        ),
+        mutants=(
+            *named(LOCKS, "test_io_under_a_lock_is_noticed"),
+            *named(IO, "test_the_reader_of_blocks_sees_what_it_should", "test_a_log_line_under_a_lock_is_refused",
+                   *(f"test_what_goes_out_refuses_to_under_a_lock[{way}]" for way in entries(Path()))),
+        ),
+        broken_by="I/O of each kind under a lock",
     ),
     Guarantee(
         key="dont-2", promise="No lock is taken under another, nor twice",
@@ -195,7 +210,8 @@ GUARANTEES = (
     ),
     Guarantee(
         key="dont-3", promise="Nothing relies on += being one step",
-        checks=orders(g.two_exits, b.two_takers),
+        checks=(*orders(g.two_exits, b.two_takers),
+                *named("tests/test_without_gil.py", "test_whoever_counts_holds_a_lock_or_is_alone")),
         mutants=(*without("critical calls", g.two_exits), *named(EXPLORER, "test_what_is_found_is_found_again")),
         broken_by="a count without a lock",
     ),
