@@ -135,17 +135,7 @@ class Book(StopClaims):
     def admit(self, position: Position) -> bool:
         """Enter a position in place of its opening claim, if it has one; False if another is there or coming."""
         with self._positions_lock:
-            claim = self._opening.get(position.symbol)
-            if position.symbol in self.positions or (claim and claim.position_id != position.position_id):
-                return False
-            self._opening.pop(position.symbol, None)
-            self._covers.pop(position.position_id, None)
-            self._doubts.pop(position.position_id, None)
-            self._put(position)
-            if position.protective_stop is None:
-                self._unprotected_since[position.symbol] = self._clock.monotonic()
-            self._entry_settled.notify_all()
-            return True
+            return self._admit(position)
 
     # ---- to close --------------------------------------------------------------------------------
 
@@ -274,9 +264,9 @@ class Book(StopClaims):
         Leaving it whole may be tried twice, reduce-only. A part may not, and one that left just
         before the end may not show yet: parts wait until it would.
         """
-        if not self.admit(position):
-            return False
         with self._positions_lock:
+            if not self._admit(position):
+                return False
             self._parts_not_before[position.symbol] = self._clock.monotonic() + UNSEEN_S
             if position.state is PositionState.CLOSING:
                 self._doubt(position.position_id, 0.0)
@@ -315,6 +305,19 @@ class Book(StopClaims):
                 self._doubt(position_id, 0.0)
 
     # ---- under the caller's lock -----------------------------------------------------------------
+
+    def _admit(self, position: Position) -> bool:
+        claim = self._opening.get(position.symbol)
+        if position.symbol in self.positions or (claim and claim.position_id != position.position_id):
+            return False
+        self._opening.pop(position.symbol, None)
+        self._covers.pop(position.position_id, None)
+        self._doubts.pop(position.position_id, None)
+        self._put(position)
+        if position.protective_stop is None:
+            self._unprotected_since[position.symbol] = self._clock.monotonic()
+        self._entry_settled.notify_all()
+        return True
 
     def _claim_closing(self, symbol: str, reason: ExitReason, position_id: str | None) -> Position | None:
         position = self.positions.get(symbol)

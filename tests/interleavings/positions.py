@@ -185,6 +185,22 @@ def ending_and_opener() -> Scene:
     return Scene(threads={"opener": opening(house), "ending": end}, check=check)
 
 
+def restorer_and_monitor() -> Scene:
+    """A position taken up may have been left in part just before: no part is sold until that would show."""
+    house = an_open_house(D(52_100))
+    (position,) = house.manager.snapshot()
+    with house.manager._positions_lock:
+        del house.manager.positions[SYMBOL]
+
+    def check(_: object) -> None:
+        assert house.exchange.exits() == []
+        must_agree(house)
+
+    return Scene(check=check, threads={
+        "restorer": lambda: house.manager.restore(position), "monitor": house.manager.update_positions,
+    })
+
+
 def flattener_and_opener(*, asks_again: bool = True) -> Scene:
     """Paused to close everything: what a scan was about to open is there to be closed by then, or not opened."""
     house, paused = a_house(), threading.Event()

@@ -28,6 +28,7 @@ SCENES: dict[Callable[[], Scene], int | None] = {      # and the most preemption
     positions.two_adopters: None,
     positions.ending_and_opener: None,
     positions.flattener_and_opener: None,
+    positions.restorer_and_monitor: None,
     gate.exit_and_scan: None,
     gate.two_exits: None,
     gate.two_exits_and_scan: None,
