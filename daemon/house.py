@@ -82,6 +82,7 @@ class House:
         self.started_ms = clock.now_ms()
         self.stop = threading.Event()          # everything but exits ends
         self.abandon = threading.Event()       # exits end too
+        self.exits_may_leave = threading.Event()       # what left before the start is known
         self.status = Status()
         self.events = EventFeed(clock, levels=settings.notify.gravities())
         self.notifier: Notifier | None = None
@@ -264,6 +265,7 @@ class House:
         """Let exits leave and held prices be asked for."""
         for pool in (self.exit_pool, self._flattening, self.price_pool):
             pool.start()
+        self.exits_may_leave.set()
 
     def finish_exits(self, timeout_s: float) -> bool:
         """End the exit workers and whoever flattens, once they are done; False if some are not by then."""

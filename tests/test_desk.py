@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from control.metrics import render
 from control.shapes import SHAPES, list_of, reference
 from control.steering import NotFound
+from daemon import steering
 from daemon.building import build
 from daemon.house import House
 from daemon.opening import Opener
@@ -21,7 +22,9 @@ from daemon.steering import Desk
 from execution.book import NotOpened
 from runtime.options import RunOptions
 from tests.builders import a_price, a_ticker, an_instrument, candles_from
+from tests.crowd import PATIENCE_S, crowd
 from tests.runtime.journal_facts import SYMBOL, a_fill, a_position, a_trade
+from trading.errors import RadError
 from trading.events import Kind
 from trading.facts import Balance, Opportunity, Priority, ScanResult, Side
 from trading.reading import Reading
@@ -193,6 +196,22 @@ def test_what_is_forbidden_at_the_last_moment_is_not_opened(
     assert desk._opener._open_one(an_opportunity(OTHER), fresh) == why
     assert sent == []
     assert house.manager.entries_under_way() == ()
+
+
+def test_nothing_is_closed_by_hand_before_it_is_known_what_left(
+    house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exit that left just before the end may have the next number: until that is known none leaves by hand."""
+    closed: list[str] = []
+    monkeypatch.setattr(house.manager, "close_position", lambda name, _reason: closed.append(name) or a_trade())
+    monkeypatch.setattr(steering, "START_PATIENCE_S", 0.01)
+    with pytest.raises(RadError, match="no exit leaves until it knows"):
+        desk.close(SYMBOL)
+    assert closed == []
+    monkeypatch.setattr(steering, "START_PATIENCE_S", PATIENCE_S)
+    with crowd(lambda: desk.close(SYMBOL)):
+        house.start_pools()
+    assert closed == [SYMBOL]
 
 
 def test_of_two_who_pause_and_resume_at_once_the_journal_has_what_holds(
