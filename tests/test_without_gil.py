@@ -48,7 +48,7 @@ from trading.facts import Balance, ClosedTrade, Position
 D = Decimal
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("", "control", "daemon", "execution", "kucoin", "runtime")
-MAKES_A_LOCK = {"named_lock", "condition_on", "Lock"}
+MAKES_A_LOCK = {"named_lock", "condition_on", "Lock", "RLock"}
 TAKEN = 150_000
 ALONE_S = 0.3                  # under a lock nobody comes
 
@@ -260,6 +260,25 @@ def test_a_broken_rule_without_the_lock_is_told_with_anothers_words(monkeypatch:
     said = said_while_another_breaks_one(monkeypatch)
     assert said.startswith("lock rules broken 1 times")
     assert said.endswith("second")
+
+
+def test_a_rule_broken_while_one_is_counted_does_not_wait_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is put away in the middle of the count may log, and that too under the lock there is."""
+    class Counting(lock_rules._Breaches):
+        """Something is put away while the count goes up."""
+
+        def __getattribute__(self, name: str) -> Any:
+            found = super().__getattribute__(name)
+            if name == "count" and not found and not put_away:
+                put_away.append(1)
+                lock_rules.breach("by what is put away")
+            return found
+
+    put_away: list[int] = []
+    monkeypatch.setattr(lock_rules, "_state", Counting(strict=False))
+    all_at_once(lambda: lock_rules.breach("first"))
+    assert put_away == [1]
+    assert lock_rules.breach_sentence().endswith("first")
 
 
 def test_who_ends_a_scan_may_meet_workers_not_started_yet(monkeypatch: pytest.MonkeyPatch) -> None:
