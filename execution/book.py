@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -37,11 +37,12 @@ class Book(StopClaims):
         self._foreign: frozenset[str] = frozenset()     # symbols in which someone else has a position
         self._shared: frozenset[str] = frozenset()      # symbols in which someone else has added to ours
         self._parts_not_before: dict[str, float] = {}   # monotonic; after a restart
+        self._reckoned: dict[str, set[tuple[str, str]]] = {}     # by position id: orders, trades that changed it
         self._no_entries = ""                           # why the door is shut; for good
         self._serial = 0
         guard(
             self, self._positions_lock, "_last_exit_ms", "_entry_times_ms", "_leaving", "_foreign", "_shared",
-            "_parts_not_before", "_no_entries", "_serial",
+            "_parts_not_before", "_reckoned", "_no_entries", "_serial",
         )
 
     def busy_symbols(self) -> frozenset[str]:
@@ -218,12 +219,13 @@ class Book(StopClaims):
             return self._change(symbol, position_id, settlement.put_back)
 
     def settle_closing(
-        self, claimed: Position, reduce: Callable[[Position], Position], leaving: Leaving | None
+        self, claimed: Position, reduce: Callable[[Position], Position], leaving: Leaving | None,
+        reckoned: Iterable[tuple[str, str]] = (),
     ) -> Position | None:
         """Replace *claimed* by what its exit made of it (pure), open again if something is left.
 
-        *leaving* is then still to be done. None if that exit is settled already: each is booked once,
-        whoever else has found it.
+        *leaving* is then still to be done. *reckoned*: the order that did it and its trades, as `of_order` and
+        `of_trade` name them. None if that exit is settled already: each is booked once, whoever else has found it.
         """
         with self._positions_lock:
             current = self.positions.get(claimed.symbol)
@@ -233,9 +235,15 @@ class Book(StopClaims):
             ):
                 return None
             left = replace(reduce(current), part_left=_part_left(leaving))
+            self._reckoned.setdefault(claimed.position_id, set()).update(reckoned)
             self._doubts.pop(claimed.position_id, None)
             self._set_leaving(claimed.symbol, leaving)
             return self._put(settlement.put_back(left) if left.quantity else left)
+
+    def is_reckoned(self, position_id: str, what: tuple[str, str]) -> bool:
+        """Whether that order or trade has changed the position already, though the journal may not know yet."""
+        with self._positions_lock:
+            return what in self._reckoned.get(position_id, ())
 
     def remove(self, position: Position, closed_ms: int) -> None:
         """Forget a position of which nothing is left and whose stops are swept.
@@ -253,6 +261,7 @@ class Book(StopClaims):
             del self.positions[symbol]
             self._leaving.pop(symbol, None)
             self._parts_not_before.pop(symbol, None)
+            self._reckoned.pop(position_id, None)
             self._forget_stop(symbol)
             self._last_exit_ms[symbol] = closed_ms
 
@@ -347,6 +356,16 @@ class Book(StopClaims):
             last_exit_ms=dict(self._last_exit_ms),
             entry_times_ms=tuple(self._entry_times_ms),
         )
+
+
+def of_order(order_id: str) -> tuple[str, str]:
+    """Return how `is_reckoned` knows an order."""
+    return "order", order_id
+
+
+def of_trade(trade_id: str) -> tuple[str, str]:
+    """Return how `is_reckoned` knows a trade."""
+    return "trade", trade_id
 
 
 def _part_left(leaving: Leaving | None) -> Decimal:

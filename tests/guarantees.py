@@ -78,7 +78,7 @@ GUARANTEES = (
         key="component-1-snapshot",
         promise="PositionManager: what is updated may be closed meanwhile, and is sold once",
         checks=orders(p.two_monitors, p.monitor_and_closer, p.trailing_and_closer, p.profit_taker_and_closer,
-                      p.opener_and_profit_taker, p.restorer_and_monitor),
+                      p.opener_and_profit_taker, p.profit_taker_and_comparison, p.restorer_and_monitor),
         mutants=without("positions", p.two_monitors, p.monitor_and_closer), broken_by="no positions lock",
     ),
     Guarantee(

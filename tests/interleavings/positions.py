@@ -130,6 +130,27 @@ def profit_taker_and_closer() -> Scene:
     return Scene(threads={"monitor": house.manager.update_positions, "closer": closing(house)}, check=check)
 
 
+def profit_taker_and_comparison() -> Scene:
+    """Others have sold a part, and the monitor takes some profit while book and exchange are compared.
+
+    What the monitor sold is in the book a moment before it is in the journal, and explains nothing any more.
+    """
+    house = an_open_house(D(52_100))
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(10))
+
+    def look_again() -> None:
+        house.manager.update_positions()
+        house.reconciler.run()
+
+    def check(_: object) -> None:
+        assert house.exchange.net[SYMBOL] == D(9)             # 39 less 10 less 20, half of 39 rounded up
+        must_agree(house)
+
+    return Scene(check=check, ending=look_again, threads={
+        "monitor": house.manager.update_positions, "comparison": house.reconciler.run,
+    })
+
+
 def trailing_and_closer() -> Scene:
     """The monitor moves the stop while somebody closes: no stop is left behind."""
     house = an_open_house(D(51_500))

@@ -23,6 +23,7 @@ SCENES: dict[Callable[[], Scene], int | None] = {      # and the most preemption
     positions.monitor_and_closer: None,
     positions.profit_taker_and_closer: None,
     positions.opener_and_profit_taker: 1,
+    positions.profit_taker_and_comparison: 1,
     positions.trailing_and_closer: None,
     positions.adopter_and_closer: None,
     positions.two_adopters: None,
