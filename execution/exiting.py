@@ -317,7 +317,10 @@ class Exits:
             self._go_on(claimed, None)
             return
         self._go_on(claimed, leaving)
-        log.error(
+        # Once may come of the exchange's stop, which was faster: the next order will be told.
+        may_be_over = result is Result.UNFILLED and ladder.refusals == 1
+        log.log(
+            logging.WARNING if may_be_over else logging.ERROR,
             "%s exit refused times=%d next=%s in=%.1fs reason=%s",
             symbol, ladder.refusals, ladder.shape.value, ladder.pause_s, reason,
         )

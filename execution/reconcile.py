@@ -14,11 +14,12 @@ from execution.book import NotOpened
 from execution.catching_up import CatchUp, book_closing
 from execution.explaining import Explainer, reason_of_own
 from execution.holding import NEVER
+from execution.late_fills import LateFills
 from execution.orders import Accepted, Execution, LookUp, OrderSender, Outcome, Rejected
 from execution.protection import is_ours
 from execution.rebuild import SAME_OPENING_MS, Rebuilder
 from trading.client_ids import MOST_UNRECORDED, ClientOid, Purpose
-from trading.errors import ExchangeError, JournalError, OrderNotFound
+from trading.errors import ExchangeError, OrderNotFound
 from trading.escalation import Leaving
 from trading.facts import (
     ZERO,
@@ -110,10 +111,10 @@ class Reconciler:
         self._adopt = adopt
         self._rebuilder = rebuilder
         self._explainer = Explainer(exchange, journal, books.is_reckoned)
+        self._late_fills = LateFills(exchange, journal)
         self._catch_up = CatchUp(exchange, books, journal, self._explainer)
         self._look_ups: dict[str, LookUp] = {}      # under way over several runs, by client id
         self._lost: dict[str, Difference] = {}      # claimed and nothing explains it, by position id
-        self._booked: set[tuple[str, str]] = set()  # of the last fills: symbol, trade id
 
     def run(self) -> Reconciliation:
         """Look once at everything and mend what can be explained.
@@ -121,11 +122,7 @@ class Reconciler:
         Raises:
             ExchangeError: the exchange could not be read; nothing was concluded.
         """
-        fills = self._exchange.fetch_recent_fills()
-        try:
-            self._book_late_fills(fills)
-        except JournalError as error:      # exits are seen through without it
-            log.warning("late fills not booked, the journal cannot be read error=%s", error)
+        fills = self._late_fills.read()
         lost = self._resolve_uncertain()
         before = {position.symbol: position for position in self._books.snapshot()}
         # Whoever is moving a stop there may have placed it when we have looked.
@@ -150,6 +147,10 @@ class Reconciler:
         if self._adopt:
             self._adopt_foreign(found, view)
         unexplained = tuple(difference for difference in found if not self._mend(difference, before, view))
+        if {theirs.symbol for theirs in view.positions} - {position.symbol for position in after} - moving:
+            self._late_fills.begin_anew()           # whose they are, its fills may tell
+        elif not lost and not self._books.uncertain():
+            self._late_fills.seen_through()
         return Reconciliation(found=found + lost, unexplained=unexplained + lost)
 
     def look(self) -> ExchangeView:
@@ -181,18 +182,6 @@ class Reconciler:
                 self._journal.record_event("rebuilt", "from its orders on the exchange", position.symbol)
                 taken_up[position.symbol] = position
         return taken_up
-
-    def _book_late_fills(self, fills: tuple[Fill, ...]) -> None:
-        """Book fills of RAD's own orders that were not listed yet when the order was settled."""
-        news = [fill for fill in fills if (fill.symbol, fill.trade_id) not in self._booked]
-        ours = self._journal.client_oids((fill.order_id for fill in news), settled=True)
-        found = {(fill.symbol, fill.trade_id) for fill in fills} & self._booked
-        for fill in (fill for fill in news if fill.order_id in ours):
-            if self._journal.is_booked(fill.symbol, fill.trade_id):
-                found.add((fill.symbol, fill.trade_id))
-            else:
-                self._journal.record_fills(ours[fill.order_id], [fill])
-        self._booked = found
 
     # ---- orders whose outcome is not certain ----------------------------------------------------
 

@@ -36,7 +36,8 @@ def _private(method: str, weight: int, effect: Effect = Effect.NONE) -> Endpoint
     return Endpoint(method=f"futuresPrivate{method}", pool=FUTURES, weight=weight, effect=effect)
 
 
-# Sixty fields each, for hundreds of contracts, twice a minute: kept whole they set the peak of RAD's memory.
+# Sixty fields each, for hundreds of contracts, twice a minute: kept whole they set the peak of RAD's memory;
+# so do the fills of a day, at each comparison and each exit.
 CONTRACTS = Endpoint(method="futuresPublicGetContractsActive", pool=PUBLIC, weight=3, fields=frozenset({
     "symbol", "type", "status", "isInverse", "baseCurrency", "quoteCurrency", "settleCurrency", "multiplier",
     "lotSize", "tickSize", "maxOrderQty", "maxLeverage", "makerFeeRate", "takerFeeRate", "firstOpenDate",
@@ -53,7 +54,9 @@ OPEN_ORDERS = _private("GetOrders", 2)
 STOP_ORDERS = _private("GetStopOrders", 6)
 ORDER = _private("GetOrdersOrderId", 5)
 ORDER_BY_CLIENT_OID = _private("GetOrdersByClientOid", 5)
-RECENT_FILLS = _private("GetRecentFills", 3)
+RECENT_FILLS = Endpoint(method="futuresPrivateGetRecentFills", pool=FUTURES, weight=3, fields=frozenset({
+    "tradeId", "orderId", "symbol", "side", "size", "price", "fee", "tradeTime", "tradeType",
+}))
 FILLS = _private("GetFills", 5)
 FUNDING = _private("GetFundingHistory", 5)
 MARGIN_MODE = _private("GetPositionGetMarginMode", 2)

@@ -56,18 +56,21 @@ class OrderFacts(KnownInstruments):
         return self._of(symbol, self._orders(self._pages(endpoints.STOP_ORDERS, params, priority), priority))
 
     def fetch_recent_fills(
-        self, symbol: str | None = None, priority: Priority = Priority.NORMAL
+        self, symbol: str | None = None, priority: Priority = Priority.NORMAL, *, since_ms: int = 0
     ) -> tuple[Fill, ...]:
-        """Return the fills of the last 24 hours, oldest first. Source: GET /api/v1/recentFills.
+        """Return the fills of the last 24 hours, oldest first; of those before *since_ms* not necessarily all.
 
-        That list is fresh but ends at a thousand; beyond it /fills goes on, which may lag.
+        Source: GET /api/v1/recentFills. That list is fresh but ends at a thousand; if there may be more,
+        /fills goes on, which may lag.
         """
         params = self._about(symbol)
         listed = parse.rows(self._call(endpoints.RECENT_FILLS, params, priority))
-        if len(listed) >= PAGE:
-            since_ms = self._clock.now_ms() - self._sessions.clock_offset_ms() - DAY_MS
-            listed = [*listed, *self._pages(endpoints.FILLS, {**params, "startAt": since_ms}, priority)]
-        return self._of(symbol, self._fills(listed, priority))
+        fills = self._fills(listed, priority)
+        if len(listed) >= PAGE and min((fill.ts_ms for fill in fills), default=since_ms) >= since_ms:
+            day_ago_ms = self._clock.now_ms() - self._sessions.clock_offset_ms() - DAY_MS
+            more = {**params, "startAt": max(since_ms, day_ago_ms)}
+            fills = self._fills([*listed, *self._pages(endpoints.FILLS, more, priority)], priority)
+        return self._of(symbol, fills)
 
     def fetch_older_fills(self, symbol: str, since_ms: int) -> tuple[Fill, ...]:
         """Return the fills of *symbol* since then, oldest first, at most those of three months.

@@ -128,11 +128,11 @@ class FakeExchange:
             )
 
     def fetch_recent_fills(
-        self, symbol: str | None = None, priority: Priority = Priority.NORMAL
+        self, symbol: str | None = None, priority: Priority = Priority.NORMAL, *, since_ms: int = 0
     ) -> tuple[Fill, ...]:
         self._enter("fetch_recent_fills", symbol)
         with self._lock:
-            return tuple(fill for fill in self.fills if symbol in (None, fill.symbol))
+            return tuple(fill for fill in self.fills if symbol in (None, fill.symbol) and fill.ts_ms >= since_ms)
 
     def fetch_older_fills(self, symbol: str, since_ms: int) -> tuple[Fill, ...]:
         self._enter("fetch_older_fills", symbol)

@@ -178,6 +178,35 @@ def test_an_accepted_exit_that_fills_nothing_is_no_success(clock: ManualClock) -
     assert house.exchange.net[SYMBOL] == 0
 
 
+def test_an_exit_that_the_exchanges_stop_forestalls_is_no_alarm(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Accepted, and the stop sells all before it fills: a warning; the next order is told, all is booked."""
+    house = an_open_house(clock)
+    house.exchange.fillable = D(0)
+    with caplog.at_level(logging.WARNING):
+        price_moves_to(house, "48000")
+        house.exchange.trigger_stop(SYMBOL)
+        clock.advance(0.11)
+        house.manager.update_positions()
+    (trade,) = house.journal.trades
+    assert trade.exit_reason is ExitReason.EXCHANGE_STOP
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+def test_one_that_fills_nothing_again_is_an_error(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Then no stop was faster."""
+    house = an_open_house(clock)
+    house.exchange.fillable = D(0)
+    price_moves_to(house, "48000")
+    clock.advance(0.11)
+    with caplog.at_level(logging.ERROR):
+        house.manager.update_positions()
+    assert "exit refused times=2" in caplog.text
+
+
 @pytest.mark.parametrize("error", [
     RateLimited("too many requests", code="429000"), ExchangeUnavailable("no connection"),
 ])

@@ -100,9 +100,9 @@ class Exchange(Protocol):
         """Return every untriggered stop order."""
 
     def fetch_recent_fills(
-        self, symbol: str | None = None, priority: Priority = Priority.NORMAL
+        self, symbol: str | None = None, priority: Priority = Priority.NORMAL, *, since_ms: int = 0
     ) -> tuple[Fill, ...]:
-        """Return fills of the last 24 hours, oldest first."""
+        """Return fills of the last 24 hours, oldest first; of those before *since_ms* not necessarily all."""
 
     def fetch_older_fills(self, symbol: str, since_ms: int) -> tuple[Fill, ...]:
         """Return fills of before those 24 hours, oldest first; of the latest too, if that is simpler."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -259,6 +260,21 @@ def test_more_than_a_thousand_fills_a_day() -> None:
         })
         with a_client(script.url) as client:
             assert len(client.fetch_recent_fills()) == 1001
+
+
+def test_of_more_than_a_thousand_fills_only_those_since_then() -> None:
+    """/fills is asked for those that were not read before, and not at all if the fresh list goes back so far."""
+    at_ms = int(time.time() * 1000) - 60_000
+    recent = [a_fill_row(f"t{number}", tradeTime=at_ms * 1_000_000) for number in range(1000)]
+    with scripted_server(always(b"")) as script:
+        listing(script, {
+            "/api/v1/recentFills": envelope(recent), "/api/v1/fills": page(1, 1, a_fill_row("t1000")),
+        })
+        with a_client(script.url) as client:
+            assert len(client.fetch_recent_fills(since_ms=at_ms + 1)) == 1000
+            assert "/fills?" not in script.asked[-1].path
+            assert len(client.fetch_recent_fills(since_ms=at_ms)) == 1001
+            assert f"startAt={at_ms}&" in script.asked[-1].path
 
 
 def test_funding_is_read_to_its_end() -> None:
