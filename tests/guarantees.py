@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -346,6 +347,7 @@ def prove(wishes: Sequence[str]) -> int:
     missing = [node for node in nodes if not is_there(node)]
     outcomes = Outcomes()
     there = [node for node in nodes if node not in missing]
+    os.chdir(ROOT)                         # from where the tests are named, wherever this was called
     arguments = [*there, "-q", "--no-header", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
     code = pytest.main(arguments, plugins=[outcomes])
     print("\n" + told(chosen, outcomes), *(f"there is no test {node}" for node in missing), sep="\n")
