@@ -299,26 +299,27 @@ class House:
     def troubles(self) -> list[Trouble]:
         """Return everything that is wrong."""
         found = self.status.troubles()
-        if self.lease is not None and self.lease.trouble():
-            found.append(Trouble(what="lease", text=self.lease.trouble()))
+        # Each is asked once: what is over by the next word would be a trouble without words.
+        if self.lease is not None and (text := self.lease.trouble()):
+            found.append(Trouble(what="lease", text=text))
         if not self.journal.healthy:
             found.append(Trouble(what="journal", text=self.journal.failure or "its writer has ended"))
-        if breach_sentence():
-            found.append(Trouble(what="locks", text=breach_sentence()))
+        if text := breach_sentence():
+            found.append(Trouble(what="locks", text=text))
         if self.exchange_process is not None and not self.exchange_process.is_alive:
             found.append(Trouble(what="exchange", text="the embedded exchange has died"))
-        if self.logs is not None and self.logs.trouble:
-            found.append(Trouble(what="log", text=self.logs.trouble))
+        if self.logs is not None and (text := self.logs.trouble):
+            found.append(Trouble(what="log", text=text))
         if self.supervisor.heart.state().is_stuck:
             found.append(Trouble(what="thread", text="makes no progress", symbol="Supervisor"))
         found += [
             Trouble(what="stop", text="no stop on the exchange yet", symbol=symbol)
             for symbol in self.unprotected()
         ]
-        if self.notifier is not None and self.notifier.trouble():
-            found.append(Trouble(what="notifier", text=self.notifier.trouble()))
-        if self.telegram is not None and self.telegram.trouble():
-            found.append(Trouble(what="telegram", text=self.telegram.trouble()))
+        if self.notifier is not None and (text := self.notifier.trouble()):
+            found.append(Trouble(what="notifier", text=text))
+        if self.telegram is not None and (text := self.telegram.trouble()):
+            found.append(Trouble(what="telegram", text=text))
         found += [
             Trouble(what="exit", text=f"cannot be closed: refused {leaving.ladder.refusals} times, trying on",
                     symbol=position.symbol)

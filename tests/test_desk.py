@@ -212,6 +212,27 @@ def test_nothing_is_closed_by_hand_before_it_is_known_what_left(
     with crowd(lambda: desk.close(SYMBOL)):
         house.start_pools()
     assert closed == [SYMBOL]
+    assert house.finish_exits(PATIENCE_S)
+
+
+def test_a_trouble_that_is_over_by_the_next_word_is_none_without_words(house: House) -> None:
+    """Whoever is asked twice may have got well between: nobody is told of a lease that nothing is wrong with."""
+    class Recovering:
+        """Well again once it has been asked."""
+
+        said = ["cannot be renewed"]
+        held = True
+
+        def trouble(self) -> str:
+            return self.said.pop() if self.said else ""
+
+        def release(self) -> None: ...
+
+    for name in ("lease", "notifier", "telegram"):
+        setattr(house, name, Recovering())
+        Recovering.said = ["does not answer"]
+        assert [trouble.text for trouble in house.troubles() if trouble.what == name] == ["does not answer"]
+        setattr(house, name, None)
 
 
 def test_of_two_who_pause_and_resume_at_once_the_journal_has_what_holds(
