@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -12,7 +12,7 @@ from runtime.locks import guard
 from trading import settlement
 from trading.client_ids import MOST_UNRECORDED, ClientOid, Purpose, new_position_id
 from trading.escalation import Leaving
-from trading.facts import ZERO, EntryPlan, ExitReason, Position
+from trading.facts import ZERO, EntryPlan, ExitReason, Fill, Position
 from trading.lifecycle import UNSEEN_S, PositionState
 from trading.ports import Clock
 from trading.risk import AccountState, EntryRequest, Refused, RiskRules, approve
@@ -141,10 +141,17 @@ class Book(StopClaims):
     # ---- to close --------------------------------------------------------------------------------
 
     def claim_closing(
-        self, symbol: str, reason: ExitReason, *, position_id: str | None = None
+        self, symbol: str, reason: ExitReason, *, position_id: str | None = None,
+        unless: Iterable[tuple[str, str]] = (),
     ) -> Position | None:
-        """OPEN -> CLOSING in one step; of two closers one gets it, the other None."""
+        """OPEN -> CLOSING in one step; of two closers one gets it, the other None.
+
+        *unless*: not if one of these orders and trades is reckoned with by now.
+        """
         with self._positions_lock:
+            held = self.positions.get(symbol)
+            if held is not None and self._is_reckoned(held.position_id, unless):
+                return None
             return self._claim_closing(symbol, reason, position_id)
 
     def claim_exit(
@@ -220,18 +227,19 @@ class Book(StopClaims):
 
     def settle_closing(
         self, claimed: Position, reduce: Callable[[Position], Position], leaving: Leaving | None,
-        reckoned: Iterable[tuple[str, str]] = (),
+        reckoned: Sequence[tuple[str, str]] = (),
     ) -> Position | None:
         """Replace *claimed* by what its exit made of it (pure), open again if something is left.
 
-        *leaving* is then still to be done. *reckoned*: the order that did it and its trades, as `of_order` and
-        `of_trade` name them. None if that exit is settled already: each is booked once, whoever else has found it.
+        *leaving* is then still to be done. *reckoned*: the order that did it and its trades (`reckoned_with`).
+        None if that exit is settled already: each is booked once, whoever else has found it.
         """
         with self._positions_lock:
             current = self.positions.get(claimed.symbol)
             if (
                 current is None or current.position_id != claimed.position_id or not current.quantity
                 or current.state is not PositionState.CLOSING or current.exit_attempt != claimed.exit_attempt
+                or self._is_reckoned(claimed.position_id, reckoned)
             ):
                 return None
             left = replace(reduce(current), part_left=_part_left(leaving))
@@ -243,7 +251,7 @@ class Book(StopClaims):
     def is_reckoned(self, position_id: str, what: tuple[str, str]) -> bool:
         """Whether that order or trade has changed the position already, though the journal may not know yet."""
         with self._positions_lock:
-            return what in self._reckoned.get(position_id, ())
+            return self._is_reckoned(position_id, (what,))
 
     def remove(self, position: Position, closed_ms: int) -> None:
         """Forget a position of which nothing is left and whose stops are swept.
@@ -337,6 +345,10 @@ class Book(StopClaims):
         self._doubts.pop(position.position_id, None)     # whatever it was about: this exit begins its own
         return self._put(settlement.closing(position, reason))
 
+    def _is_reckoned(self, position_id: str, whats: Iterable[tuple[str, str]]) -> bool:
+        known = self._reckoned.get(position_id, ())
+        return any(what in known for what in whats)
+
     def _set_leaving(self, symbol: str, leaving: Leaving | None) -> None:
         if leaving is None:
             self._leaving.pop(symbol, None)
@@ -366,6 +378,12 @@ def of_order(order_id: str) -> tuple[str, str]:
 def of_trade(trade_id: str) -> tuple[str, str]:
     """Return how `is_reckoned` knows a trade."""
     return "trade", trade_id
+
+
+def reckoned_with(client_oid: str, order_id: str, fills: Iterable[Fill] | None) -> tuple[tuple[str, str], ...]:
+    """Return what is reckoned with once that order is booked, made of *fills* as far as they are known."""
+    trades = tuple(of_trade(fill.trade_id) for fill in fills or ())
+    return (of_order(order_id), *trades) if client_oid else trades       # of others an order may go on
 
 
 def _part_left(leaving: Leaving | None) -> Decimal:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Protocol
 
-from execution.book import Book, of_order, of_trade
+from execution.book import Book, reckoned_with
 from execution.booking import Booking
 from execution.explaining import Explainer
 from execution.guarding import Guard
@@ -372,9 +372,7 @@ class Exits:
         leaving = self._book.leaving(symbol)
         is_more = _is_exit(client_oid) and claimed.part_left > 0
         # Before anybody sees what is left: who compares that with the exchange would look for what else did it.
-        reckoned = [of_trade(fill.trade_id) for fill in fills or ()]
-        if client_oid:                 # of others an order may go on
-            reckoned.append(of_order(execution.order.order_id))
+        reckoned = reckoned_with(client_oid, execution.order.order_id, fills)
         left = self._book.settle_closing(
             claimed,
             lambda current: settlement.reduced(current, filled, execution.price, fee, reason, more=is_more),

@@ -6,6 +6,7 @@ The same routine each time. A look that failed, or only half succeeded, changes 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
@@ -55,7 +56,8 @@ class BookKeeper(Protocol):
     def set_swept(self, symbols: frozenset[str]) -> None: ...
     def set_foreign(self, symbols: frozenset[str], shared: frozenset[str] = frozenset()) -> None: ...
     def claim_closing(
-        self, symbol: str, reason: ExitReason, *, position_id: str | None = None
+        self, symbol: str, reason: ExitReason, *, position_id: str | None = None,
+        unless: Iterable[tuple[str, str]] = (),
     ) -> Position | None: ...
     def put_back(self, symbol: str, position_id: str) -> Position | None: ...
     def settle_entry(
