@@ -33,6 +33,7 @@ from daemon.telling import Telling
 from daemon.verify_alone import verify_alone
 from execution.reconcile import Reconciliation
 from runtime.heartbeat import IDLE, IDLE_LIMIT_S, Heart, doing
+from runtime.leaving import leave
 from runtime.memory import keep_heap_together
 from runtime.options import RunOptions, parse_run_options
 from runtime.secrets import Secrets
@@ -457,6 +458,6 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))
 
 

@@ -17,7 +17,7 @@ from decimal import Decimal
 from functools import partial
 
 from runtime.heartbeat import BEAT_S, IDLE, IDLE_LIMIT_S, Heart, doing
-from runtime.locks import assert_no_lock_held, condition_on, guard, named_lock
+from runtime.locks import assert_no_lock_held, condition_on, guard, guarded, named_lock
 from trading import indicators
 from trading.candles import Candles, joined
 from trading.errors import BadResponse, ExchangeError, RadError
@@ -65,7 +65,7 @@ class _Failures:
 
 @dataclass(slots=True, kw_only=True)
 class _Scan:
-    """One scan under way; guarded by _pool_lock."""
+    """One scan under way; guarded by _pool_lock once it is handed out."""
 
     started: float
     started_ms: int
@@ -220,8 +220,7 @@ class MarketScanner:
             self._clock.wait_for(self._scan_over, lambda: not self._is_scanning, None)
             self._is_scanning = True
         try:
-            if not self._hearts:
-                self._start_workers()
+            self._start_workers()
             yield
         finally:
             with self._scan_over:
@@ -246,6 +245,9 @@ class MarketScanner:
             # A pair that a worker of an earlier scan still waits for is not asked for twice: it is left out.
             scan.waiting.extend(pair for pair in due if pair[0] not in self._being_fetched)
             scan.unsettled = scan.due = len(scan.waiting)
+            scan.waiting = guarded(self._pool_lock, "waiting", scan.waiting)
+            scan.scores = guarded(self._pool_lock, "scores", scan.scores)
+            scan.found = guarded(self._pool_lock, "found", scan.found)
             self._scan = scan
             self._pairs_waiting.notify_all()
 
@@ -338,13 +340,21 @@ class MarketScanner:
     # ---- workers --------------------------------------------------------------------------------
 
     def _start_workers(self) -> None:
+        """Start those that never were: all at the first scan, unless the system has no room for so many."""
         assert_no_lock_held("starting threads")
-        self._hearts = tuple(
-            Heart(f"scan-{index}", task_limit_s=PAIR_LIMIT_S) for index in range(self._rules.workers)
-        )
+        if not self._hearts:
+            self._hearts = tuple(
+                Heart(f"scan-{index}", task_limit_s=PAIR_LIMIT_S) for index in range(self._rules.workers)
+            )
         for heart in self._hearts:
+            if heart.thread is not None:
+                continue
             heart.revive = partial(self._begin_work, heart)
-            self._begin_work(heart)
+            try:
+                self._begin_work(heart)
+            except RuntimeError as error:      # this one is the supervisor's now, the others the next scan's
+                log.error("worker not started name=%s error=%s", heart.name, error)
+                break
 
     def _begin_work(self, heart: Heart) -> None:
         heart.start(partial(self._work, heart))

@@ -8,6 +8,7 @@ symbol exactly one gets the claim.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,10 +94,14 @@ class PositionManager(Book):
 
     # ---- opening --------------------------------------------------------------------------------
 
-    def open_position(self, request: EntryRequest, account: AccountState) -> Position | NotOpened:
+    def open_position(
+        self, request: EntryRequest, account: AccountState, forbidden: Callable[[], str] = str
+    ) -> Position | NotOpened:
         """Open a position if the risk rules approve; sends at most one order, ever.
 
-        *account* brings equity and history; what is open and claimed is added under the lock.
+        *account* brings equity and history; what is open and claimed is added under the lock. *forbidden*
+        returns why it may not be opened, empty if it may; asked once it is claimed. So whoever forbids entries,
+        and then waits for those under way, waits for this one or is heard by it.
 
         Raises:
             JournalError: the intent could not be written; nothing was sent.
@@ -108,6 +113,9 @@ class PositionManager(Book):
             return plan
         started = self._clock.monotonic()
         try:
+            if refusal := forbidden():
+                self.release(plan.symbol, plan.position_id)
+                return NotOpened(reason=refusal)
             self._exchange.set_margin_mode(plan.symbol, self._rules.margin_mode, plan.leverage)
             outcome = self._sender.send_entry(self._entry_order(plan), plan)
         except (ExchangeError, JournalError) as error:

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from runtime.leaving import leave
+
 INTERRUPTED = 130
 ERROR = 1
 
@@ -65,4 +67,4 @@ def _unforeseen(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -56,7 +56,14 @@ class Calls:
             NoAnswer: it is still under way after *timeout_s*.
         """
         number = await self._take(urgency, timeout_s)
-        answer = self._start(call, number)
+        try:
+            return await self._answer(self._start(call, number), number, timeout_s)
+        finally:
+            self._busy.discard(number)
+            async with self._freed:
+                self._freed.notify_all()
+
+    async def _answer(self, answer: asyncio.Future[Any], number: int, timeout_s: float) -> Any:
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.shield(answer)
@@ -66,10 +73,6 @@ class Calls:
             self._abandoned.add(number)
             log.warning("call abandoned thread=control-%d after=%.1fs", number, timeout_s)
             raise NoAnswer(f"no answer within {timeout_s:g} s") from None
-        finally:
-            self._busy.discard(number)
-            async with self._freed:
-                self._freed.notify_all()
 
     async def _take(self, urgency: Urgency, timeout_s: float) -> int:
         most_abandoned = MOST_ABANDONED if urgency is Urgency.EXIT else MOST_ABANDONED // 2
@@ -113,5 +116,8 @@ class Calls:
             except RuntimeError:
                 pass   # the loop has closed: nobody waits any more
 
-        threading.Thread(target=work, name=f"control-{number}", daemon=True).start()
+        try:
+            threading.Thread(target=work, name=f"control-{number}", daemon=True).start()
+        except RuntimeError as error:
+            raise TooBusy(f"no thread is left for it ({error}); nothing was done") from None
         return answer

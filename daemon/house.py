@@ -84,6 +84,7 @@ class House:
         self.started_ms = clock.now_ms()
         self.stop = threading.Event()          # everything but exits ends
         self.abandon = threading.Event()       # exits end too
+        self.exits_may_leave = threading.Event()       # what left before the start is known
         self.status = Status()
         self.events = EventFeed(clock, levels=settings.notify.gravities())
         self.notifier: Notifier | None = None
@@ -270,6 +271,7 @@ class House:
         """Let exits leave and held prices be asked for."""
         for pool in (self.exit_pool, self._flattening, self.price_pool):
             pool.start()
+        self.exits_may_leave.set()
 
     def finish_exits(self, timeout_s: float) -> bool:
         """End the exit workers and whoever flattens, once they are done; False if some are not by then."""
@@ -303,26 +305,27 @@ class House:
     def troubles(self) -> list[Trouble]:
         """Return everything that is wrong."""
         found = self.status.troubles()
-        if self.lease is not None and self.lease.trouble():
-            found.append(Trouble(what="lease", text=self.lease.trouble()))
+        # Each is asked once: what is over by the next word would be a trouble without words.
+        if self.lease is not None and (text := self.lease.trouble()):
+            found.append(Trouble(what="lease", text=text))
         if not self.journal.healthy:
             found.append(Trouble(what="journal", text=self.journal.failure or "its writer has ended"))
-        if breach_sentence():
-            found.append(Trouble(what="locks", text=breach_sentence()))
+        if text := breach_sentence():
+            found.append(Trouble(what="locks", text=text))
         if self.exchange_process is not None and not self.exchange_process.is_alive:
             found.append(Trouble(what="exchange", text="the embedded exchange has died"))
-        if self.logs is not None and self.logs.trouble:
-            found.append(Trouble(what="log", text=self.logs.trouble))
+        if self.logs is not None and (text := self.logs.trouble):
+            found.append(Trouble(what="log", text=text))
         if self.supervisor.heart.state().is_stuck:
             found.append(Trouble(what="thread", text="makes no progress", symbol="Supervisor"))
         found += [
             Trouble(what="stop", text="no stop on the exchange yet", symbol=symbol)
             for symbol in self.unprotected()
         ]
-        if self.notifier is not None and self.notifier.trouble():
-            found.append(Trouble(what="notifier", text=self.notifier.trouble()))
-        if self.telegram is not None and self.telegram.trouble():
-            found.append(Trouble(what="telegram", text=self.telegram.trouble()))
+        if self.notifier is not None and (text := self.notifier.trouble()):
+            found.append(Trouble(what="notifier", text=text))
+        if self.telegram is not None and (text := self.telegram.trouble()):
+            found.append(Trouble(what="telegram", text=text))
         found += [
             Trouble(what="exit", text=f"cannot be closed: refused {leaving.ladder.refusals} times, trying on",
                     symbol=position.symbol)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from decimal import Decimal
 
 from daemon.house import House
@@ -87,7 +88,8 @@ class Opener:
         # Without a scan there is no ATR at hand: one percent stands in for it.
         atr = house.scanner.atr_of(instrument.symbol) or ticker.last / 100
         return self._open(
-            instrument, side, ticker, atr, notional=notional, strategy="manual", reasons=("by hand",)
+            instrument, side, ticker, atr, notional=notional, strategy="manual", reasons=("by hand",),
+            forbidden=self.unsafe,
         )
 
     def _open_best(self, result: ScanResult) -> None:
@@ -132,6 +134,11 @@ class Opener:
 
     def _open_one(self, opportunity: Opportunity, ticker: Ticker) -> str:
         """Open it; return why not, empty when it was."""
+        def forbidden() -> str:
+            # A list of many takes a while: somebody may have put it there since.
+            is_kept_out = opportunity.symbol in self._house.blacklist.symbols()
+            return f"{opportunity.symbol} is on the black list" if is_kept_out else self.blocked_by()
+
         result = self._open(
             self._house.client.instrument(opportunity.symbol),
             opportunity.side,
@@ -140,6 +147,7 @@ class Opener:
             notional=None,
             strategy=opportunity.strategy,
             reasons=(f"score {opportunity.score:.2f}", *opportunity.reasons),
+            forbidden=forbidden,
         )
         if isinstance(result, NotOpened):
             log.debug("%s not opened score=%.2f reason=%s", opportunity.symbol, opportunity.score, result.reason)
@@ -156,6 +164,7 @@ class Opener:
         notional: Decimal | None,
         strategy: str,
         reasons: tuple[str, ...],
+        forbidden: Callable[[], str],
     ) -> Position | NotOpened:
         house = self._house
         price = ticker.ask if side is Side.LONG else ticker.bid
@@ -169,4 +178,4 @@ class Opener:
             strategy=strategy,
             reasons=reasons,
         )
-        return house.manager.open_position(request, house.account.state())
+        return house.manager.open_position(request, house.account.state(), forbidden)

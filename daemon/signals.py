@@ -26,9 +26,12 @@ def act_on_signals(stop: threading.Event, hung_up: threading.Event) -> None:
 
     On a terminal SIGHUP means that the terminal is gone, and ends RAD too. Called by the main thread, once.
     """
+    asked: list[int] = []        # the thread's that hears them
+
     def end() -> None:
-        if stop.is_set():
-            os._exit(130)        # asked twice: the person means it
+        if asked:
+            os._exit(130)        # asked twice: the person means it; that RAD ends by itself already is no asking
+        asked.append(1)
         stop.set()
 
     actions: dict[int, Action] = {signal.SIGINT: end, signal.SIGTERM: end}

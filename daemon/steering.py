@@ -35,6 +35,7 @@ log = logging.getLogger("console")
 JsonObject = dict[str, Any]
 
 ENTRY_PATIENCE_S = 15.0        # for an entry under way: flattening includes what it brings
+START_PATIENCE_S = 20.0        # for what left before the start to be known: before, an exit could take its number
 
 
 class Desk:
@@ -171,6 +172,8 @@ class Desk:
         symbol = self._house.client.instrument(symbol).symbol
         if self._house.manager.find(symbol) is None:
             raise NotFound(f"there is no position in {symbol}")
+        if not self._house.clock.wait(self._house.exits_may_leave, START_PATIENCE_S):
+            raise RadError("RAD is starting: no exit leaves until it knows which have; its stop rests meanwhile")
         log.info("%s close by hand", symbol)
         trade = self._house.manager.close_position(symbol, ExitReason.MANUAL)
         if trade is None:
@@ -221,7 +224,10 @@ class Desk:
     def _pause(self, paused: bool) -> None:
         """At once in memory; the journal's thread writes it down for whoever comes after this process."""
         self._house.status.pause(paused)
-        self._house.journal.record_pause(paused)
+        noted: object = None
+        while noted is not (now := self._house.status.paused):     # another may say otherwise meanwhile
+            noted = now
+            self._house.journal.record_pause(now)
 
     def reload(self) -> JsonObject:
         return self._reloader.reload()

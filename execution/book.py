@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -12,7 +12,7 @@ from runtime.locks import guard
 from trading import settlement
 from trading.client_ids import MOST_UNRECORDED, ClientOid, Purpose, new_position_id
 from trading.escalation import Leaving
-from trading.facts import ZERO, EntryPlan, ExitReason, Position
+from trading.facts import ZERO, EntryPlan, ExitReason, Fill, Position
 from trading.lifecycle import UNSEEN_S, PositionState
 from trading.ports import Clock
 from trading.risk import AccountState, EntryRequest, Refused, RiskRules, approve
@@ -37,11 +37,12 @@ class Book(StopClaims):
         self._foreign: frozenset[str] = frozenset()     # symbols in which someone else has a position
         self._shared: frozenset[str] = frozenset()      # symbols in which someone else has added to ours
         self._parts_not_before: dict[str, float] = {}   # monotonic; after a restart
+        self._reckoned: dict[str, set[tuple[str, str]]] = {}     # by position id: orders, trades that changed it
         self._no_entries = ""                           # why the door is shut; for good
         self._serial = 0
         guard(
             self, self._positions_lock, "_last_exit_ms", "_entry_times_ms", "_leaving", "_foreign", "_shared",
-            "_parts_not_before", "_no_entries", "_serial",
+            "_parts_not_before", "_reckoned", "_no_entries", "_serial",
         )
 
     def busy_symbols(self) -> frozenset[str]:
@@ -135,25 +136,22 @@ class Book(StopClaims):
     def admit(self, position: Position) -> bool:
         """Enter a position in place of its opening claim, if it has one; False if another is there or coming."""
         with self._positions_lock:
-            claim = self._opening.get(position.symbol)
-            if position.symbol in self.positions or (claim and claim.position_id != position.position_id):
-                return False
-            self._opening.pop(position.symbol, None)
-            self._covers.pop(position.position_id, None)
-            self._doubts.pop(position.position_id, None)
-            self._put(position)
-            if position.protective_stop is None:
-                self._unprotected_since[position.symbol] = self._clock.monotonic()
-            self._entry_settled.notify_all()
-            return True
+            return self._admit(position)
 
     # ---- to close --------------------------------------------------------------------------------
 
     def claim_closing(
-        self, symbol: str, reason: ExitReason, *, position_id: str | None = None
+        self, symbol: str, reason: ExitReason, *, position_id: str | None = None,
+        unless: Iterable[tuple[str, str]] = (),
     ) -> Position | None:
-        """OPEN -> CLOSING in one step; of two closers one gets it, the other None."""
+        """OPEN -> CLOSING in one step; of two closers one gets it, the other None.
+
+        *unless*: not if one of these orders and trades is reckoned with by now.
+        """
         with self._positions_lock:
+            held = self.positions.get(symbol)
+            if held is not None and self._is_reckoned(held.position_id, unless):
+                return None
             return self._claim_closing(symbol, reason, position_id)
 
     def claim_exit(
@@ -228,24 +226,32 @@ class Book(StopClaims):
             return self._change(symbol, position_id, settlement.put_back)
 
     def settle_closing(
-        self, claimed: Position, reduce: Callable[[Position], Position], leaving: Leaving | None
+        self, claimed: Position, reduce: Callable[[Position], Position], leaving: Leaving | None,
+        reckoned: Sequence[tuple[str, str]] = (),
     ) -> Position | None:
         """Replace *claimed* by what its exit made of it (pure), open again if something is left.
 
-        *leaving* is then still to be done. None if that exit is settled already: each is booked once,
-        whoever else has found it.
+        *leaving* is then still to be done. *reckoned*: the order that did it and its trades (`reckoned_with`).
+        None if that exit is settled already: each is booked once, whoever else has found it.
         """
         with self._positions_lock:
             current = self.positions.get(claimed.symbol)
             if (
                 current is None or current.position_id != claimed.position_id or not current.quantity
                 or current.state is not PositionState.CLOSING or current.exit_attempt != claimed.exit_attempt
+                or self._is_reckoned(claimed.position_id, reckoned)
             ):
                 return None
             left = replace(reduce(current), part_left=_part_left(leaving))
+            self._reckoned.setdefault(claimed.position_id, set()).update(reckoned)
             self._doubts.pop(claimed.position_id, None)
             self._set_leaving(claimed.symbol, leaving)
             return self._put(settlement.put_back(left) if left.quantity else left)
+
+    def is_reckoned(self, position_id: str, what: tuple[str, str]) -> bool:
+        """Whether that order or trade has changed the position already, though the journal may not know yet."""
+        with self._positions_lock:
+            return self._is_reckoned(position_id, (what,))
 
     def remove(self, position: Position, closed_ms: int) -> None:
         """Forget a position of which nothing is left and whose stops are swept.
@@ -263,6 +269,7 @@ class Book(StopClaims):
             del self.positions[symbol]
             self._leaving.pop(symbol, None)
             self._parts_not_before.pop(symbol, None)
+            self._reckoned.pop(position_id, None)
             self._forget_stop(symbol)
             self._last_exit_ms[symbol] = closed_ms
 
@@ -274,9 +281,9 @@ class Book(StopClaims):
         Leaving it whole may be tried twice, reduce-only. A part may not, and one that left just
         before the end may not show yet: parts wait until it would.
         """
-        if not self.admit(position):
-            return False
         with self._positions_lock:
+            if not self._admit(position):
+                return False
             self._parts_not_before[position.symbol] = self._clock.monotonic() + UNSEEN_S
             if position.state is PositionState.CLOSING:
                 self._doubt(position.position_id, 0.0)
@@ -316,6 +323,19 @@ class Book(StopClaims):
 
     # ---- under the caller's lock -----------------------------------------------------------------
 
+    def _admit(self, position: Position) -> bool:
+        claim = self._opening.get(position.symbol)
+        if position.symbol in self.positions or (claim and claim.position_id != position.position_id):
+            return False
+        self._opening.pop(position.symbol, None)
+        self._covers.pop(position.position_id, None)
+        self._doubts.pop(position.position_id, None)
+        self._put(position)
+        if position.protective_stop is None:
+            self._unprotected_since[position.symbol] = self._clock.monotonic()
+        self._entry_settled.notify_all()
+        return True
+
     def _claim_closing(self, symbol: str, reason: ExitReason, position_id: str | None) -> Position | None:
         position = self.positions.get(symbol)
         if position is None or position.state is not PositionState.OPEN:
@@ -324,6 +344,10 @@ class Book(StopClaims):
             return None
         self._doubts.pop(position.position_id, None)     # whatever it was about: this exit begins its own
         return self._put(settlement.closing(position, reason))
+
+    def _is_reckoned(self, position_id: str, whats: Iterable[tuple[str, str]]) -> bool:
+        known = self._reckoned.get(position_id, ())
+        return any(what in known for what in whats)
 
     def _set_leaving(self, symbol: str, leaving: Leaving | None) -> None:
         if leaving is None:
@@ -344,6 +368,22 @@ class Book(StopClaims):
             last_exit_ms=dict(self._last_exit_ms),
             entry_times_ms=tuple(self._entry_times_ms),
         )
+
+
+def of_order(order_id: str) -> tuple[str, str]:
+    """Return how `is_reckoned` knows an order."""
+    return "order", order_id
+
+
+def of_trade(trade_id: str) -> tuple[str, str]:
+    """Return how `is_reckoned` knows a trade."""
+    return "trade", trade_id
+
+
+def reckoned_with(client_oid: str, order_id: str, fills: Iterable[Fill] | None) -> tuple[tuple[str, str], ...]:
+    """Return what is reckoned with once that order is booked, made of *fills* as far as they are known."""
+    trades = tuple(of_trade(fill.trade_id) for fill in fills or ())
+    return (of_order(order_id), *trades) if client_oid else trades       # of others an order may go on
 
 
 def _part_left(leaving: Leaving | None) -> Decimal:

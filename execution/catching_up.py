@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from execution.book import reckoned_with
 from execution.explaining import Explainer, Explanation
 from execution.rebuild import SAME_OPENING_MS
 from trading.client_ids import MOST_UNRECORDED, ClientOid, Purpose, parse
@@ -157,7 +158,11 @@ def book_closing(books: BookKeeper, position: Position, found: Explanation) -> N
     """Book what closed *position*, or a part of it, behind our back."""
     claimed: Position | None = position
     if position.state is PositionState.OPEN:
-        claimed = books.claim_closing(position.symbol, found.reason, position_id=position.position_id)
+        # An exit of RAD's that was under way when it was found may have been booked since, by who sent it.
+        claimed = books.claim_closing(
+            position.symbol, found.reason, position_id=position.position_id,
+            unless=reckoned_with(found.client_oid, found.execution.order.order_id, found.fills),
+        )
     if claimed is None:
         return                    # another thread has it: it will find the same
     quantity = found.execution.quantity

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Protocol
 
-from execution.book import Book
+from execution.book import Book, reckoned_with
 from execution.booking import Booking
 from execution.explaining import Explainer
 from execution.guarding import Guard
@@ -104,7 +104,7 @@ class Exits:
         self._booking = booking
         self._workers = workers
         self._events = events
-        self._explainer = Explainer(exchange, journal)
+        self._explainer = Explainer(exchange, journal, book.is_reckoned)
 
     # ---- sending --------------------------------------------------------------------------------
 
@@ -371,10 +371,12 @@ class Exits:
         fee = self._booking.fee_of(symbol, client_oid, execution, fills) * min(claimed.quantity, filled) / traded
         leaving = self._book.leaving(symbol)
         is_more = _is_exit(client_oid) and claimed.part_left > 0
+        # Before anybody sees what is left: who compares that with the exchange would look for what else did it.
+        reckoned = reckoned_with(client_oid, execution.order.order_id, fills)
         left = self._book.settle_closing(
             claimed,
             lambda current: settlement.reduced(current, filled, execution.price, fee, reason, more=is_more),
-            self._still_to_do(claimed, execution) if _is_exit(client_oid) else leaving,
+            self._still_to_do(claimed, execution) if _is_exit(client_oid) else leaving, reckoned,
         )
         if left is None:
             log.warning("%s exit is booked already client_oid=%s", symbol, client_oid)

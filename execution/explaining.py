@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from execution.book import of_order, of_trade
 from execution.orders import Execution
 from trading.client_ids import MOST_UNRECORDED, ClientOid, Purpose, parse
 from trading.errors import OrderNotFound
@@ -31,11 +32,17 @@ class Explanation:
 
 
 class Explainer:
-    """Asks the exchange; any thread, changes nothing. Every question may raise ExchangeError."""
+    """Asks the exchange; any thread, changes nothing. Every question may raise ExchangeError.
 
-    def __init__(self, exchange: Exchange, journal: Journal) -> None:
+    *is_reckoned*: the book's. What has changed a position is in the book first and in the journal a moment later.
+    """
+
+    def __init__(
+        self, exchange: Exchange, journal: Journal, is_reckoned: Callable[[str, tuple[str, str]], bool]
+    ) -> None:
         self._exchange = exchange
         self._journal = journal
+        self._is_reckoned = is_reckoned
 
     def what_closed(self, position: Position, missing: Decimal) -> Explanation | None:
         """Return what closed *missing* lots of *position* or some of them; None if nothing is to be found."""
@@ -46,14 +53,13 @@ class Explainer:
         if own is None:
             return self._someone_else(position, missing)
         order, purpose = own
-        is_over = order.filled_quantity and not order.is_active
-        return _own(position, order, purpose) if is_over else None      # it is still at it: later
+        return _own(position, order, purpose) if _has_filled(order) else None      # it is still at it: later
 
     def _own_exit(self, position: Position) -> Explanation | None:
         """Return an exit of RAD's own that filled and was not booked: it left just before a crash."""
         for attempt in range(position.exit_attempt, max(0, position.exit_attempt - LOOK_BACK), -1):
             order = self._find(position, Purpose.EXIT, attempt)
-            if order is not None and order.filled_quantity and not order.is_active and not self._is_booked(order):
+            if order is not None and _has_filled(order) and not self._is_booked(position, order):
                 return _own(position, order, Purpose.EXIT)
         return None
 
@@ -61,8 +67,8 @@ class Explainer:
         """Return the resting stop's execution; looks at every stop this position has had."""
         for attempt in range(position.stop_attempt, 0, -1):
             order = self._find(position, Purpose.STOP, attempt)
-            if order is not None and order.filled_quantity and not order.is_active:
-                if self._is_booked(order):
+            if order is not None and _has_filled(order):
+                if self._is_booked(position, order):
                     return None
                 return _own(position, order, Purpose.STOP)
             if order is not None and attempt < position.stop_attempt - LOOK_BACK:
@@ -86,7 +92,7 @@ class Explainer:
                 continue
             client_oid = parse(order.client_oid)
             is_own = client_oid is not None and client_oid.position_id == position.position_id
-            if client_oid is not None and is_own and not self._is_booked(order):
+            if client_oid is not None and is_own and not self._is_booked(position, order):
                 yield order, client_oid.purpose
 
     def what_ended(self, position: Position, *, is_over: bool) -> tuple[Explanation, ...]:
@@ -98,7 +104,7 @@ class Explainer:
         own = [
             _own(position, order, purpose)
             for order, purpose in self.own_behind(position, self._newest_first(position), MOST_ASKED_ONCE)
-            if order.filled_quantity and not order.is_active
+            if _has_filled(order)
         ]
         own.reverse()
         missing = position.quantity - sum((each.execution.quantity for each in own), ZERO)
@@ -142,7 +148,10 @@ class Explainer:
         for fill in newest_first:
             if fill.ts_ms < position.opened_ms:
                 break
-            if fill.side is position.side.exit and not self._journal.is_booked(fill.symbol, fill.trade_id):
+            is_against = fill.side is position.side.exit
+            if not is_against or self._is_reckoned(position.position_id, of_trade(fill.trade_id)):
+                continue
+            if not self._journal.is_booked(fill.symbol, fill.trade_id):
                 yield fill
 
     def _newest_first(self, position: Position) -> Iterator[Fill]:
@@ -157,11 +166,18 @@ class Explainer:
         client_oid = ClientOid(position_id=position.position_id, purpose=purpose, attempt=attempt)
         return self._exchange.find_order(str(client_oid))
 
-    def _is_booked(self, order: Order) -> bool:
+    def _is_booked(self, position: Position, order: Order) -> bool:
+        if self._is_reckoned(position.position_id, of_order(order.order_id)):
+            return True
         if self._journal.client_oids([order.order_id], settled=True):
             return True               # perhaps on an estimate, before its fills were listed
         fills = self._exchange.fetch_order_fills(order.order_id)
         return any(self._journal.is_booked(fill.symbol, fill.trade_id) for fill in fills)
+
+
+def _has_filled(order: Order) -> bool:
+    """Whether it is over and has done something."""
+    return bool(order.filled_quantity) and not order.is_active
 
 
 def _own(position: Position, order: Order, purpose: Purpose) -> Explanation:

@@ -18,7 +18,7 @@ from functools import partial
 from math import inf
 
 from runtime.heartbeat import OVERDUE_S, doing
-from runtime.locks import condition_on, guard, named_lock
+from runtime.locks import condition_on, guard, guarded, named_lock
 from trading.errors import RateLimited
 from trading.facts import Priority
 from trading.ports import Clock
@@ -75,6 +75,8 @@ class RateBudget:
         self._pools = {name: _Pool(quota=quota) for name, quota in quotas.items()}
         if address_quota is not None:
             self._pools[ADDRESS] = _Pool(quota=address_quota, window_s=ADDRESS_WINDOW_S)
+        for pool in self._pools.values():
+            pool.waiting = guarded(self._lock, "waiting", pool.waiting)
         self._tickets = 0
         self._stopped = False
         self._latest = inf                     # beyond which nobody but an exit waits
@@ -129,11 +131,14 @@ class RateBudget:
             resets_in_s = min(max(0.0, resets_in_s), LONGEST_HOLD_S)
             # The answer was written between the two: so the window ends between these.
             earliest, latest = asked_at + resets_in_s, self._clock.monotonic() + resets_in_s
+            reckoned = state.window_ends
             if not state.told_end or not earliest <= state.window_ends <= latest:
                 state.window_ends = earliest if not state.told_end or earliest > state.window_ends else latest
             state.told_end = True
             state.told_used = max(state.told_used, limit - remaining)
             state.used = max(state.used, state.told_used)
+            if state.window_ends < reckoned:
+                self._turn.notify_all()        # sooner than those who wait for it have reckoned with
 
     def hold(self, pool: str, seconds: float, *, exits: bool = True) -> None:
         """Send nothing from *pool* for *seconds*: the exchange said so. ADDRESS: nothing at all.
@@ -206,23 +211,27 @@ class RateBudget:
         def is_first() -> bool:
             return ticket == min(state.waiting)
 
-        def is_news(was_first: bool, give_up: float) -> bool:
-            return is_over() or has_turn() or (is_first() and not was_first) or give_up_at() < give_up
+        def opens_at() -> float:
+            now = self._clock.monotonic()
+            return max(
+                (max(_held_until(each, priority), self._fits_from(each, priority, cost, now))
+                 for each, cost in costs if not self._fits(each, cost, priority)),
+                default=inf,
+            )
+
+        def is_news(was_first: bool, give_up: float, opens: float) -> bool:
+            is_sooner = give_up_at() < give_up or opens_at() < opens
+            return is_over() or has_turn() or (is_first() and not was_first) or is_sooner
 
         while not is_over():
             if has_turn():
                 return True
-            now, give_up = self._clock.monotonic(), give_up_at()
+            now, give_up, opens = self._clock.monotonic(), give_up_at(), opens_at()
             if now >= give_up:
                 return False
-            opens = max(
-                (max(_held_until(each, priority), self._fits_from(each, priority, cost, now))
-                 for each, cost in costs if not self._fits(each, cost, priority)),
-                default=give_up,
-            )
             pause_s = (min(opens, give_up) if opens > now else give_up) - now
             # Whoever becomes the first in the queue works out anew how long to wait.
-            self._clock.wait_for(self._turn, partial(is_news, is_first(), give_up), pause_s)
+            self._clock.wait_for(self._turn, partial(is_news, is_first(), give_up, opens), pause_s)
         return False
 
     def _fits(self, state: _Pool, weight: int, priority: Priority) -> bool:

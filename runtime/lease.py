@@ -174,6 +174,8 @@ class Lease:
         with self._lock:
             if self.ended.is_set():
                 return True
+            if self._standing.lost:            # the writer has been told by now, and this answer is the older
+                return False
             renewed = _Held(epoch=held.epoch, asked=asked, asked_ms=asked_ms) if kept else None
             self._standing = replace(self._standing, held=renewed, lost=not kept)
         return kept
@@ -240,7 +242,9 @@ class Lease:
             raise JournalError("is written by the RAD that holds the lease, which this one does not")
         if not self._store.is_kept(connection, self._owner, held.epoch):
             with self._lock:
-                self._standing = replace(self._standing, held=None, lost=True)
+                # What was given back meanwhile nobody has taken over.
+                lost = self._standing.lost or not self.ended.is_set()
+                self._standing = replace(self._standing, held=None, lost=lost)
             raise JournalError("belongs to another RAD now: it has taken over the lease")
 
     @contextmanager

@@ -43,7 +43,9 @@ class _Breaches:
 
 _state = _Breaches(strict=os.environ.get("RAD_LOCK_CHECK") == "1")
 _watching: list[Callable[[str], None]] = []
-_state_lock = threading.Lock()     # bare: a breach is often one of holding a lock already
+# Bare: a breach is often one of holding a lock already. Taken again by whatever the collector puts away in
+# between, if that wants to log: it would wait for itself.
+_state_lock = threading.RLock()
 
 
 def is_strict() -> bool:

@@ -194,6 +194,10 @@ class LogRuntime:
 class _StreamSink(logging.StreamHandler[TextIO]):
     """The terminal; one that has gone away is no reason to stop."""
 
+    def emit(self, record: logging.LogRecord) -> None:
+        assert_no_lock_held("writing a log line")      # further in, whatever is raised is the stream's trouble
+        super().emit(record)
+
     def handleError(self, record: logging.LogRecord) -> None:
         pass
 
@@ -214,6 +218,7 @@ class _FileSink(logging.handlers.RotatingFileHandler):
         )
 
     def emit(self, record: logging.LogRecord) -> None:
+        assert_no_lock_held("writing a log line")
         failed_before, self._stumbled = self._failed, False
         super().emit(record)
         self._failed = self._stumbled

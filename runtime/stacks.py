@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from runtime.heartbeat import ThreadState
 from runtime.locks import assert_no_lock_held, lock_waits, locks_held
@@ -86,13 +87,19 @@ def report(headline: str, states: Iterable[ThreadState], found: dict[int, Place]
     return "\n".join(parts) + "\n\n"
 
 
+def opened(path: Path) -> TextIO:
+    """Return the file, its owner's alone, to write at its end; may raise OSError."""
+    assert_no_lock_held("opening stacks")
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8")
+
+
 def append(path: Path, text: str) -> None:
     """Add *text* to the file, its owner's alone and of bounded size; where it takes nothing, to stderr."""
     assert_no_lock_held("writing stacks")
     try:
         if path.exists() and path.stat().st_size > MOST_BYTES:
             path.replace(path.with_name(f"{path.name}.1"))
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as file:
+        with opened(path) as file:
             file.write(text)
     except OSError as error:
         print(f"{path} cannot be written ({error.strerror}); the stacks:\n{text}", file=sys.stderr, flush=True)

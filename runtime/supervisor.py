@@ -19,7 +19,7 @@ from typing import TextIO
 
 from runtime.heartbeat import Heart, ThreadState, hearts
 from runtime.locks import assert_no_lock_held, lock_waits, locks_held
-from runtime.stacks import Place, append, places, report
+from runtime.stacks import Place, append, opened, places, report
 from trading.ports import Clock
 
 Places = dict[int, Place]
@@ -128,7 +128,7 @@ class Supervisor:
         """Have stacks written by the system, not by Python, should this not be called for long."""
         if self._deaf_file is None:
             try:
-                self._deaf_file = self._path.open("a", encoding="utf-8")
+                self._deaf_file = opened(self._path)
             except OSError:
                 return
         faulthandler.dump_traceback_later(DEAF_S, file=self._deaf_file)
@@ -158,8 +158,7 @@ class Supervisor:
             case = self._cases[id(heart)]
             state = heart.state(self._judged_from)
             if not state.alive:
-                case.since = None
-                found += self._raise_the_dead(heart, state)
+                found += self._raise_the_dead(heart, state, case, now)
             elif state.is_stuck and heart is not self.heart:
                 if case.since is None:
                     case.since = now
@@ -191,12 +190,19 @@ class Supervisor:
         if news:
             append(self._path, self._report(f"stuck: {', '.join(state.name for state in news)}", where))
 
-    def _raise_the_dead(self, heart: Heart, state: ThreadState) -> list[Ailing]:
+    def _raise_the_dead(self, heart: Heart, state: ThreadState, case: _Case, now: float) -> list[Ailing]:
+        """Start it again; one that cannot be started is treated like one that is stuck."""
+        since, case.since = case.since, None
         if heart.ended:
             return []                          # it ended by itself, a moment ago
         if heart.revive is None:
             return [Ailing(name=heart.name, why="has died")]
-        heart.revive()
+        try:
+            heart.revive()
+        except Exception as error:  # noqa: BLE001 - all others are to be seen to
+            case.since = now if since is None else since
+            log.error("thread died and cannot be started again name=%s error=%s", heart.name, error)
+            return [Ailing(name=heart.name, why=f"has died and cannot be started again: {error}")]
         log.error("thread died, started again name=%s last_error=%s", heart.name, state.last_error or "none")
         return []
 
@@ -214,13 +220,13 @@ class Supervisor:
         assert case.since is not None
         case.replaced = [moment for moment in case.replaced if now - moment <= REPLACED_WITHIN_S]
         may_be_replaced = len(case.replaced) < MOST_REPLACED and not _is_entangled(heart)
-        if may_be_replaced and heart.supersede is not None and heart.supersede():
+        if may_be_replaced and _is_replaced(heart):
             case.replaced.append(now)
             case.since = None
             log.critical("thread stuck and replaced by another name=%s", heart.name)
             return
         if heart.vital_s is not None and now - case.since >= heart.vital_s:
-            self._give_up(heart, "is stuck and cannot be replaced")
+            self._give_up(heart, f"is {'stuck' if heart.state().alive else 'dead'} and cannot be replaced")
 
     # ---- ending ---------------------------------------------------------------------------------
 
@@ -274,6 +280,17 @@ def _why_stuck(state: ThreadState, where: Places) -> str:
     place = where.get(state.ident or 0)
     at = f"makes no progress at {state.kind} {state.what}".rstrip()
     return f"{at}: {place.words()}" if place is not None and place.words() else at
+
+
+def _is_replaced(heart: Heart) -> bool:
+    """Have another take its place; False if that is not provided for, or cannot be."""
+    if heart.supersede is None:
+        return False
+    try:
+        return heart.supersede()
+    except Exception as error:  # noqa: BLE001 - as above
+        log.error("thread cannot be replaced name=%s error=%s", heart.name, error)
+        return False
 
 
 def _is_entangled(heart: Heart) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 
+from runtime.locks import assert_no_lock_held
+
 USEC = 1_000_000
 
 
@@ -13,6 +15,7 @@ def notify(*lines: str) -> bool:
 
     Never waits and never raises: a service manager that is busy is no reason to stop trading.
     """
+    assert_no_lock_held("telling systemd")
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return False

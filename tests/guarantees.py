@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +22,14 @@ from tests.interleavings import positions as p
 from tests.interleavings import records as r
 from tests.interleavings import scanner as s
 from tests.interleavings.explorer import Scene, tally
+from tests.runtime.test_guards import GUARDED
+from tests.test_io_under_locks import entries
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = "tests/test_thread_safety.py"
 LOCKS = "tests/runtime/test_locks.py"
 GUARDS = "tests/runtime/test_guards.py"
+IO = "tests/test_io_under_locks.py"
 FIGURES = "tests/test_performance_monitor.py"
 KNOWN = "tests/client/test_known.py"
 EXPLORER = "tests/interleavings/test_explorer.py"
@@ -75,14 +79,19 @@ GUARANTEES = (
         key="component-1-snapshot",
         promise="PositionManager: what is updated may be closed meanwhile, and is sold once",
         checks=orders(p.two_monitors, p.monitor_and_closer, p.trailing_and_closer, p.profit_taker_and_closer,
-                      p.opener_and_profit_taker),
+                      p.opener_and_profit_taker, p.profit_taker_and_comparison, p.restorer_and_monitor),
         mutants=without("positions", p.two_monitors, p.monitor_and_closer), broken_by="no positions lock",
     ),
     Guarantee(
         key="component-1-count",
         promise="PositionManager: what is open or being opened is counted exactly, to the end",
-        checks=orders(p.three_openers, p.ending_and_opener),
-        mutants=without("positions", p.ending_and_opener), broken_by="no positions lock",
+        checks=orders(p.three_openers, p.ending_and_opener, p.flattener_and_opener),
+        mutants=(
+            *without("positions", p.ending_and_opener),
+            *named("tests/interleavings/test_every_order.py",
+                   "test_who_asks_before_the_claim_alone_opens_after_the_flatten"),
+        ),
+        broken_by="no positions lock; a question before the claim alone",
     ),
     Guarantee(
         key="component-2",
@@ -136,7 +145,11 @@ GUARANTEES = (
     Guarantee(
         key="do-1", promise="Shared state is touched under its lock: each lock in the source is needed",
         checks=(
-            *named(GUARDS, "test_a_field_is_read_and_written_under_its_lock_alone[table]"),
+            *named(GUARDS, "test_a_field_is_read_and_written_under_its_lock_alone[table]",
+                   *(f"test_shared_state_is_touched_under_its_lock_alone[{field}]" for field in GUARDED),
+                   "test_what_a_scan_shares_with_its_workers_is_guarded",
+                   "test_the_queue_of_a_rate_pool_is_guarded",
+                   "test_whoever_has_a_lock_says_what_it_guards"),
             *named(WITHOUT, "test_each_lock_in_the_source_has_a_mutant", "test_each_mutant_elsewhere_is_there"),
         ),
         mutants=(
@@ -149,6 +162,8 @@ GUARANTEES = (
             *without("events", r.two_that_tell_and_a_reader, r.reader_and_the_end),
             *without("redactions", r.two_that_hide), *without("black list", r.two_that_list),
             *without("reload", r.two_that_reload), *without("top", r.two_that_answer),
+            *named("tests/test_without_gil.py",
+                   "test_a_broken_rule_without_the_lock_is_told_with_anothers_words"),
         ),
         broken_by="each lock, one at a time",
     ),
@@ -175,8 +190,16 @@ GUARANTEES = (
     ),
     Guarantee(
         key="dont-1", promise="No lock is held during I/O",
-        checks=named(HERE, "test_no_lock_is_held_while_an_order_is_on_the_wire"),
-        mutants=named(LOCKS, "test_io_under_a_lock_is_noticed"), broken_by="I/O under a lock",
+        checks=(
+            *named(HERE, "test_no_lock_is_held_while_an_order_is_on_the_wire"),
+            *named(IO, "test_whatever_can_block_asks_first", "test_no_block_under_a_lock_can_take_long"),
+        ),
+        mutants=(
+            *named(LOCKS, "test_io_under_a_lock_is_noticed"),
+            *named(IO, "test_the_reader_of_blocks_sees_what_it_should", "test_a_log_line_under_a_lock_is_refused",
+                   *(f"test_what_goes_out_refuses_to_under_a_lock[{way}]" for way in entries(Path()))),
+        ),
+        broken_by="I/O of each kind under a lock",
     ),
     Guarantee(
         key="dont-2", promise="No lock is taken under another, nor twice",
@@ -188,7 +211,8 @@ GUARANTEES = (
     ),
     Guarantee(
         key="dont-3", promise="Nothing relies on += being one step",
-        checks=orders(g.two_exits, b.two_takers),
+        checks=(*orders(g.two_exits, b.two_takers),
+                *named("tests/test_without_gil.py", "test_whoever_counts_holds_a_lock_or_is_alone")),
         mutants=(*without("critical calls", g.two_exits), *named(EXPLORER, "test_what_is_found_is_found_again")),
         broken_by="a count without a lock",
     ),
@@ -235,10 +259,12 @@ GUARANTEES = (
     Guarantee(
         key="performance",
         promise="Locks count and time themselves; twenty workers scan side by side",
-        checks=(*named(LOCKS, "test_lock_excludes_and_counts"),
-                *named(HERE, "test_twenty_workers_and_readers_share_the_cache")),
-        mutants=named("tests/test_market_scanner.py", "test_two_takers_without_the_lock_both_take"),
-        broken_by="no scan lock",
+        checks=(*named(LOCKS, "test_lock_excludes_and_counts",
+                       "test_the_longest_hold_is_true_though_few_are_kept"),
+                *named("tests/test_market_scanner.py", "test_the_work_is_done_by_the_scan_workers")),
+        mutants=(*named(EXPLORER, "test_what_is_found_is_found_again"),
+                 *named("tests/test_market_scanner.py", "test_one_worker_fewer_does_not_bring_twenty_together")),
+        broken_by="a count without a lock; a worker held up by another",
     ),
     Guarantee(
         key="testing", promise="Positions, cache, priorities and everything at once, under load: no deadlock",
@@ -321,6 +347,7 @@ def prove(wishes: Sequence[str]) -> int:
     missing = [node for node in nodes if not is_there(node)]
     outcomes = Outcomes()
     there = [node for node in nodes if node not in missing]
+    os.chdir(ROOT)                         # from where the tests are named, wherever this was called
     arguments = [*there, "-q", "--no-header", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
     code = pytest.main(arguments, plugins=[outcomes])
     print("\n" + told(chosen, outcomes), *(f"there is no test {node}" for node in missing), sep="\n")

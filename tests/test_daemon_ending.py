@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.embedded import RunningSandbox, run_sandbox
-from tests.daemon_process import PATIENCE_S, Daemon
+from tests.daemon_process import PATIENCE_S, PROJECT, Daemon
 from tests.sandbox.signed_client import SignedClient
 from tests.test_daemon import exchange_settings
 
@@ -108,6 +110,26 @@ def test_it_ends_in_time_when_its_last_look_finds_a_stop_gone_and_none_is_taken(
         box.fault("black_hole", method="POST", path="/api/v1/orders")
         assert daemon.end() == 0
         assert "RAD has ended" in daemon.text()
+
+
+# A thread of an executor is in a call that takes a minute, as a look-up by the system's resolver may.
+LOOKING_UP = """
+import runpy, sys, time
+from concurrent.futures import ThreadPoolExecutor
+ThreadPoolExecutor(1).submit(time.sleep, 60)
+sys.argv = sys.argv[1:]
+sys.path.insert(0, ".")
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("words", [["bot.py"], ["console/__main__.py", "run"]], ids=["bot", "rad"])
+def test_the_end_waits_for_nothing_a_library_is_at(words: list[str]) -> None:
+    """What RAD was asked for is over, here as its settings are not there: the process has ended with its code."""
+    asked = [sys.executable, "-c", LOOKING_UP, *words, "--config", "/nowhere/config.yaml"]
+    ended = subprocess.run(asked, cwd=PROJECT, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 4
+    assert "/nowhere/config.yaml" in ended.stderr
 
 
 def test_flatten_includes_the_entry_under_way(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from control.metrics import render
 from control.shapes import SHAPES, list_of, reference
 from control.steering import NotFound
+from daemon import steering
 from daemon.building import build
 from daemon.house import House
 from daemon.opening import Opener
@@ -21,7 +22,9 @@ from daemon.steering import Desk
 from execution.book import NotOpened
 from runtime.options import RunOptions
 from tests.builders import a_price, a_ticker, an_instrument, candles_from
+from tests.crowd import PATIENCE_S, crowd
 from tests.runtime.journal_facts import SYMBOL, a_fill, a_position, a_trade
+from trading.errors import RadError
 from trading.events import Kind
 from trading.facts import Balance, Opportunity, Priority, ScanResult, Side
 from trading.reading import Reading
@@ -169,6 +172,86 @@ def test_what_is_on_the_black_list_is_not_entered(
         desk.blacklist_remove(OTHER)
 
 
+@pytest.mark.parametrize(("forbid", "why"), [
+    (Desk.pause, "paused"), (lambda desk: desk.blacklist_add(OTHER), f"{OTHER} is on the black list"),
+], ids=["paused", "listed"])
+def test_what_is_forbidden_at_the_last_moment_is_not_opened(
+    house: House, monkeypatch: pytest.MonkeyPatch, forbid: Callable[[Desk], object], why: str
+) -> None:
+    """Said after the opener has asked, before it has claimed the symbol: a flatten sees nothing under way."""
+    house.account.update(Balance(currency="USDT", equity=D(10_000), available=D(9_000), unrealised_pnl=D(0)))
+    house.status.started()
+    desk = Desk(house, Opener(house, guard=False))
+    claim = house.manager.claim_opening
+
+    def claim_late(*asked: Any) -> object:
+        forbid(desk)
+        assert house.manager.entries_under_way() == ()
+        return claim(*asked)
+
+    sent: list[str] = []
+    monkeypatch.setattr(house.manager, "claim_opening", claim_late)
+    monkeypatch.setattr(house.client, "set_margin_mode", lambda *_: sent.append("margin mode"))
+    fresh = a_ticker(symbol=OTHER, ts_ms=house.clock.now_ms())
+    assert desk._opener._open_one(an_opportunity(OTHER), fresh) == why
+    assert sent == []
+    assert house.manager.entries_under_way() == ()
+
+
+def test_nothing_is_closed_by_hand_before_it_is_known_what_left(
+    house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exit that left just before the end may have the next number: until that is known none leaves by hand."""
+    closed: list[str] = []
+    monkeypatch.setattr(house.manager, "close_position", lambda name, _reason: closed.append(name) or a_trade())
+    monkeypatch.setattr(steering, "START_PATIENCE_S", 0.01)
+    with pytest.raises(RadError, match="no exit leaves until it knows"):
+        desk.close(SYMBOL)
+    assert closed == []
+    monkeypatch.setattr(steering, "START_PATIENCE_S", PATIENCE_S)
+    with crowd(lambda: desk.close(SYMBOL)):
+        house.start_pools()
+    assert closed == [SYMBOL]
+    assert house.finish_exits(PATIENCE_S)
+
+
+def test_a_trouble_that_is_over_by_the_next_word_is_none_without_words(house: House) -> None:
+    """Whoever is asked twice may have got well between: nobody is told of a lease that nothing is wrong with."""
+    class Recovering:
+        """Well again once it has been asked."""
+
+        said = ["cannot be renewed"]
+        held = True
+
+        def trouble(self) -> str:
+            return self.said.pop() if self.said else ""
+
+        def release(self) -> None: ...
+
+    for name in ("lease", "notifier", "telegram"):
+        setattr(house, name, Recovering())
+        Recovering.said = ["does not answer"]
+        assert [trouble.text for trouble in house.troubles() if trouble.what == name] == ["does not answer"]
+        setattr(house, name, None)
+
+
+def test_of_two_who_pause_and_resume_at_once_the_journal_has_what_holds(
+    house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever spoke last in memory spoke last on disk: a restart must not enter where somebody has paused."""
+    noted: list[bool] = []
+
+    def note(paused: bool) -> None:
+        if not noted:
+            noted.append(paused)
+            desk.resume()                # said, and noted, before the pause is
+        noted.append(paused)
+
+    monkeypatch.setattr(house.journal, "record_pause", note)
+    desk.pause()
+    assert noted[-1] is house.status.paused is False
+
+
 def test_trades_are_found_by_any_name_of_their_market(
     house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,7 +266,7 @@ def test_nothing_is_entered_once_told_to_end(house: House, desk: Desk, monkeypat
     house.status.started()
     tried: list[str] = []
 
-    def open_position(request: EntryRequest, _account: object) -> NotOpened:
+    def open_position(request: EntryRequest, _account: object, _forbidden: object) -> NotOpened:
         tried.append(request.instrument.symbol)
         house.stop.set()
         return NotOpened(reason="told to end meanwhile")

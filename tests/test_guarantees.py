@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.guarantees import GUARANTEES, ORDERS, WITHOUT, Guarantee, Outcomes, as_markdown, is_there, told
+from tests.guarantees import GUARANTEES, ORDERS, WITHOUT, Guarantee, Outcomes, as_markdown, is_there, prove, told
 from tests.interleavings.test_every_lock import EXPLORED
 from tests.interleavings.test_every_order import SCENES
 
@@ -43,6 +43,23 @@ def test_the_page_shows_the_table() -> None:
     """docs/THREAD_SAFETY.md has the guarantees, their checks and mutants as they are run."""
     page = (ROOT / "docs" / "THREAD_SAFETY.md").read_text(encoding="utf-8")
     assert as_markdown() in page, 'print it: python -c "from tests.guarantees import *; print(as_markdown())"'
+
+
+def test_it_proves_the_same_wherever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From its own folder, as the seed document has it: its tests are found, and what did not run is broken."""
+    there: list[bool] = []
+
+    def run(arguments: list[str], plugins: object) -> int:
+        there.extend(Path(each.partition("::")[0]).is_file() for each in arguments if "::" in each)
+        return 0
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pytest, "main", run)
+    assert prove(["do-2"]) == 1
+    assert there == [True, True]
+    assert "0 of 1 guarantees hold" in capsys.readouterr().out
 
 
 def test_a_guarantee_without_a_run_does_not_hold() -> None:

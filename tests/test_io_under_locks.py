@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from control.address import ControlAddress, read_address
+from runtime import systemd
 from runtime.clock import SystemClock
 from runtime.instance import Instance
 from runtime.locks import LockBreach, condition_on, named_lock
@@ -22,6 +23,7 @@ from runtime.logs import start_logging
 from runtime.pool import UrgentPool
 from runtime.resolving import Resolver
 from runtime.settings import load_settings
+from runtime.stacks import append
 from runtime.stream import MarketStream
 from tests.client.clients import a_wire
 from tests.test_architecture import ROOMS, ROOT, sources, tree_of
@@ -32,10 +34,12 @@ LOCKS = {"runtime/locks.py", "runtime/lock_rules.py", "runtime/lock_figures.py",
 # A call by one of these names can block: a file, a socket, a database, a process, another thread.
 BLOCKING = re.compile(
     r"^(open|print|input|time\.sleep|asyncio\.run|subprocess\.\w+|urllib\.request\.urlopen|sqlite3\.connect"
-    r"|fcntl\.flock|os\.(open|close|pwrite|ftruncate|replace|rename|unlink|mkdir|fsync|stat|listdir)"
+    r"|.*(path|file|fresh)\.open"
+    r"|fcntl\.flock|os\.(open|close|read|write|pwrite|ftruncate|replace|rename|unlink|mkdir|fsync|stat|listdir)"
     r"|socket\.(create_connection|getaddrinfo|gethostname)|socket\.socket\.shutdown|faulthandler\.dump_traceback"
     r"|.*\.(read_text|write_text|read_bytes|write_bytes|unlink|mkdir|touch|exists|is_file|iterdir|chmod|rename"
-    r"|connect|execute|commit|dispose|communicate|getaddrinfo|sendall|recv|readline|request|load_markets"
+    r"|stat|is_dir|glob|rglob|rmdir|readlines|post"
+    r"|connect|execute|commit|dispose|communicate|getaddrinfo|sendall|sendto|recv|readline|request|load_markets"
     r"|wait|wait_for|result)|connection\.begin|left\.acquire|.*([tT]hread|worker|timer)(\(.*\))?\.(start|join))$"
 )
 CLOCK = re.compile(r"(.*[._])?clock\.wait(_for)?$")        # asks itself; others wait through it
@@ -62,7 +66,9 @@ WITHOUT_ASKING = {
     "runtime/journal_writes.py": HANDED_IN,
     "runtime/lease.py:Lease.__init__": MAIN,
     "runtime/lease_row.py": ASKED_BELOW,
-    "runtime/logs.py:_FileSink": ASKED_BELOW,          # in its formatter
+    "runtime/log_files.py": COMMAND,
+    "runtime/logs.py:LogRuntime._next": OWN_THREAD,
+    "runtime/logs.py:_FileSink._open": "at the start, or for `emit`, which asks",
     "runtime/secrets.py:read_credentials": ASKED_BELOW,
     "runtime/secrets.py:read_dotenv": ASKED_BELOW,
     "runtime/stream.py:MarketStream._run": OWN_THREAD,
@@ -74,13 +80,15 @@ WITHOUT_ASKING = {
     "kucoin/sessions.py:Sessions.load": ASKED_BELOW,
     "kucoin/wire.py:Wire.publicGetMyIp": ASKED_BELOW,
     "kucoin_client.py:KuCoinClient.warm_up.ask": OWN_THREAD,
-    "control/calls.py:Calls.run": "the future is done",
+    "control/calls.py:Calls._answer": "the future is done",
     "control/server.py:ControlServer._run": OWN_THREAD,
     "control/page.py:StaticFile._pack": ASKED_BEFORE,
     "control/page.py:add_page": MAIN,
     "control/page.py:charts_file": MAIN,
     "daemon/doctor_machine.py": COMMAND,
+    "daemon/exchange_process.py:_ready_line": ASKED_BEFORE,
     "daemon/signals.py:end_after": MAIN,
+    "daemon/signals.py:listen.hear": OWN_THREAD,
     "bot.py": MAIN,
     "daemon/standby.py:Standby.wait": MAIN,
 }
@@ -138,7 +146,8 @@ def is_blocking(call: ast.Call) -> bool:
     receiver, _, verb = name.rpartition(".")
     if verb in {"wait", "wait_for"} and receiver.split(".")[-1] in guards():
         return False                                # it gives the lock up
-    return bool(BLOCKING.match(name))
+    waits_in_a_queue = verb == "get" and any(each.arg == "timeout" for each in call.keywords)
+    return waits_in_a_queue or bool(BLOCKING.match(name))
 
 
 def all_blocks() -> list[Block]:
@@ -177,6 +186,8 @@ def entries(folder: Path) -> dict[str, Callable[[], object]]:
         "settings": lambda: load_settings(folder / "config.yaml", {}),
         "event": lambda: SystemClock().wait(threading.Event(), 0.0),
         "another's condition": lambda: SystemClock().wait_for(threading.Condition(), lambda: True, 0.0),
+        "systemd": lambda: systemd.notify("READY=1"),
+        "stacks": lambda: append(folder / "stacks.log", "some"),
         "threads": UrgentPool("some", 1).start,
         "task": lambda: UrgentPool("some", 0).stop(0.0),
         "price stream": lambda: MarketStream.stop(object()),             # type: ignore[arg-type]
@@ -203,13 +214,16 @@ def test_a_wait_on_its_own_condition_gives_the_lock_up() -> None:
 
 
 def test_a_log_line_under_a_lock_is_refused(tmp_path: Path) -> None:
-    """By the log's own intake: in a daemon with RAD_LOCK_CHECK=1 as in the tests."""
-    logs = start_logging("info", tmp_path / "a.log", stream=io.StringIO())
+    """By the log's own intake: in a daemon with RAD_LOCK_CHECK=1 as in the tests; by what writes it, too."""
+    stream, record = io.StringIO(), logging.LogRecord("trade", logging.INFO, __file__, 1, "said", (), None)
+    logs = start_logging("info", tmp_path / "a.log", stream=stream)
     try:
-        with named_lock("state"), pytest.raises(LockBreach, match="a log line while holding lock 'state'"):
-            logs._intake.emit(logging.LogRecord("trade", logging.INFO, __file__, 1, "said", (), None))
+        for handler in (logs._intake, *logs._sinks):
+            with named_lock("state"), pytest.raises(LockBreach, match="a log line while holding lock 'state'"):
+                handler.handle(record)
     finally:
         assert logs.stop()
+    assert stream.getvalue() == (tmp_path / "a.log").read_text(encoding="utf-8") == ""
 
 
 # ---- block by block -----------------------------------------------------------------------------

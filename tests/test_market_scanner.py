@@ -148,18 +148,28 @@ def test_the_most_liquid_are_asked_first(a_room: Maker) -> None:
     assert room.market.asked_symbols() == [C, A, B]
 
 
-def test_the_work_is_done_by_the_scan_workers(a_room: Maker) -> None:
-    """All twenty workers fetch, under their names, and none other."""
-    symbols = [f"S{number}/USDT:USDT" for number in range(20)]
-    room = a_room(symbols, workers=20)
-    meeting = threading.Barrier(20)
+def met_on_the_wire(a_room: Maker, workers: int, patience_s: float) -> set[str]:
+    """Return who of so many workers has met nineteen others, all of them inside a fetch at the same moment."""
+    room = a_room([f"S{number}/USDT:USDT" for number in range(20)], workers=workers)
+    meeting, met = threading.Barrier(20), set[str]()
 
     def meet(_symbol: str, _limit: int) -> None:
-        meeting.wait(PATIENCE_S)
+        meeting.wait(patience_s)
+        met.add(threading.current_thread().name)
 
     room.market.during_fetch = meet
     room.scanner.scan()
-    assert room.market.threads == {f"scan-{number}" for number in range(20)}
+    return met
+
+
+def test_the_work_is_done_by_the_scan_workers(a_room: Maker) -> None:
+    """All twenty workers fetch side by side, under their names, and none other."""
+    assert met_on_the_wire(a_room, 20, PATIENCE_S) == {f"scan-{number}" for number in range(20)}
+
+
+def test_one_worker_fewer_does_not_bring_twenty_together(a_room: Maker) -> None:
+    """The mutant: were one of them held up by another, they would not have met."""
+    assert met_on_the_wire(a_room, 19, 0.2) == set()
 
 
 # ---- failures are not "no signal" ---------------------------------------------------------------
@@ -479,6 +489,32 @@ def test_stopping_wakes_who_waits_for_a_result(a_room: Maker) -> None:
         room.clock.await_sleepers(1)
         room.scanner.stop()
     assert results == [None]
+
+
+def test_workers_the_system_had_no_room_for_are_started_by_the_next_scan(
+    a_room: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of four can be started: it scans alone; the second is the supervisor's, the others come later."""
+    room = a_room(workers=4)
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("scan-") and thread.name != "scan-0":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as short_of_threads:
+        short_of_threads.setattr(threading.Thread, "start", refuse)
+        assert room.scanner.scan().complete
+    assert room.market.threads == {"scan-0"}
+    first, second, *others = room.scanner._hearts
+    assert [first.state().alive, second.state().alive] == [True, False]
+    assert [heart.thread for heart in others] == [None, None]
+    assert second.revive is not None
+    second.revive()
+    room.clock.advance(STEP_S)
+    assert room.scanner.scan().complete
+    assert all(heart.state().alive for heart in room.scanner._hearts)
 
 
 def test_scan_once_leaves_no_thread_behind(a_room: Maker) -> None:

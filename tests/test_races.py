@@ -247,3 +247,46 @@ def test_a_stop_that_was_missing_and_has_been_replaced_since_is_not_given_up(clo
     house.reconciler.run()
     assert len(placed) == 2
     assert first.symbol != second.symbol
+
+
+def test_an_exit_found_while_its_worker_is_at_it_is_booked_once(clock: ManualClock) -> None:
+    """Somebody has sold a part. What did is looked for, and finds the exit that takes a profit just then.
+
+    It has filled and is in no book yet; before it is booked for having been found, its own worker has booked it.
+    """
+    house = a_manager(clock=clock)
+    opened(house, now_ms=clock.now_ms())
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(10))
+    house.prices.set(SYMBOL, D(52_100))
+    monitor = threading.Thread(target=house.manager.update_positions, name="monitor", daemon=True)
+    filled, go_on, asked = threading.Event(), threading.Event(), list[str]()
+
+    def begin(_what: object) -> None:
+        if not monitor.ident:
+            monitor.start()
+            assert filled.wait(PATIENCE_S)
+
+    def wait_for_the_finder(_what: object) -> None:
+        if threading.current_thread() is monitor:
+            filled.set()
+            assert go_on.wait(PATIENCE_S)
+
+    is_booked = house.journal.is_booked
+
+    def then_its_worker(symbol: str, trade_id: str) -> bool:
+        found = is_booked(symbol, trade_id)
+        asked.append(trade_id)
+        if asked.count(house.exchange.fills[-1].trade_id) == 2:        # as a fill, and as one of its order's
+            go_on.set()
+            monitor.join(PATIENCE_S)
+        return found
+
+    house.exchange.before |= {"find_order": begin, "fetch_order_fills": wait_for_the_finder}
+    house.journal.is_booked = then_its_worker       # type: ignore[method-assign]
+    house.reconciler.run()
+    assert go_on.is_set()
+    assert not monitor.is_alive()
+    assert held(house).quantity == D(19)            # 39 less half of it, rounded up
+    house.reconciler.run()
+    assert held(house).quantity == house.exchange.net[SYMBOL] == D(9)
+    assert resting(house)

@@ -33,9 +33,9 @@ os.read(0, 1)
 class Deaf:
     """A process whose main thread waits in a read that no signal interrupts."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = TOLD) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", TOLD], cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", program], cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self.hears("ready ")
 
@@ -55,6 +55,18 @@ def test_a_main_thread_that_blocks_does_not_keep_it_from_ending(number: int) -> 
         deaf.tell(number)
         deaf.hears("ending ")
         deaf.tell(signal.SIGINT)
+        assert deaf.process.wait(PATIENCE_S) == 130
+
+
+def test_one_that_ends_by_itself_already_is_not_cut_off_by_the_first_word() -> None:
+    """Its time is up, or the lease is another's, and then somebody stops it: exits are still seen through."""
+    deaf = Deaf(TOLD.replace('os.write(1, b"ready ")', 'os.write(1, b"ready "); stop.set()'))
+    with deaf.process:
+        deaf.hears("ending ")
+        deaf.tell(signal.SIGTERM)
+        deaf.tell(signal.SIGHUP)         # heard after it
+        deaf.hears("reading again ")
+        deaf.tell(signal.SIGTERM)
         assert deaf.process.wait(PATIENCE_S) == 130
 
 

@@ -156,6 +156,49 @@ def test_a_dead_thread_that_nobody_can_start_again_stays_told_of(clock: ManualCl
     assert onlooker.after(1.0) == {}
 
 
+@pytest.mark.parametrize("supersede", [False, True], ids=["dead", "stuck"])
+def test_one_that_cannot_be_started_keeps_nobody_else_from_being_seen_to(
+    clock: ManualClock, tmp_path: Path, supersede: bool
+) -> None:
+    """No thread is left for one: the others are looked at, and RAD ends if it cannot go on without that one."""
+    first, other = Heart("first", limit_s=1.0, vital_s=9.0), Heart("other", limit_s=STUCK_AFTER_S)
+
+    def refuse() -> bool:
+        raise RuntimeError("can't start new thread")
+
+    def die() -> None:
+        raise SystemExit
+
+    onlooker = Onlooker(tmp_path, clock, first, other)
+    if supersede:
+        first.supersede, leave = refuse, threading.Event()
+        first.start(lambda: (first.begin("one thing"), leave.wait(PATIENCE_S)))     # type: ignore[arg-type,return-value]
+        until(lambda: first.state().what == "one thing")
+    else:
+        first.revive = refuse
+        first.start(die).join(PATIENCE_S)
+    other.adopt()
+    other.begin("something")
+    try:
+        told = onlooker.after(STUCK_AFTER_S + 1)
+        assert told == {
+            "first": "makes no progress at working one thing" if supersede else
+            "has died and cannot be started again: can't start new thread",
+            "other": "makes no progress at working something",
+        }
+        assert "stuck: " in onlooker.stacks
+        assert not onlooker.supervisor.given_up
+        onlooker.after(6.0)
+        assert onlooker.supervisor.given_up.startswith("first is ")
+        assert onlooker.supervisor.given_up.endswith("and cannot be replaced")
+    finally:
+        other.leave()
+        if supersede:
+            leave.set()
+            assert first.join(PATIENCE_S)
+        first.retire()
+
+
 def test_a_thread_that_fails_at_every_step_is_told_of(clock: ManualClock, tmp_path: Path) -> None:
     """It lives, it turns, it beats, and gets nothing done: entries are halted until a step succeeds."""
     stop, mended, worked = threading.Event(), threading.Event(), threading.Event()
@@ -777,6 +820,7 @@ def test_stacks_are_written_even_when_no_python_runs(tmp_path: Path, monkeypatch
     written = (tmp_path / "stacks.log").read_text()
     assert "Timeout" in written
     assert "test_stacks_are_written_even_when_no_python_runs" in written
+    assert (tmp_path / "stacks.log").stat().st_mode & 0o077 == 0
 
 
 def test_what_is_stuck_is_said_though_the_status_is_locked() -> None:

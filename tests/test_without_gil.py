@@ -39,6 +39,7 @@ from tests.interleavings.explorer import Scene, explore
 from tests.interleavings.scanner import a_scanner
 from tests.interleavings.watching import VirtualClock, watch
 from tests.manual_clock import ManualClock
+from tests.no_lock import NoLock
 from tests.runtime.test_lease import Row
 from tests.trading_house import SYMBOL, a_manager, an_account, an_entry_request
 from trading.events import Kind, NotifyRules
@@ -47,7 +48,7 @@ from trading.facts import Balance, ClosedTrade, Position
 D = Decimal
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("", "control", "daemon", "execution", "kucoin", "runtime")
-MAKES_A_LOCK = {"named_lock", "condition_on", "Lock"}
+MAKES_A_LOCK = {"named_lock", "condition_on", "Lock", "RLock"}
 TAKEN = 150_000
 ALONE_S = 0.3                  # under a lock nobody comes
 
@@ -224,8 +225,8 @@ def test_a_sites_figures_are_of_one_moment() -> None:
     assert [[count for count, _, _ in sites.values()] for sites in read] == [[1], [2], [3]]
 
 
-def test_a_broken_rule_is_told_with_its_own_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sentence in `status` has the count and the text of one moment, whoever breaks another rule meanwhile."""
+def said_while_another_breaks_one(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the sentence in `status` when a second rule is broken while it is being worded."""
     class Slow(lock_rules._Breaches):
         """Another rule is broken while the count is read, if that can be."""
 
@@ -243,8 +244,41 @@ def test_a_broken_rule_is_told_with_its_own_number(monkeypatch: pytest.MonkeyPat
     asking = threading.current_thread()
     said = lock_rules.breach_sentence()
     other.join(PATIENCE_S)
+    return said
+
+
+def test_a_broken_rule_is_told_with_its_own_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence in `status` has the count and the text of one moment, whoever breaks another rule meanwhile."""
+    said = said_while_another_breaks_one(monkeypatch)
     assert said.startswith("lock rules broken 1 times")
     assert said.endswith("first")
+
+
+def test_a_broken_rule_without_the_lock_is_told_with_anothers_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutant: one count, and the text of the next."""
+    monkeypatch.setattr(lock_rules, "_state_lock", NoLock())
+    said = said_while_another_breaks_one(monkeypatch)
+    assert said.startswith("lock rules broken 1 times")
+    assert said.endswith("second")
+
+
+def test_a_rule_broken_while_one_is_counted_does_not_wait_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is put away in the middle of the count may log, and that too under the lock there is."""
+    class Counting(lock_rules._Breaches):
+        """Something is put away while the count goes up."""
+
+        def __getattribute__(self, name: str) -> Any:
+            found = super().__getattribute__(name)
+            if name == "count" and not found and not put_away:
+                put_away.append(1)
+                lock_rules.breach("by what is put away")
+            return found
+
+    put_away: list[int] = []
+    monkeypatch.setattr(lock_rules, "_state", Counting(strict=False))
+    all_at_once(lambda: lock_rules.breach("first"))
+    assert put_away == [1]
+    assert lock_rules.breach_sentence().endswith("first")
 
 
 def test_who_ends_a_scan_may_meet_workers_not_started_yet(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,6 +232,30 @@ def test_slow_calls_leave_room_for_exits(steering: FakeSteering, tmp_path: Path)
     assert not any(sender.is_alive() for sender in senders)
 
 
+def test_calls_the_system_has_no_thread_for_take_up_no_room(
+    server: ControlServer, steering: FakeSteering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than there are slots say that nothing was done; when there is room, everything is served."""
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("control-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as short_of_threads:
+        short_of_threads.setattr(threading.Thread, "start", refuse)
+        assert send(server, "/healthz")[0] == 503
+        for path in ["/api/positions", "/metrics"] * SLOTS:
+            status, answer = send(server, path)
+            assert (status, answer["exit_code"]) == (503, 5)
+            assert answer["error"] == "no thread is left for it (can't start new thread); nothing was done"
+    assert ("positions",) not in steering.asked
+    assert send(server, "/api/positions") == (200, [POSITION])
+    assert send(server, "/healthz")[0] == 200
+    assert send(server, "/api/flatten", "")[0] == 200
+
+
 def test_questions_that_hang_leave_room_for_exits(steering: FakeSteering, tmp_path: Path) -> None:
     """However many questions hang, a close is still made; a question that cannot be says that nothing was done."""
     steering.on["status"] = steering.hang

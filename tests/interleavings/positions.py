@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -129,6 +130,27 @@ def profit_taker_and_closer() -> Scene:
     return Scene(threads={"monitor": house.manager.update_positions, "closer": closing(house)}, check=check)
 
 
+def profit_taker_and_comparison() -> Scene:
+    """Others have sold a part, and the monitor takes some profit while book and exchange are compared.
+
+    What the monitor sold is in the book a moment before it is in the journal, and explains nothing any more.
+    """
+    house = an_open_house(D(52_100))
+    house.exchange.trade_elsewhere(SYMBOL, OrderSide.SELL, D(10))
+
+    def look_again() -> None:
+        house.manager.update_positions()
+        house.reconciler.run()
+
+    def check(_: object) -> None:
+        assert house.exchange.net[SYMBOL] == D(9)             # 39 less 10 less 20, half of 39 rounded up
+        must_agree(house)
+
+    return Scene(check=check, ending=look_again, threads={
+        "monitor": house.manager.update_positions, "comparison": house.reconciler.run,
+    })
+
+
 def trailing_and_closer() -> Scene:
     """The monitor moves the stop while somebody closes: no stop is left behind."""
     house = an_open_house(D(51_500))
@@ -182,6 +204,52 @@ def ending_and_opener() -> Scene:
         must_agree(house)
 
     return Scene(threads={"opener": opening(house), "ending": end}, check=check)
+
+
+def restorer_and_monitor() -> Scene:
+    """A position taken up may have been left in part just before: no part is sold until that would show."""
+    house = an_open_house(D(52_100))
+    (position,) = house.manager.snapshot()
+    with house.manager._positions_lock:
+        del house.manager.positions[SYMBOL]
+
+    def check(_: object) -> None:
+        assert house.exchange.exits() == []
+        must_agree(house)
+
+    return Scene(check=check, threads={
+        "restorer": lambda: house.manager.restore(position), "monitor": house.manager.update_positions,
+    })
+
+
+def flattener_and_opener(*, asks_again: bool = True) -> Scene:
+    """Paused to close everything: what a scan was about to open is there to be closed by then, or not opened."""
+    house, paused = a_house(), threading.Event()
+    there_by_then: list[int] = []
+    request = an_entry_request(now_ms=house.manager._clock.now_ms())
+
+    def is_forbidden() -> str:
+        return "paused" if paused.is_set() else ""
+
+    def open_best() -> object:
+        asked = is_forbidden if asks_again else str
+        return is_forbidden() or house.manager.open_position(request, an_account(), asked)
+
+    def flatten() -> None:
+        paused.set()
+        assert house.manager.await_entries(60) == ()
+        there_by_then.append(len(house.manager.snapshot()))
+
+    def check(_: object) -> None:
+        assert there_by_then == [len(house.manager.snapshot())]
+        must_agree(house)
+
+    return Scene(threads={"opener": open_best, "flattener": flatten}, check=check)
+
+
+def flattener_and_early_asker() -> Scene:
+    """The mutant: the opener asks before it claims the symbol, and not after."""
+    return flattener_and_opener(asks_again=False)
 
 
 def opener_and_profit_taker() -> Scene:

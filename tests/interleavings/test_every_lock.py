@@ -23,6 +23,7 @@ class Elsewhere:
     test: str
 
 
+BARE = "bare: runtime/lock_rules.py _state_lock"       # it is taken under any other, to tell of that
 # By the name in the source. A lock that is new needs a line here: a scene that breaks without it, or such a test.
 MUTANTS: dict[str, tuple[Callable[[], Scene], ...] | Elsewhere] = {
     "positions": (
@@ -50,6 +51,7 @@ MUTANTS: dict[str, tuple[Callable[[], Scene], ...] | Elsewhere] = {
     "black list": (records.two_that_list,),
     "reload": (records.two_that_reload,),
     "top": (records.two_that_answer,),
+    BARE: Elsewhere("tests/test_without_gil.py::test_a_broken_rule_without_the_lock_is_told_with_anothers_words"),
 }
 POOL = "exit"                  # the {name} in these scenes
 EXPLORED = [
@@ -59,12 +61,21 @@ EXPLORED = [
 
 
 def locks_in_the_source() -> Iterator[str]:
-    """Yield the name in each call of `named_lock`, a part filled in at run time as {its source}."""
+    """Yield the name in each call of `named_lock`, a part filled in at run time as {its source}; bare ones too."""
     for room in ROOMS:
         for file in sorted((ROOT / room).glob("*.py")):
+            place = str(file.relative_to(ROOT))
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "named_lock":
+                if isinstance(node, ast.Call) and called(node) == "named_lock":
                     yield name_in(node.args[0])
+                is_bare = isinstance(node, ast.Assign) and called(node.value) in {"Lock", "RLock"}
+                if is_bare and place != "runtime/locks.py":       # of which a named one is made
+                    yield f"bare: {place} {ast.unparse(node.targets[0])}"
+
+
+def called(node: ast.expr) -> str:
+    """Return the last name of what is called; empty for what is no call."""
+    return ast.unparse(node.func).split(".")[-1] if isinstance(node, ast.Call) else ""
 
 
 def name_in(argument: ast.expr) -> str:

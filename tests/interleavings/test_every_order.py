@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.interleavings import blocking, gate, journal_writer, positions, records, scanner
-from tests.interleavings.explorer import Scene, bound_from_environment, explore
+from tests.interleavings.explorer import Scene, bound_from_environment, explore, find
 
 SCENES: dict[Callable[[], Scene], int | None] = {      # and the most preemptions
     positions.two_openers: None,
@@ -23,10 +23,13 @@ SCENES: dict[Callable[[], Scene], int | None] = {      # and the most preemption
     positions.monitor_and_closer: None,
     positions.profit_taker_and_closer: None,
     positions.opener_and_profit_taker: 1,
+    positions.profit_taker_and_comparison: 1,
     positions.trailing_and_closer: None,
     positions.adopter_and_closer: None,
     positions.two_adopters: None,
     positions.ending_and_opener: None,
+    positions.flattener_and_opener: None,
+    positions.restorer_and_monitor: None,
     gate.exit_and_scan: None,
     gate.two_exits: None,
     gate.two_exits_and_scan: None,
@@ -69,3 +72,8 @@ def test_it_holds_in_every_order(scene: Callable[[], Scene]) -> None:
     """No order breaks it: see the scene's own sentence."""
     usual = SCENES[scene]
     explore(scene, bound=None if usual is None else bound_from_environment(usual))
+
+
+def test_who_asks_before_the_claim_alone_opens_after_the_flatten() -> None:
+    """Between the question and the claim the pause is said, nothing is found under way, and then it is opened."""
+    assert "sets event" in str(find(positions.flattener_and_early_asker))

@@ -12,7 +12,7 @@ import pytest
 
 from daemon.state import Account, Status
 from kucoin_client import KuCoinClient
-from market_scanner import MarketScanner, ScanRules
+from market_scanner import MarketScanner, ScanRules, _Scan
 from performance_monitor import PerformanceMonitor
 from runtime import locks
 from runtime.budget import RateBudget
@@ -182,6 +182,29 @@ def test_the_deques_of_the_figures_are_guarded() -> None:
         assert list(series.samples) == [0.1]
     with pytest.raises(LockBreach, match="samples touched without lock 'performance'"):
         series.samples.append(0.2)
+
+
+def test_what_a_scan_shares_with_its_workers_is_guarded() -> None:
+    """From the moment it is handed out."""
+    scanner, scan = a_scanner(), _Scan(started=0.0, started_ms=0, universe=0)
+    scan.settle("A", 0.1, None)                # nobody else knows of it yet
+    scanner._hand_out(scan, [])
+    with scanner._pool_lock:
+        assert (list(scan.waiting), dict(scan.scores), list(scan.found)) == ([], {"A": 0.1}, [])
+    for name in ("waiting", "scores", "found"):
+        with pytest.raises(LockBreach, match=f"{name} touched without lock 'scan pool'"):
+            len(getattr(scan, name))
+
+
+def test_the_queue_of_a_rate_pool_is_guarded() -> None:
+    """Who waits for it is nobody's to read without the budget's lock."""
+    budget: Any = RateBudget({"public": 1}, ManualClock(), 10)
+    with budget._lock:
+        pools = list(budget._pools.values())
+    assert len(pools) == 2
+    for pool in pools:
+        with pytest.raises(LockBreach, match="waiting touched without lock 'rate budget'"):
+            len(pool.waiting)
 
 
 def test_whoever_has_a_lock_says_what_it_guards() -> None:

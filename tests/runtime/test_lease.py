@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal as D
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -263,6 +264,42 @@ def test_a_renewal_under_way_does_not_undo_the_end(lease: Lease, row: Row, clock
     assert lease.renew()
     assert not lease.held
     assert not lease.lost
+
+
+class Overtaking(Row):
+    """It answers a renewal, and before that is heard another has the lease and the writer knows."""
+
+    lease: Lease
+
+    def keep(self, owner: str, epoch: int, length_ms: int) -> bool:
+        kept = super().keep(owner, epoch, length_ms)
+        self.owner = "another"
+        with pytest.raises(JournalError, match="has taken over"):
+            self.lease.fence(None)                                         # type: ignore[arg-type]
+        return kept
+
+
+def test_a_renewal_heard_late_does_not_undo_that_another_has_it(clock: ManualClock, boottime: Boottime) -> None:
+    """Its thread slept for the length of a lease with the answer in hand."""
+    row = Overtaking()
+    row.lease = lease = Lease(row, clock, boottime=boottime)
+    assert lease.acquire()
+    assert lease.renew() is False
+    assert (lease.held, lease.lost) == (False, True)
+
+
+def test_a_writer_that_is_late_does_not_take_the_end_for_a_take_over(lease: Lease, row: Row) -> None:
+    """It looks at the row when the lease has been given back: it may not write, and RAD ends as it was told to."""
+    is_kept = row.is_kept
+
+    def given_back_meanwhile(*asked: Any) -> bool:
+        lease.release()
+        return is_kept(*asked)
+
+    row.is_kept = given_back_meanwhile                                     # type: ignore[method-assign]
+    with pytest.raises(JournalError):
+        lease.fence(None)                                                  # type: ignore[arg-type]
+    assert (lease.held, lease.lost) == (False, False)
 
 
 def test_the_rule_simulated() -> None:
