@@ -105,6 +105,7 @@ def _silences(fault: Fault) -> bool:
 EXPLANATIONS: tuple[tuple[str, Explains], ...] = (
     (r"^account: ", _answers("/api/v1/account-overview")),
     (r"^connection: ", _answers("/api/v1/timestamp")),
+    (r"^scan: ", _answers("/api/v1/allTickers", "/api/v1/contracts/active")),
     (r"^reconcile: ", lambda fault: _trades(fault) or fault.is_on("GET", "/api/v1/allTickers")),
     (r"^entries: ", lambda fault: _trades(fault) or fault.is_on("GET", "/api/v1/allTickers")),
     (r"^prices: ", _silences),

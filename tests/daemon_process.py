@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -114,15 +115,27 @@ def _begin(
     )
 
 
+class Refused(OSError):
+    """The control API's no, and what it said with it."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code} {text}")
+        self.text = text
+
+
 def ask(folder: Path, path: str, wish: Mapping[str, Any] | None = None) -> Any:
-    """Ask the control API of the daemon that lives in *folder*."""
+    """Ask the control API of the daemon that lives in *folder*; raise Refused if it says no."""
     address = json.loads((folder / "data" / "control.json").read_text())
     request = urllib.request.Request(
         address["url"] + path, headers={"Authorization": f"Bearer {address['token']}"},
         data=None if wish is None else json.dumps(wish).encode(), method="GET" if wish is None else "POST",
     )
-    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-        return json.loads(answer.read())
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            return json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            raise Refused(error.code, error.read().decode()) from None
 
 
 def rad(folder: Path, *arguments: str, cold: bool = False, **settings: str) -> subprocess.CompletedProcess[str]:

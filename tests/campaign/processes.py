@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.children import PROJECT, Child, environment
-from tests.daemon_process import ask
+from tests.daemon_process import Refused, ask
 
 PATIENCE_S = 30.0
 LOOK_S = 0.02                    # between two looks at a daemon's log
@@ -139,8 +139,8 @@ class Victim:
         """Ask for something that may be refused, or cut short by the end; return why, empty if it was done."""
         try:
             self.ask(path, wish)
-        except urllib.error.HTTPError as error:
-            return error.read().decode()
+        except Refused as error:
+            return error.text
         except (OSError, ValueError) as error:
             return f"{type(error).__name__}: {error}"
         return ""
