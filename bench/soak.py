@@ -121,9 +121,9 @@ def _plan(wish: argparse.Namespace) -> Plan:
     total_s = wish.minutes * 60
     if wish.real:
         return Plan(minutes=wish.minutes, pairs=wish.pairs, seed=wish.seed, gust_s=20.0, calm_s=280.0,
-                    grace_s=60.0, settling_s=total_s / 3, settings={"SCANNER__INTERVAL": "5s"})
+                    grace_s=60.0, settling_s=total_s / 2, settings={"SCANNER__INTERVAL": "5s"})
     return Plan(minutes=wish.minutes, pairs=wish.pairs, seed=wish.seed, gust_s=10.0, calm_s=50.0,
-                grace_s=30.0, settling_s=total_s / 3, settings=HURRIED)
+                grace_s=30.0, settling_s=total_s / 2, settings=HURRIED)
 
 
 @dataclass(frozen=True, slots=True)
