@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,16 @@ def _strict_locks() -> Iterator[None]:
     yield
     logging.setLogRecordFactory(make_record)
     locks.make_strict(False)
+
+
+@pytest.fixture(autouse=True)
+def _no_log_left_running() -> Iterator[None]:
+    """What a test leaves to catch its lines, and its threads' exceptions, would catch those of the next."""
+    root, hook = logging.getLogger(), threading.excepthook
+    before = set(root.handlers)
+    yield
+    assert set(root.handlers) <= before
+    assert threading.excepthook is hook
 
 
 @pytest.fixture(autouse=True)

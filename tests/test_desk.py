@@ -15,13 +15,12 @@ from control.metrics import render
 from control.shapes import SHAPES, list_of, reference
 from control.steering import NotFound
 from daemon import steering
-from daemon.building import build
 from daemon.house import House
 from daemon.opening import Opener
 from daemon.steering import Desk
 from execution.book import NotOpened
-from runtime.options import RunOptions
 from tests.builders import a_price, a_ticker, an_instrument, candles_from
+from tests.built_house import a_built_house
 from tests.crowd import PATIENCE_S, crowd
 from tests.runtime.journal_facts import SYMBOL, a_fill, a_position, a_trade
 from trading.errors import RadError
@@ -40,7 +39,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     monkeypatch.setenv("RAD_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("RAD_SCANNER__EXCLUDE", "DOGE*")
-    with build(RunOptions()) as built:
+    with a_built_house() as built:
         monkeypatch.setattr(built.client, "instrument", an_instrument)
         yield built
 

@@ -17,6 +17,7 @@ from daemon.house import PRICED_BY_NOBODY, PRICED_BY_REST, House
 from daemon.recovery import know_traded, recover
 from runtime.options import RunOptions
 from runtime.prices import PriceBook
+from tests.built_house import a_built_house
 from tests.crowd import PATIENCE_S, crowd
 from tests.manual_clock import ManualClock
 from tests.runtime.journal_facts import a_position, a_trade
@@ -54,7 +55,7 @@ def test_the_settings_key_version_is_signed_with(
     """A newer kind of key is a setting away."""
     monkeypatch.setenv("RAD_EXCHANGE__KEY_VERSION", version)
     monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
-    with building.build(RunOptions()) as built:
+    with a_built_house() as built:
         assert built.client.stream_config()["options"]["keyVersion"] == version
 
 
@@ -80,7 +81,7 @@ def test_the_end_waits_for_a_flatten_under_way(data_dir: Path, monkeypatch: pyte
         go_on.wait(PATIENCE_S)
         closed.set()
 
-    with building.build(RunOptions()) as built:
+    with a_built_house() as built:
         monkeypatch.setattr(built.manager, "close_position", close)
         built.start_pools()
         with crowd(lambda: built.close_all(["BTC/USDT:USDT"])):
@@ -108,7 +109,7 @@ def test_what_is_newly_held_does_not_keep_an_old_silence_alive(
     """The stream is well again once it pushes about what is held, whoever is taken up meanwhile; and no market
     in which nothing moves is an alarm."""
     monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
-    with building.build(RunOptions()) as built:
+    with a_built_house() as built:
         prices, clock = followed(built, monkeypatch, "OLD")
         clock.advance(6)
         built.ask_for_stale_prices()
@@ -128,7 +129,7 @@ def test_who_wants_fresh_prices_is_not_told_of_silence_each_second(
     """However soon a price counts as old: between two pushes of what a quiet market is valued at lies a second."""
     monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("RAD_MONITOR__STALE_AFTER", "500ms")
-    with building.build(RunOptions()) as built:
+    with a_built_house() as built:
         prices, clock = followed(built, monkeypatch, "QUIET")
         for _ in range(6):
             clock.advance(1)
@@ -142,7 +143,7 @@ def test_prices_that_nobody_has_are_not_said_to_come_by_rest(
 ) -> None:
     """While the exchange is away altogether the sentence says what is left: the stops that rest there."""
     monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
-    with building.build(RunOptions()) as built:
+    with a_built_house() as built:
         prices, clock = followed(built, monkeypatch, "HELD")
         monkeypatch.setattr(built.price_pool, "submit", lambda call, _: call())
 
@@ -165,7 +166,7 @@ def test_funding_is_not_asked_for_while_a_stop_has_filled(data_dir: Path, monkey
     """What the exchange has just closed is booked first, however many trades miss their funding."""
     monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
     asked: list[str] = []
-    with building.build(RunOptions()) as built:
+    with a_built_house() as built:
         monkeypatch.setattr(built.journal, "trades_without_funding", lambda *_: (a_trade(funding_known=False),))
         monkeypatch.setattr(built.client, "fetch_funding", lambda symbol, *_: asked.append(symbol) or ())
         built.look_soon.set()
@@ -180,7 +181,7 @@ def test_no_exit_waits_for_contracts_of_what_is_closed(data_dir: Path, monkeypat
     """A start asks about what is held before it watches it, and about what it has closed only then."""
     monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
     asked: list[str] = []
-    with building.build(RunOptions()) as built:
+    with a_built_house() as built:
         monkeypatch.setattr(built.client, "know_again", lambda held: asked.append(held.position_id))
         built.journal.save_position(a_position("open"))
         built.journal.record_execution("", (), a_position("closed"), a_trade("closed", funding_known=False))
@@ -198,7 +199,7 @@ def test_a_journal_that_goes_away_at_the_start_ends_nobody(
         raise JournalError("the server has gone")
 
     monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
-    with building.build(RunOptions()) as built:
+    with a_built_house() as built:
         monkeypatch.setattr(built.journal, "trades_without_funding", unreadable)
         know_traded(built.client, built.journal, built.clock.now_ms())
     assert "the journal cannot be read error=the server has gone" in caplog.text

@@ -394,7 +394,7 @@ def test_asking_for_the_settings_stays_quick(data_dir: Path, what: str) -> None:
 
 def test_a_reader_that_leaves_is_no_error(data_dir: Path, daemon: FakeSteering) -> None:
     """`rad trades | head` ends quietly."""
-    daemon.on["positions"] = lambda: [POSITION] * 5000
+    daemon.on["positions"] = lambda: [POSITION] * 1000
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(

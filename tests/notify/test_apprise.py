@@ -25,6 +25,7 @@ from runtime.notifier import Message
 from runtime.options import RunOptions
 from runtime.outlets import load_outlets
 from runtime.redaction import Redactor
+from tests.built_house import a_built_house
 from tests.crowd import PATIENCE_S
 from tests.notify.webhook import Webhook, a_webhook
 from trading.errors import ConfigError
@@ -195,7 +196,7 @@ def test_the_daemon_tells_through_what_is_set(
     monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("NOTIFY_URL", webhook.url())
     monkeypatch.setenv("RAD_NOTIFY__LEVELS", "{paused: critical, trouble: none}")
-    with building.build(RunOptions()) as built:
+    with a_built_house() as built:
         assert built.notifier is not None
         built.notifier.start()
         built.events.publish(Kind.TROUBLE, what="muted")
@@ -208,8 +209,6 @@ def test_the_daemon_tells_through_what_is_set(
         assert [trouble.what for trouble in built.troubles()] == ["notifier"]
         assert built.problems()[0].startswith("notifier: main has taken nothing for ")
         assert TOKEN not in built.problems()[0]
-        assert built.logs is not None
-        built.logs.stop()
 
 
 def test_the_alert_of_the_service_goes_out_through_the_outlets(
