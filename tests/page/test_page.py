@@ -70,7 +70,8 @@ def server(steering: FakeSteering, tmp_path: Path) -> Iterator[ControlServer]:
 
 
 @pytest.fixture
-def window(browser: Any) -> Iterator[Window]:
+def window(browser: Any, server: ControlServer) -> Iterator[Window]:
+    """It closes before the server ends, or it would find nobody there."""
     window = Window(browser)
     yield window
     window.close()
