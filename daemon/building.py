@@ -53,7 +53,7 @@ def build(options: RunOptions) -> House:
         lease = _lease(settings, secrets.key, clock)
         journal = SqlJournal(
             settings.journal_url, clock, label=f"{settings.mode} {settings.market}",
-            fence=None if lease is None else lease.fence,
+            fence=None if lease is None else lease.fence, redact=logs.redact,
         )
         if settings.futures_url is None and lease is not None:
             _take_alone(lease, clock)

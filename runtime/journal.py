@@ -78,17 +78,19 @@ class SqlJournal(JournalReader):
         JournalError: it cannot be opened, is damaged, of another schema, or belongs to another *label*.
 
     *fence*: called as each transaction of notes begins; raises JournalError if this process must not write.
+    *redact* takes secrets out of what is noted in words.
     """
 
     def __init__(
         self, url: str, clock: Clock, *, label: str = "rad", backlog: int = BACKLOG,
-        fence: Callable[[sa.Connection], None] | None = None,
+        fence: Callable[[sa.Connection], None] | None = None, redact: Callable[[str], str] = str,
     ) -> None:
         assert_no_lock_held("journal opening")
         super().__init__(url)
         self._clock = clock
         self._label = label
         self._fence = fence
+        self._redact = redact
         self._limit = backlog
         self._engine = writing_engine(url)
         self._lock = named_lock("journal")
@@ -188,7 +190,8 @@ class SqlJournal(JournalReader):
 
     def record_event(self, kind: str, message: str, symbol: str = "") -> None:
         """Note something a person may want to read later; does not wait."""
-        event = Event(at_ms=self._clock.now_ms(), kind=kind, symbol=symbol, message=message)
+        said = self._redact(message)           # an answer of the exchange may quote what was sent
+        event = Event(at_ms=self._clock.now_ms(), kind=kind, symbol=symbol, message=said)
         self._note(_Note(f"event {kind}", writes.event_noted(event), must_keep=False), wait=False)
 
     def record_equity(self, equity: Decimal, available: Decimal) -> None:

@@ -59,6 +59,16 @@ def test_the_settings_key_version_is_signed_with(
         assert built.client.stream_config()["options"]["keyVersion"] == version
 
 
+def test_no_secret_gets_into_the_journal(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reason that quotes the key, which `./rad report` would print."""
+    monkeypatch.setenv("RAD_EXCHANGE__FUTURES_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("KUCOIN_API_KEY", "planted-key-4711")
+    with a_built_house() as built:
+        built.journal.record_event("exit_refused", "the key planted-key-4711 may not trade", "BTC/USDT:USDT")
+        (event,) = built.journal.events()
+    assert event.message == "the key *** may not trade"
+
+
 def test_threads_hand_over_quickly(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The daemon sets the interpreter's switch interval before it does anything else."""
     before = sys.getswitchinterval()
