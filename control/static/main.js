@@ -31,13 +31,22 @@ let seenTrades = null;       // how many there were when they were last asked fo
 
 function route() {
   const [name, detail = ""] = location.hash.slice(1).split("=");
-  return name in VIEWS ? { name, detail: decodeURIComponent(detail) } : { name: "now", detail: "" };
+  return Object.hasOwn(VIEWS, name) ? { name, detail: decoded(detail) } : { name: "now", detail: "" };
+}
+
+// An address may be typed, or cut off within a sign.
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return "";
+  }
 }
 
 // ---- logging in -----------------------------------------------------------------------------------
 
 async function begin() {
-  const code = location.hash.startsWith(LOGIN) ? decodeURIComponent(location.hash.slice(LOGIN.length)) : "";
+  const code = location.hash.startsWith(LOGIN) ? decoded(location.hash.slice(LOGIN.length)) : "";
   if (code) history.replaceState(null, "", location.pathname);   // it is not to be found in the history
   try {
     await (code ? logIn(code) : takeUp());

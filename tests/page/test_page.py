@@ -139,6 +139,18 @@ def test_charts_are_fetched_when_there_is_something_to_draw(window: Window, serv
     assert window.page.locator("#chart .points path.point").count() == 3     # two entries and an exit
 
 
+@pytest.mark.parametrize(("typed", "view"), [("chart=%", "chart"), ("toString", "now"), ("nothing=1", "now")])
+def test_an_address_that_makes_no_sense_shows_what_there_is(
+    window: Window, server: ControlServer, typed: str, view: str
+) -> None:
+    """Typed by hand, or cut off on its way: not the log-in form, and no empty page."""
+    enter(window, server, "trades")
+    window.page.goto(f"{server.address.url}/#{typed}")             # type: ignore[union-attr]
+    window.page.reload()
+    window.page.locator(f"#view-{view}").wait_for()
+    assert window.page.locator("#top").is_visible()
+
+
 def test_the_daemons_text_stays_text(window: Window, server: ControlServer, steering: FakeSteering) -> None:
     """Names and sentences of anybody's making are shown as they are, and do nothing."""
     said = {"symbol": HOSTILE, "reasons": [HOSTILE], "strategy": HOSTILE}
